@@ -1,0 +1,107 @@
+//! The limit: a bare hyper server that answers one line of text and does nothing else.
+//!
+//! Its strongest form: one pinned event loop per core, each with a listener of its own on the same address.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::Builder;
+
+/// What the hello guest answers.
+const GREETING: &[u8] = b"Hello from wfn!\n";
+/// Connections that may wait to be accepted, as many as wfn takes.
+const BACKLOG: u32 = 4_096;
+
+/// Arguments of the hidden subcommand.
+#[derive(Debug, Args)]
+pub struct HyperServer {}
+
+impl HyperServer {
+    /// Serves until it is killed.
+    pub fn run(&self) -> Result<()> {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let first = listen(any_port).context("failed to listen")?;
+        let address = first.local_addr()?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mut listeners = vec![first];
+        for _ in 1..cores {
+            listeners.push(listen(address).context("failed to listen")?);
+        }
+        eprintln!("hyper ready: http://{address}");
+        let loops = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(core, listener)| thread::spawn(move || run_loop(core, listener)));
+        for event_loop in loops.collect::<Vec<_>>() {
+            match event_loop.join() {
+                Ok(ended) => ended.context("failed to serve")?,
+                Err(_) => anyhow::bail!("an event loop panicked"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    // A tokio listener is made on a runtime; this one moves to that of its core.
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let _entered = runtime.enter();
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+fn run_loop(core: usize, listener: std::net::TcpListener) -> io::Result<()> {
+    pin_to_core(core);
+    Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(async move {
+                let service = service_fn(answer);
+                let connection = http1::Builder::new()
+                    .pipeline_flush(true)
+                    .serve_connection(TokioIo::new(stream), service);
+                // The client has gone; there is nobody to tell.
+                let _ = connection.await;
+            });
+        }
+    })
+}
+
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    // A body is read to its end, like a guest does; a broken one is the client's own loss.
+    while let Some(Ok(_)) = request.body_mut().frame().await {}
+    let mut response = Response::new(Full::new(Bytes::from_static(GREETING)));
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain"));
+    Ok(response)
+}
+
+/// As wfn does with its event loops.
+fn pin_to_core(index: usize) {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let Ok(allowed) = sched_getaffinity(None) else { return };
+    if let Some(cpu) = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).nth(index) {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        // Without the right to pin, the loop works all the same.
+        let _ = sched_setaffinity(None, &one);
+    }
+}

@@ -1,0 +1,85 @@
+//! `wfn-benches`: measures a release build of wfn, next to its peers and against its own promises.
+//!
+//! Nothing here fails because it is slow; a bench fails only if what it measures does not work. Everything
+//! runs on 127.0.0.1, and every process that is started here is ended here.
+
+mod client;
+mod cold_start;
+mod deploys;
+mod hyper_server;
+mod instances;
+mod load;
+mod peers;
+mod process;
+mod report;
+mod restart;
+mod side_by_side;
+mod stats;
+mod table;
+mod wfn;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures wfn side by side with its peers, and its own promises", max_term_width = 100)]
+struct Arguments {
+    /// The wfn binary [default: target/release/wfn]
+    #[arg(long, global = true, value_name = "PATH")]
+    wfn: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Requests per second, latency, CPU and memory: bare hyper, wfn, wasmtime serve, interleaved
+    SideBySide(side_by_side::SideBySide),
+    /// Makes many always-ready instances at once, then calls each
+    Instances(instances::Instances),
+    /// Requests that meet no instance, against requests that meet a warm one
+    ColdStart(cold_start::ColdStart),
+    /// From the start of a killed host to the first answer of its last app
+    Restart(restart::Restart),
+    /// Deploys in a row while requests keep coming
+    Deploys(deploys::Deploys),
+    #[command(hide = true)]
+    HyperServer(hyper_server::HyperServer),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wfn-benches: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    raise_file_limit();
+    let workspace = Workspace::find(arguments.wfn)?;
+    match arguments.bench {
+        Bench::SideBySide(bench) => bench.run(&workspace),
+        Bench::Instances(bench) => bench.run(&workspace),
+        Bench::ColdStart(bench) => bench.run(&workspace),
+        Bench::Restart(bench) => bench.run(&workspace),
+        Bench::Deploys(bench) => bench.run(&workspace),
+        Bench::HyperServer(server) => server.run(),
+    }
+}
+
+/// Each connection is a file, on both sides.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it may not be raised, opening many connections says so itself.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,195 @@
+//! The servers that are compared: what each is, how it is started, how it is asked.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::process::Server;
+use crate::wfn::Host;
+use crate::workspace::Workspace;
+
+/// The wasmtime that wfn is built on, so that the difference is the host's.
+const WASMTIME_VERSION: &str = "48.0.8";
+/// Pages of a used slot are kept and reset instead of given back to the kernel: found fastest by trying.
+const POOL_TUNED: &str = "pooling-allocator,pooling-memory-keep-resident=1048576,\
+                          pooling-table-keep-resident=1048576,pooling-async-stack-keep-resident=1048576,\
+                          pooling-pagemap-scan=auto";
+/// Requests one instance of `wasmtime serve` may serve: as many as it lets us say.
+const REUSE_FORCED: &str = "1000000000";
+/// Idle instances of `wasmtime serve` are kept for longer than a round takes.
+const REUSE_IDLE: &str = "3600s";
+
+/// One server of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// Bare hyper, one event loop per core: the limit
+    Hyper,
+    /// wfn with default settings and one always-ready instance
+    Wfn,
+    /// The same with a fresh worker for each invocation
+    WfnFresh,
+    /// `wasmtime serve` as it comes: it pools where the address space allows that
+    WasmtimeDefault,
+    /// `wasmtime serve` told to use the pooling allocator
+    WasmtimePooling,
+    /// `wasmtime serve` with its pool tuned for fresh instances
+    WasmtimeTuned,
+    /// `wasmtime serve` with the pooling allocator and reuse of instances forced
+    WasmtimeReuse,
+}
+
+/// A peer that serves.
+#[derive(Debug)]
+pub enum Serving {
+    /// Anything that is only a process.
+    Plain {
+        /// The process.
+        server: Server,
+        /// Where it answers.
+        address: SocketAddr,
+    },
+    /// wfn.
+    Wfn(Host),
+}
+
+impl Peer {
+    /// Every peer, in the order of the table.
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+
+    /// What the table calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Hyper => "bare hyper 1.x (the limit)",
+            Self::Wfn => "wfn",
+            Self::WfnFresh => "wfn, fresh worker per invocation",
+            Self::WasmtimeDefault => "wasmtime serve, default",
+            Self::WasmtimePooling => "wasmtime serve, pooling",
+            Self::WasmtimeTuned => "wasmtime serve, pooling, tuned",
+            Self::WasmtimeReuse => "wasmtime serve, pooling, reuse forced",
+        }
+    }
+
+    /// Whether it is a form of `wasmtime serve`.
+    pub fn is_wasmtime(self) -> bool {
+        matches!(
+            self,
+            Self::WasmtimeDefault | Self::WasmtimePooling | Self::WasmtimeTuned | Self::WasmtimeReuse
+        )
+    }
+
+    /// Whether it runs the guest.
+    pub fn runs_guests(self) -> bool {
+        self != Self::Hyper
+    }
+
+    /// Starts it with `guest`; it is ready when this returns.
+    pub fn start(self, workspace: &Workspace, guest: &Path) -> Result<Serving> {
+        let started = match self {
+            Self::Hyper => {
+                let own = std::env::current_exe().context("failed to find this program")?;
+                plain(Command::new(own).arg("hyper-server"), "hyper ready: http://")
+            }
+            Self::Wfn => wfn(workspace, guest, &[]),
+            Self::WfnFresh => wfn(workspace, guest, &["--isolation", "fresh"]),
+            Self::WasmtimeDefault => wasmtime(workspace, guest, &[]),
+            Self::WasmtimePooling => wasmtime(workspace, guest, &["-O", "pooling-allocator"]),
+            Self::WasmtimeTuned => wasmtime(workspace, guest, &["-O", POOL_TUNED]),
+            Self::WasmtimeReuse => wasmtime(
+                workspace,
+                guest,
+                &[
+                    "-O",
+                    "pooling-allocator",
+                    "--max-instance-reuse-count",
+                    REUSE_FORCED,
+                    "--idle-instance-timeout",
+                    REUSE_IDLE,
+                ],
+            ),
+        };
+        started.with_context(|| format!("failed to start {}", self.title()))
+    }
+}
+
+fn wfn(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
+    let host = Host::start(workspace)?;
+    host.deploy(guest, "hello", &[&["--always-ready", "1"], flags].concat())?;
+    Ok(Serving::Wfn(host))
+}
+
+fn wasmtime(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
+    let mut command = Command::new(workspace.peers().join("bin/wasmtime"));
+    command.args(["serve", "-Scli", "--addr", "127.0.0.1:0"]).args(flags).arg(guest);
+    plain(&mut command, "Serving HTTP on http://")
+}
+
+/// Starts a server that prints its address after `ready`.
+fn plain(command: &mut Command, ready: &'static str) -> Result<Serving> {
+    let (server, address) = Server::start(command, move |line| {
+        let (_, address) = line.split_once(ready)?;
+        address.trim().trim_end_matches('/').parse().ok()
+    })?;
+    Ok(Serving::Plain { server, address })
+}
+
+impl Serving {
+    /// The process.
+    pub fn server(&self) -> &Server {
+        match self {
+            Self::Plain { server, .. } => server,
+            Self::Wfn(host) => host.server(),
+        }
+    }
+
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Self::Plain { address, .. } => *address,
+            Self::Wfn(host) => host.functions(),
+        }
+    }
+
+    /// The path that leads to the guest's root.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Plain { .. } => "/",
+            Self::Wfn(_) => "/hello/",
+        }
+    }
+
+    /// Stops it in order.
+    pub fn stop(self) -> Result<()> {
+        match self {
+            Self::Plain { server, .. } => server.stop(),
+            Self::Wfn(host) => host.stop(),
+        }
+    }
+}
+
+/// What installs wasmtime.
+pub fn install_command(workspace: &Workspace) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["install", "wasmtime-cli", "--version", WASMTIME_VERSION, "--locked", "--root"])
+        .arg(workspace.peers());
+    command
+}
+
+/// Whether the right wasmtime is installed; the error says what is wrong with the one that is.
+pub fn has_wasmtime(workspace: &Workspace) -> Result<bool> {
+    let path = workspace.peers().join("bin/wasmtime");
+    if !path.is_file() {
+        return Ok(false);
+    }
+    let output = Command::new(&path).arg("--version").output().context("failed to start wasmtime")?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    if !version.split_whitespace().any(|word| word == WASMTIME_VERSION) {
+        bail!("{} is {}, not {WASMTIME_VERSION}: remove it", path.display(), version.trim());
+    }
+    Ok(true)
+}

@@ -1,0 +1,115 @@
+//! `wfn deploy`: a module and its settings become the next revision of an app.
+
+mod source;
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+use wfn_runtime::names::{AppName, HostName};
+
+use crate::cmd::deploy::source::Source;
+use crate::cmd::{app_name, text_of};
+use crate::failure::{Done, Failure, WhileDoing};
+use crate::flags::ScaleFlags;
+use crate::output;
+use crate::publish::publish;
+use crate::settings::Global;
+
+/// Names of variables that begin so are the environment's form of `-e`: `WFN_ENV_GREETING=hi`.
+const ENV_PREFIX: &str = "WFN_ENV_";
+
+/// Arguments of `wfn deploy`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A wfn.toml beside MODULE.wasm is used as well if its module is that file or it names none.
+A flag goes before its variable WFN_…, that before wfn.toml. Settings that none of them names have their defaults.
+WFN_ENV_NAME=VALUE is the environment's form of -e NAME=VALUE.")]
+pub struct Deploy {
+    /// A module, a wfn.toml, or the folder of one
+    #[arg(value_name = "MODULE.wasm | DIR | wfn.toml")]
+    target: PathBuf,
+
+    /// Name of the app [default: that of wfn.toml, or the module's file name]
+    #[arg(long, value_name = "APP", env = "WFN_NAME", value_parser = app_name, hide_env_values = true)]
+    name: Option<AppName>,
+
+    /// Environment variable of the function; may be repeated
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+
+    /// Host name that leads to the app, besides /APP/; may be repeated, and replaces those of wfn.toml
+    #[arg(long, value_name = "NAME", env = "WFN_HOST", value_delimiter = ',', value_parser = host_name, hide_env_values = true)]
+    host: Vec<HostName>,
+
+    /// Do everything except the switch: compile, check, start; then forget it
+    #[arg(long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    scale: ScaleFlags,
+}
+
+impl Deploy {
+    /// Deploys.
+    pub fn run(self, global: &Global) -> Done {
+        let client = global.client()?;
+        let what = self.name.as_ref().map_or(self.target.display().to_string(), AppName::to_string);
+        let source = self.source().while_doing(|| format!("deploy {what}"))?;
+        let name = source.manifest.name.clone();
+        if let Some(file) = source.file.as_ref().filter(|file| **file != self.target) {
+            output::say(&format!("using {}", file.display()));
+        }
+        let module = File::open(&source.module)
+            .map_err(|error| Failure::new(format!("{}: {error}", source.module.display())))
+            .while_doing(|| format!("deploy {name}"))?;
+        let mut deployed = publish(&client, &source.manifest, module, self.dry_run)
+            .while_doing(|| format!("deploy {name}"))?;
+        let url = url(&client.functions()?, &deployed);
+        if global.json {
+            deployed["url"] = url.into();
+            return output::print_json(&deployed);
+        }
+        let (revision, kind) = (text_of(&deployed["revision"]), text_of(&deployed["kind"]));
+        output::print(&match self.dry_run {
+            true => format!("{name} can be deployed as revision {revision} ({kind}); nothing has changed"),
+            false => format!("deployed {name} revision {revision} ({kind}): {url}"),
+        })
+    }
+
+    /// What is to be deployed: the target with everything flags and environment say laid over it.
+    fn source(&self) -> Done<Source> {
+        let mut source = source::find(&self.target, self.name.clone())?;
+        let manifest = &mut source.manifest;
+        manifest.scale = manifest.scale.overlaid(&self.scale.settings());
+        let from_environment = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.to_str()?.strip_prefix(ENV_PREFIX)?.to_owned();
+            Some((name, value.into_string().ok()?))
+        });
+        manifest.env.extend(from_environment);
+        manifest.env.extend(self.env.iter().cloned());
+        if !self.host.is_empty() {
+            manifest.hosts.clone_from(&self.host);
+        }
+        // What is wrong in the file alone has been said with its line; this is about flags.
+        manifest.check().map_err(Failure::usage)?;
+        Ok(source)
+    }
+}
+
+/// Where a deployed app can be called.
+pub fn url(functions: &str, deployed: &Value) -> String {
+    format!("{functions}{}", deployed["path"].as_str().unwrap_or_default())
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("use NAME=VALUE".to_owned()),
+    }
+}
+
+fn host_name(text: &str) -> Result<HostName, String> {
+    HostName::new(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,114 @@
+//! The checks of a running host: it answers, speaks this version, and serves every app.
+
+use serde_json::Value;
+use wfn_runtime::pool::quota::grouped;
+
+use crate::client::Client;
+use crate::cmd::doctor::Finding;
+use crate::cmd::text_of;
+use crate::output::bytes;
+
+/// A share of a bound, in percent, from which it is worth a warning.
+const NEARLY_PERCENT: u64 = 90;
+
+/// Looks at the host.
+pub fn check(client: &Client) -> Vec<Finding> {
+    let host = match client.get("/v1/host") {
+        Ok(host) => host,
+        Err(failure) if failure.code().is_some() => {
+            let remedy = "--token, WFN_TOKEN or --data-dir of that host";
+            return vec![Finding::fail("host", failure.message(), remedy)];
+        }
+        Err(failure) => {
+            return vec![Finding::warn("host", failure.message(), "the checks of the host are left out")];
+        }
+    };
+    let mut findings = vec![
+        Finding::ok("host", format!("{}, functions on {}", client.server(), text_of(&host["functions"]))),
+        check_version(&text_of(&host["version"])),
+        check_quota(&host),
+        check_memory(&host),
+        check_workers(&host),
+    ];
+    findings.extend(check_apps(&host));
+    findings
+}
+
+fn check_version(version: &str) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    match version == own {
+        true => Finding::ok("version", version),
+        false => Finding::warn(
+            "version",
+            format!("the host is {version}, this command is {own}"),
+            "use the same for both: start the host again after an update",
+        ),
+    }
+}
+
+fn check_quota(host: &Value) -> Finding {
+    let (reserved, limit) = (number(host, "memory_reserved_mb"), number(host, "memory_quota_mb"));
+    let seen = format!("{} of {} MB reserved", grouped(reserved), grouped(limit));
+    match is_nearly(reserved, limit) {
+        true => Finding::warn("memory quota", seen, "start the host with a larger --memory-quota-mb"),
+        false => Finding::ok("memory quota", seen),
+    }
+}
+
+fn check_memory(host: &Value) -> Finding {
+    let (used, limit) = (number(host, "guest_memory_bytes"), number(host, "guest_memory_limit_bytes"));
+    let seen = format!("functions hold {} of {}", bytes(used), bytes(limit));
+    match is_nearly(used, limit) {
+        true => {
+            Finding::warn("function memory", seen, "'wfn ls' shows whose: less concurrency, or more memory")
+        }
+        false => Finding::ok("function memory", seen),
+    }
+}
+
+fn check_workers(host: &Value) -> Finding {
+    let (live, most) = (number(host, "workers"), number(host, "workers_max"));
+    let seen = format!("{live} of {most} live");
+    match is_nearly(live, most) {
+        true => Finding::warn("workers", seen, "fewer always-ready instances, or less concurrency"),
+        false => Finding::ok("workers", seen),
+    }
+}
+
+fn check_apps(host: &Value) -> Vec<Finding> {
+    let broken = host["broken"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if broken.is_empty() {
+        return vec![Finding::ok("apps", format!("{}, all served", number(host, "apps")))];
+    }
+    let finding = |broken: &Value| {
+        let app = text_of(&broken["app"]);
+        let seen = format!("{app} is not served: {}", text_of(&broken["reason"]));
+        Finding::fail("apps", seen, format!("deploy it again, or remove it: wfn rm {app} -y"))
+    };
+    broken.iter().map(finding).collect()
+}
+
+fn number(host: &Value, key: &str) -> u64 {
+    host[key].as_u64().unwrap_or_default()
+}
+
+fn is_nearly(used: u64, limit: u64) -> bool {
+    u128::from(used) * 100 >= u128::from(limit) * u128::from(NEARLY_PERCENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::doctor::Level;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_nearly_used_up_or_broken_is_named() {
+        let host = json!({ "memory_reserved_mb": 3_900, "memory_quota_mb": 4_096, "workers": 1, "workers_max": 10,
+            "broken": [{ "app": "a", "reason": "its module is missing" }] });
+        assert_eq!(check_quota(&host).level, Level::Warn);
+        assert_eq!(check_workers(&host).level, Level::Ok);
+        assert!(check_apps(&host)[0].seen.contains("its module is missing"));
+        assert_eq!(check_version("0.0.0").level, Level::Warn);
+    }
+}

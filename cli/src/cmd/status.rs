@@ -1,0 +1,113 @@
+//! `wfn status`: one app, its settings, its instances and counts.
+
+use clap::Args;
+use serde_json::Value;
+use wfn_runtime::names::AppName;
+
+use crate::client::app_path;
+use crate::cmd::deploy::url;
+use crate::cmd::{app_name, text_of};
+use crate::failure::{Done, WhileDoing};
+use crate::output;
+use crate::settings::Global;
+
+/// Arguments of `wfn status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Name of the app
+    #[arg(value_name = "APP", value_parser = app_name)]
+    app: AppName,
+}
+
+impl Status {
+    /// Shows the app.
+    pub fn run(self, global: &Global) -> Done {
+        let client = global.client()?;
+        let status = client.get(&app_path(&self.app, "")).while_doing(|| format!("look at {}", self.app))?;
+        if global.json {
+            return output::print_json(&status);
+        }
+        output::print(&shown(&status, &client.functions()?))
+    }
+}
+
+fn shown(status: &Value, functions: &str) -> String {
+    let list = |key: &str| {
+        let texts: Vec<_> = status[key].as_array().into_iter().flatten().map(text_of).collect();
+        texts.join(", ")
+    };
+    let seconds = |key: &str| match status[key].as_u64() {
+        Some(ms) if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        Some(ms) => format!("{ms} ms"),
+        None => "-".to_owned(),
+    };
+    let revision = format!(
+        "{} ({}), made {}",
+        text_of(&status["revision"]),
+        text_of(&status["kind"]),
+        status["created_ms"].as_u64().map_or("-".to_owned(), output::time)
+    );
+    let fields = [
+        ("app", text_of(&status["app"])),
+        ("revision", revision),
+        ("url", url(functions, status)),
+        ("hosts", list("hosts")),
+        ("env", list("env")),
+        ("memory", format!("{} MB an instance", text_of(&status["memory_mb"]))),
+        ("timeout", format!("{}, idle {}", seconds("timeout_ms"), seconds("idle_timeout_ms"))),
+        ("isolation", text_of(&status["isolation"])),
+    ];
+    let fields = fields.into_iter().filter(|(_, value)| !value.is_empty());
+    let mut text: String = fields.map(|(name, value)| format!("{name:<12}{value}\n")).collect();
+    let groups = status["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for group in groups {
+        text += &cold_starts(group);
+    }
+    let head = [
+        "GROUP",
+        "CONCURRENCY",
+        "READY",
+        "MAX",
+        "INSTANCES",
+        "PEAK",
+        "IN FLIGHT",
+        "WAITING",
+        "CALLS",
+        "COLD",
+        "THROTTLED",
+        "FAILED",
+        "MEMORY",
+    ];
+    let rows: Vec<_> = groups.iter().map(row).collect();
+    text + "\n" + &output::table(&head, &rows)
+}
+
+fn row(group: &Value) -> Vec<String> {
+    let keys = [
+        "group",
+        "concurrency",
+        "always_ready",
+        "max_instances",
+        "instances",
+        "instances_peak",
+        "in_flight",
+        "waiting",
+        "invocations",
+        "cold",
+        "throttled",
+        "failed",
+    ];
+    let memory = output::bytes(group["memory_bytes"].as_u64().unwrap_or_default());
+    keys.iter().map(|key| text_of(&group[key])).chain([memory]).collect()
+}
+
+fn cold_starts(group: &Value) -> String {
+    let took = &group["cold_start_us"];
+    let shown = |key: &str| took[key].as_f64().map(|microseconds| format!("{microseconds:.0} µs"));
+    match (shown("p50"), shown("p99"), shown("max")) {
+        (Some(p50), Some(p99), Some(max)) => {
+            format!("{:<12}p50 {p50}, p99 {p99}, longest {max}\n", "cold start")
+        }
+        _ => String::new(),
+    }
+}

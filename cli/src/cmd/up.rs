@@ -1,0 +1,249 @@
+//! `wfn up`: the host itself, from start to drained.
+
+use std::io::{self, Cursor, IsTerminal};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::config::HostConfig;
+use wfn_runtime::host::Host;
+use wfn_runtime::limits;
+use wfn_runtime::names::AppName;
+
+use crate::client::{Client, app_path};
+use crate::failure::{Done, Failure, WhileDoing};
+use crate::output::say;
+use crate::publish::publish;
+use crate::settings::{Global, Token, TokenSource, default_data_dir};
+
+/// The component of `--demo`, made by `cargo xtask demo-component`.
+const DEMO: &[u8] = include_bytes!("../../demo/hello.wasm");
+const DEMO_APP: &str = "hello";
+
+/// What the host logs if `WFN_LOG` does not say: its own lines, and of the sandbox only what is wrong.
+const LOG_DEFAULT: &str = "info";
+/// They log each instantiation at the levels below.
+const LOG_OF_THE_SANDBOX: &str = "wasmtime=warn,wasmtime_wasi=warn,wasmtime_wasi_http=warn,\
+                                  wasmtime_environ=warn,wasmtime_internal_cranelift=warn,cranelift_codegen=warn,\
+                                  regalloc2=warn,ureq=warn,ureq_proto=warn";
+
+/// How long blocking work may go on after the host has ended.
+const RUNTIME_END: Duration = Duration::from_secs(1);
+
+/// Arguments of `wfn up`.
+#[derive(Debug, Args)]
+#[command(after_help = "The host stops on Ctrl-C (SIGINT) and SIGTERM: it finishes what is under way.\n\
+                        WFN_LOG says what is logged: error, warn, info (default), or wfn_runtime::admin=debug,…")]
+pub struct Up {
+    /// Where functions answer; port 0 picks one
+    #[arg(long, value_name = "ADDR", env = "WFN_LISTEN", default_value = "127.0.0.1:8080", value_parser = address, hide_env_values = true)]
+    listen: SocketAddr,
+
+    /// Where the admin API answers; port 0 picks one
+    #[arg(long, value_name = "ADDR", env = "WFN_ADMIN", default_value = "127.0.0.1:8081", value_parser = address, hide_env_values = true)]
+    admin: SocketAddr,
+
+    /// Memory quota of all instances together, by their classes
+    #[arg(long, value_name = "MB", env = "WFN_MEMORY_QUOTA_MB", default_value_t = limits::MEMORY_QUOTA_MB_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(2_048..), hide_env_values = true)]
+    memory_quota_mb: u64,
+
+    /// Memory that all functions together may really hold [default: 75 % of the machine's or cgroup's]
+    #[arg(long, value_name = "MB", env = "WFN_GUEST_MEMORY_MB",
+          value_parser = clap::value_parser!(u64).range(16..=1_000_000_000), hide_env_values = true)]
+    guest_memory_mb: Option<u64>,
+
+    /// Deploy an app "hello" to try, unless there is one
+    #[arg(long, env = "WFN_DEMO", hide_env_values = true)]
+    demo: bool,
+}
+
+impl Up {
+    /// Runs the host until it is told to stop.
+    pub fn run(self, global: &Global) -> Done {
+        let mut config = HostConfig::new(global.data_dir()?);
+        config.listen = self.listen;
+        config.admin = self.admin;
+        config.memory_quota_mb = self.memory_quota_mb;
+        if let Some(megabytes) = self.guest_memory_mb {
+            config.guest_memory_bytes = megabytes * limits::MEBIBYTE;
+        }
+        log_to_stderr()?;
+        if !self.admin.ip().is_loopback() {
+            tracing::warn!(
+                "the admin API listens beyond this machine and speaks plain HTTP: its token can be overheard"
+            );
+        }
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
+        let done = self.serve(&runtime, &config);
+        runtime.shutdown_timeout(RUNTIME_END);
+        done
+    }
+
+    fn serve(&self, runtime: &Runtime, config: &HostConfig) -> Done {
+        runtime.block_on(async {
+            let mut stops = Stops::new().map_err(Failure::new)?;
+            let host = Host::start(config).await.map_err(Failure::new).while_doing(|| "start".to_owned())?;
+            if self.demo {
+                let (admin, data_dir) = (host.admin_address(), config.data_dir.clone());
+                let demo = tokio::task::spawn_blocking(move || deploy_demo(admin, &data_dir));
+                tokio::select! {
+                    done = demo => match done {
+                        Ok(Ok(())) => {}
+                        // Other apps are served all the same.
+                        Ok(Err(failure)) => say(&failure.while_doing("deploy the demo").to_string()),
+                        Err(panic) => say(&format!("wfn: failed to deploy the demo: {panic}")),
+                    },
+                    () = stops.next() => return stop(host, &mut stops).await,
+                }
+            }
+            say_ready(&host, &config.data_dir, self.demo);
+            stops.next().await;
+            stop(host, &mut stops).await
+        })
+    }
+}
+
+/// What tells the host to stop.
+struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn stop(host: Host, stops: &mut Stops) -> Done {
+    let seconds = limits::DRAIN_TIMEOUT.as_secs();
+    say(&format!("stopping: what is under way has {seconds} s to finish; a second signal stops at once"));
+    tokio::select! {
+        cut = host.shut_down() => match cut {
+            0 => say("stopped"),
+            1 => say("stopped; 1 connection had to be cut"),
+            cut => say(&format!("stopped; {cut} connections had to be cut")),
+        },
+        () = stops.next() => {
+            say("stopped at once");
+            // The host may be in the middle of draining: nothing of it is waited for any more.
+            std::process::exit(1);
+        }
+    }
+    Ok(())
+}
+
+fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
+    let (functions, admin) = (host.functions_address(), host.admin_address());
+    let mut text = format!("wfn ready: functions on http://{functions}, admin API on http://{admin}");
+    let apps = host.registry().apps();
+    if apps.is_empty() {
+        text += "\nNo app is deployed yet. In another terminal: wfn deploy MODULE.wasm";
+        text += &flags_of_clients(admin, data_dir);
+    } else {
+        text += "\nAvailable routes:";
+        for app in &apps {
+            text += &format!("\n  http://{functions}/{}/", app.name());
+            for host_name in &app.active().revision.manifest.hosts {
+                text += &format!("\n  http://{host_name}:{}/", functions.port());
+            }
+        }
+    }
+    if demo {
+        text += &format!("\nTry: curl http://{functions}/{DEMO_APP}/");
+    }
+    say(&text);
+}
+
+/// What a client has to be told if this host is not where clients look for one.
+fn flags_of_clients(admin: SocketAddr, data_dir: &Path) -> String {
+    let admin = reachable(admin);
+    let mut flags = String::new();
+    if admin != SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) {
+        flags += &format!(" --server http://{admin}");
+    }
+    if default_data_dir().is_none_or(|default| default != data_dir) {
+        flags += &format!(" --data-dir {}", data_dir.display());
+    }
+    flags
+}
+
+/// Where a client on this machine finds what listens on `address`.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    match address.ip().is_unspecified() {
+        true => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        false => address,
+    }
+}
+
+/// Deploys the demo like any client would, over the admin API.
+fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
+    let path = data_dir.join("token");
+    let text = std::fs::read_to_string(&path).map_err(Failure::new)?.trim().to_owned();
+    let token = Token { text, source: TokenSource::File(path) };
+    let client = Client::new(format!("http://{}", reachable(admin)), token);
+    let name = AppName::new(DEMO_APP).map_err(Failure::new)?;
+    match client.get(&app_path(&name, "")) {
+        Ok(_) => Ok(()),
+        Err(failure) if failure.code() == Some("no-app") => {
+            publish(&client, &Manifest::new(name), Cursor::new(DEMO), false).map(|_| ())
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn log_to_stderr() -> Done {
+    let given = std::env::var("WFN_LOG").unwrap_or_default();
+    let given = if given.is_empty() { LOG_DEFAULT } else { &given };
+    let filter = EnvFilter::builder()
+        .parse(format!("{LOG_OF_THE_SANDBOX},{given}"))
+        .map_err(|error| Failure::usage(format!("WFN_LOG={given}: {error}")).remedy("WFN_LOG=info"))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        // It would panic where stderr is closed.
+        .log_internal_errors(false)
+        .init();
+    Ok(())
+}
+
+/// Reads `IP:PORT`, `localhost:PORT`, or a port of this machine alone.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    text.parse().map_err(|_| {
+        "use IP:PORT, such as 127.0.0.1:8080, or 0.0.0.0:8080 for every address of this machine".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for text in ["127.0.0.1:80", "localhost:80", ":80", "80"] {
+            assert_eq!(address(text).map(|address| address.to_string()), Ok("127.0.0.1:80".to_owned()));
+        }
+        assert!(address("[::1]:80").is_ok());
+        for text in ["", "localhost", "127.0.0.1", "example.com:80", "127.0.0.1:99999"] {
+            assert!(address(text).unwrap_err().contains("IP:PORT"), "{text}");
+        }
+    }
+}

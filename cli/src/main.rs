@@ -1,0 +1,118 @@
+//! The one binary of wfn: `wfn up` is the host, everything else a client of its admin API.
+
+mod client;
+mod cmd;
+mod failure;
+mod flags;
+mod output;
+mod publish;
+mod settings;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use wfn_runtime::component::compile;
+
+use crate::cmd::{deploy, doctor, invoke, logs, ls, rm, rollback, scale, status, up, versions};
+use crate::settings::Global;
+
+/// Self-hosted WebAssembly functions: one binary, one machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "wfn",
+    version,
+    max_term_width = 110,
+    after_help = "Begin with 'wfn up' in one terminal and 'wfn deploy MODULE.wasm' in another, or with 'wfn up --demo'.\n\
+                  Exit codes: 0 done, 1 refused or failed, 2 wrong usage."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the host
+    Up(up::Up),
+    /// Deploy a module as an app, or a new revision of it
+    Deploy(Box<deploy::Deploy>),
+    /// List the apps
+    Ls,
+    /// Show an app: what serves, its settings and counts
+    Status(status::Status),
+    /// List the kept revisions of an app
+    Versions(versions::Versions),
+    /// Make an earlier revision serve again
+    Rollback(rollback::Rollback),
+    /// Change the scale settings of an app, as a new revision
+    Scale(scale::Scale),
+    /// Remove an app with all its revisions
+    Rm(rm::Rm),
+    /// Show what an app has written
+    Logs(logs::Logs),
+    /// Call an app through the admin API
+    Invoke(invoke::Invoke),
+    /// Check this machine and the host
+    Doctor,
+}
+
+fn main() -> ExitCode {
+    // The compiling child comes first: it has neither environment nor much memory, and needs no more.
+    let arguments: Vec<_> = env::args_os().collect();
+    if arguments.get(1).is_some_and(|argument| argument == compile::CHILD_COMMAND) {
+        let [_, _, module, artifact] = arguments.as_slice() else { return ExitCode::from(2) };
+        std::process::exit(compile::child_main(Path::new(module), Path::new(artifact)));
+    }
+    // Wrong usage ends here, with code 2.
+    let Cli { command, global } = Cli::parse();
+    let done = match command {
+        Command::Up(up) => up.run(&global),
+        Command::Deploy(deploy) => deploy.run(&global),
+        Command::Ls => ls::run(&global),
+        Command::Status(status) => status.run(&global),
+        Command::Versions(versions) => versions.run(&global),
+        Command::Rollback(rollback) => rollback.run(&global),
+        Command::Scale(scale) => scale.run(&global),
+        Command::Rm(rm) => rm.run(&global),
+        Command::Logs(logs) => logs.run(&global),
+        Command::Invoke(invoke) => invoke.run(&global),
+        Command::Doctor => doctor::run(&global),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable_too() {
+        // What is asked of one call, not set up once, and what an environment cannot repeat.
+        let without =
+            ["json", "dry-run", "yes", "follow", "method", "data", "header", "include", "tail", "env"];
+        for command in Cli::command().get_subcommands() {
+            for flag in command.get_arguments().filter(|argument| !argument.is_positional()) {
+                let name = flag.get_long().unwrap_or_default();
+                assert!(
+                    flag.get_env().is_some() || without.contains(&name),
+                    "wfn {} --{name} has no environment variable",
+                    command.get_name()
+                );
+            }
+        }
+    }
+}

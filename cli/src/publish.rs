@@ -1,0 +1,107 @@
+//! A module's way to the host: hashed, uploaded if it is not there, deployed, its events followed.
+
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use ureq::http::Method;
+use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::limits;
+use wfn_runtime::names::ModuleHash;
+
+use crate::client::{self, Client};
+use crate::failure::{Done, Failure};
+use crate::output::{self, Progress};
+
+/// Deploys `module` with `manifest`, or tries it, and answers what the host says of the new revision.
+pub fn publish(
+    client: &Client,
+    manifest: &Manifest,
+    mut module: impl Read + Seek,
+    dry_run: bool,
+) -> Done<Value> {
+    let (hash, length) = digest(&mut module)?;
+    upload(client, hash, length, module)?;
+    deploy(client, manifest, hash, dry_run)
+}
+
+/// Reads the module once, in pieces: it may be as large as 256 MB.
+fn digest(module: &mut (impl Read + Seek)) -> Done<(ModuleHash, u64)> {
+    let unreadable = |error| Failure::new(format!("the module cannot be read: {error}"));
+    let mut digest = Sha256::new();
+    let mut piece = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        let count = module.read(&mut piece).map_err(unreadable)?;
+        if count == 0 {
+            break;
+        }
+        length += count as u64;
+        if length > limits::MODULE_BYTES_MAX {
+            let megabytes = limits::MODULE_BYTES_MAX / limits::MEBIBYTE;
+            let message = format!("the module is larger than {megabytes} MB");
+            return Err(Failure::new(message)
+                .with_code("module-too-large")
+                .remedy("strip debug information: 'wasm-tools strip', or strip = true in Cargo.toml"));
+        }
+        digest.update(&piece[..count]);
+    }
+    module.rewind().map_err(unreadable)?;
+    Ok((ModuleHash::new(digest.finalize().into()), length))
+}
+
+fn upload(client: &Client, hash: ModuleHash, length: u64, module: impl Read) -> Done {
+    let path = format!("/v1/modules/{hash}");
+    if client.exists(&path)? {
+        return Ok(());
+    }
+    client.put(&path, Counted { inner: module, sent: 0, length, progress: Progress::new() }, length)
+}
+
+/// A reader that shows how much of it has been read.
+struct Counted<R> {
+    inner: R,
+    sent: u64,
+    length: u64,
+    progress: Progress,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, piece: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(piece)?;
+        self.sent += count as u64;
+        let (sent, length) = (self.sent, self.length);
+        self.progress.update(|| format!("uploading, {} of {}", output::bytes(sent), output::bytes(length)));
+        Ok(count)
+    }
+}
+
+fn deploy(client: &Client, manifest: &Manifest, module: ModuleHash, dry_run: bool) -> Done<Value> {
+    let order = json!({ "module": module, "manifest": manifest, "dry_run": dry_run });
+    let path = client::app_path(&manifest.name, "/revisions");
+    let events = client.change_with_events(Method::POST, &path, &order, client::NDJSON)?;
+    let cut = |why: String| {
+        Failure::new(format!("the host closed the connection before the end{why}"))
+            .remedy(format!("'wfn status {}' shows what serves now", manifest.name))
+    };
+    let mut progress = Progress::new();
+    for line in BufReader::new(events.into_body().into_reader()).lines() {
+        let line = line.map_err(|error| cut(format!(": {error}")))?;
+        let mut event: Value = serde_json::from_str(&line).map_err(|_| cut(" of an event".to_owned()))?;
+        match event["event"].as_str() {
+            Some("compiling") => {
+                let elapsed = Duration::from_millis(event["elapsed_ms"].as_u64().unwrap_or_default());
+                progress.update(|| format!("compiling, {:.1} s…", elapsed.as_secs_f64()));
+            }
+            Some("done") => return Ok(event["deployed"].take()),
+            Some("error") => {
+                let unnamed = || Failure::new("the host does not say why");
+                return Err(client::refusal(&event["error"]).unwrap_or_else(unnamed));
+            }
+            // A newer host may tell more than this client knows.
+            _ => {}
+        }
+    }
+    Err(cut(String::new()))
+}

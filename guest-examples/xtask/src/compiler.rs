@@ -1,0 +1,114 @@
+//! Which compiler builds the guests: the active toolchain if it can, else Debian's with a std of our own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{debian, process, sysroot};
+
+/// What guests are compiled for.
+pub(crate) const TARGET: &str = "wasm32-wasip2";
+
+/// A cargo, its compiler and flags that make components.
+#[derive(Debug)]
+pub(crate) struct Compiler {
+    /// What to call it in a message.
+    pub(crate) description: String,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// The active toolchain has the target's std.
+    Active,
+    /// Debian's compiler with a sysroot built by [`sysroot`].
+    Debian { flags: Vec<String> },
+}
+
+impl Compiler {
+    /// A cargo command that compiles with this compiler.
+    pub(crate) fn cargo(&self) -> Command {
+        match &self.way {
+            Way::Active => {
+                let mut cargo = process::cargo();
+                // These are meant for the host's build; guests have their own folder and flags.
+                cargo.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET");
+                cargo
+            }
+            Way::Debian { flags } => {
+                let mut cargo = process::command(debian::CARGO);
+                cargo.env("RUSTC", debian::RUSTC);
+                cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+                cargo
+            }
+        }
+    }
+
+    /// Whether this is the active toolchain, which brings a clippy that knows the target.
+    pub(crate) fn is_active_toolchain(&self) -> bool {
+        matches!(self.way, Way::Active)
+    }
+}
+
+/// Finds or prepares a compiler: the active toolchain first, then Debian's packages.
+///
+/// Neither way downloads a toolchain; where both are missing the error says which command to run.
+pub(crate) fn find(root: &Path) -> Result<Compiler> {
+    if active_has_target() {
+        let description = format!("the active toolchain ({TARGET} is installed)");
+        return Ok(Compiler { description, way: Way::Active });
+    }
+    if !debian::is_debian() {
+        bail!(
+            "no compiler for guests: the active toolchain has no std for {TARGET}; \
+             run `rustup target add {TARGET}`, then again"
+        );
+    }
+    debian::install_missing().with_context(|| {
+        format!("failed to get a compiler for guests (`rustup target add {TARGET}` would do, too)")
+    })?;
+    let tools = linker_tools()?;
+    let sysroot = sysroot::prepare(root, &tools)?;
+    let description = format!("{} and the std in target/{}", debian::RUSTC, sysroot.name());
+    Ok(Compiler { description, way: Way::Debian { flags: sysroot.rustflags() } })
+}
+
+/// Whether the active rustc has the target's std: its folder holds a compiled `std`.
+fn active_has_target() -> bool {
+    let asked =
+        process::output(process::command("rustc").args(["--print", "target-libdir", "--target"]).arg(TARGET));
+    let Ok(libdir) = asked else { return false };
+    let Ok(entries) = fs::read_dir(libdir) else {
+        return false;
+    };
+    entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"))
+}
+
+/// The active toolchain's folder with `rust-lld` and `wasm-component-ld`, which Debian does not package.
+fn linker_tools() -> Result<PathBuf> {
+    let sysroot = process::output(process::command("rustc").args(["--print", "sysroot"]))?;
+    let host = host_triple("rustc")?;
+    let tools = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin");
+    for tool in ["rust-lld", "wasm-component-ld"] {
+        if !tools.join(tool).is_file() {
+            bail!(
+                "{} has no {tool}: guests need the linkers of a toolchain installed by rustup; \
+                 run `rustup toolchain install stable`, then again",
+                tools.display()
+            );
+        }
+    }
+    Ok(tools)
+}
+
+/// The triple of the machine that `rustc` runs on.
+pub(crate) fn host_triple(rustc: &str) -> Result<String> {
+    let version = process::output(process::command(rustc).arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .with_context(|| format!("`{rustc} -vV` names no host"))
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask COMMAND`: the project's chores, as code that needs nothing but cargo.
+
+mod compiler;
+mod debian;
+mod demo;
+mod demo_component;
+mod guests;
+mod host;
+mod process;
+mod sysroot;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  guests                    build the guests of guest-examples/ into target/guests/
+  demo                      build guests and wfn, start it, deploy a guest, call it, stop it
+  test                      formatting, clippy, guests, wfn, then all tests
+  demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = root();
+    let done = match arguments[..] {
+        ["guests"] => guests::run(&root).map(|()| ExitCode::SUCCESS),
+        ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
+        ["test"] => test::run(&root),
+        ["demo-component"] => demo_component::refresh(&root).map(|()| ExitCode::SUCCESS),
+        ["demo-component", "--check"] => demo_component::check(&root).map(|()| ExitCode::SUCCESS),
+        ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => {
+            eprint!("{HELP}");
+            Ok(ExitCode::from(2))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The repository's root: two folders above this crate, wherever cargo found it.
+fn root() -> PathBuf {
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest_dir.ancestors().nth(2).map_or_else(|| PathBuf::from("."), PathBuf::from)
+}

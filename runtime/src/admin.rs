@@ -1,0 +1,9 @@
+//! The admin API: the only control path. The CLI is its client.
+
+pub mod api;
+pub mod deploy;
+pub mod error;
+pub mod invoke;
+pub mod logs;
+pub mod upload;
+pub mod view;

@@ -1,0 +1,173 @@
+//! Changes of an app: deploy, scale, roll back, remove. A change that has begun is finished even if the
+//! client goes away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::channel::Channel;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::api::{Api, from_json};
+use crate::admin::error::ApiError;
+use crate::admin::view;
+use crate::app::error::ChangeError;
+use crate::app::manifest::{Manifest, ScaleSettings};
+use crate::app::registry::Deployed;
+use crate::names::{AppName, ModuleHash, RevisionId};
+
+/// What a client that wants to see the progress of a deploy accepts.
+const NDJSON: &str = "application/x-ndjson";
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deploy {
+    module: ModuleHash,
+    manifest: Manifest,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/apps/{app}/revisions`: deploys. With `accept: application/x-ndjson` the answer is a stream of
+/// events, the last one `done` or `error` with the status that would have been sent.
+pub async fn deploy(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let deploy: Deploy = from_json(&body)?;
+    if deploy.manifest.name != AppName::new(&app)? {
+        let message = format!("the manifest is for app {}, the path names {app}", deploy.manifest.name);
+        return Err(ApiError::bad_request("name-mismatch", message));
+    }
+    let wants_progress =
+        headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes() == NDJSON.as_bytes());
+    if wants_progress {
+        return Ok(deploy_with_progress(api, deploy));
+    }
+    let registry = api.registry.clone();
+    let deployed = to_end(async move {
+        registry.deploy(deploy.manifest, deploy.module, deploy.dry_run, Box::new(|_| {})).await
+    });
+    Ok((StatusCode::CREATED, Json(shown(&deployed.await?))).into_response())
+}
+
+fn deploy_with_progress(api: Arc<Api>, deploy: Deploy) -> Response {
+    let (mut events, body) = Channel::<Bytes, std::convert::Infallible>::new(16);
+    let (progress, mut compiling) = tokio::sync::mpsc::channel::<Duration>(1);
+    let registry = api.registry.clone();
+    let change = tokio::spawn(async move {
+        // A client that reads slowly misses some of the progress, nothing else.
+        let progress = Box::new(move |elapsed| {
+            let _ = progress.try_send(elapsed);
+        });
+        registry.deploy(deploy.manifest, deploy.module, deploy.dry_run, progress).await
+    });
+    tokio::spawn(async move {
+        // Ends when the change has dropped its end. A client that is gone does not stop the change.
+        while let Some(elapsed) = compiling.recv().await {
+            let event = json!({ "event": "compiling", "elapsed_ms": elapsed.as_millis() as u64 });
+            let _ = events.send_data(line(&event)).await;
+        }
+        let last = match change.await {
+            Ok(Ok(deployed)) => json!({ "event": "done", "deployed": shown(&deployed) }),
+            Ok(Err(error)) => failed(error.into()),
+            Err(panic) => failed(ApiError::internal(panic.to_string())),
+        };
+        let _ = events.send_data(line(&last)).await;
+    });
+    ([(header::CONTENT_TYPE, NDJSON)], Body::new(body)).into_response()
+}
+
+fn failed(error: ApiError) -> Value {
+    json!({ "event": "error", "status": error.status.as_u16(), "error": error })
+}
+
+fn line(event: &Value) -> Bytes {
+    Bytes::from(event.to_string() + "\n")
+}
+
+fn shown(deployed: &Deployed) -> Value {
+    let name = &deployed.revision.manifest.name;
+    json!({
+        "app": name,
+        "revision": deployed.revision.id,
+        "kind": deployed.revision.kind,
+        "module": deployed.revision.module,
+        "path": format!("/{name}/"),
+        "hosts": deployed.revision.manifest.hosts,
+        "prepared_us": deployed.prepared_in.as_micros() as u64,
+        "dry_run": deployed.dry_run,
+    })
+}
+
+/// `PATCH /v1/apps/{app}/scale`: a new revision with other scale settings.
+pub async fn scale(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let name = AppName::new(&app)?;
+    let changes: ScaleSettings = from_json(&body)?;
+    let registry = api.registry.clone();
+    let deployed = to_end(async move { registry.scale(&name, &changes).await }).await?;
+    Ok(Json(shown(&deployed)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollBack {
+    revision: Option<RevisionId>,
+}
+
+/// `POST /v1/apps/{app}/rollback`: makes a kept revision serve again.
+pub async fn roll_back(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let name = AppName::new(&app)?;
+    let target: RollBack = from_json(&body)?;
+    let registry = api.registry.clone();
+    let deployed = to_end(async move { registry.roll_back(&name, target.revision).await }).await?;
+    Ok(Json(shown(&deployed)))
+}
+
+/// `DELETE /v1/apps/{app}`.
+pub async fn remove(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
+    let name = AppName::new(&app)?;
+    let registry = api.registry.clone();
+    to_end(async move { registry.remove(&name).await }).await?;
+    Ok(Json(json!({ "removed": app })))
+}
+
+/// `GET /v1/apps/{app}/revisions`.
+pub async fn revisions(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let name = AppName::new(&app)?;
+    let revisions = api.registry.revisions(&name).await?;
+    // None, if the active one could not be brought back at start.
+    let active = api.registry.app(&name).ok().map(|app| app.active().revision.id);
+    let shown: Vec<Value> =
+        revisions.iter().map(|revision| view::revision(revision, Some(revision.id) == active)).collect();
+    Ok(Json(json!({ "app": app, "revisions": shown })))
+}
+
+/// Runs a change in a task of its own: dropping the request must not leave it half done.
+async fn to_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    match tokio::spawn(change).await {
+        Ok(result) => Ok(result?),
+        Err(panic) => Err(ApiError::internal(panic.to_string())),
+    }
+}

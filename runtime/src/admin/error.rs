@@ -1,0 +1,94 @@
+//! Errors of the admin API: a status, a stable code and a message that says what to do.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::app::error::ChangeError;
+use crate::component::cache::CacheError;
+use crate::component::compile::CompileError;
+use crate::names::NameError;
+
+/// What a client of the admin API is told when something is refused or fails.
+#[derive(Debug, Clone, Serialize)]
+pub struct ApiError {
+    /// The HTTP status.
+    #[serde(skip)]
+    pub status: StatusCode,
+    /// The stable code.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl ApiError {
+    /// An error with all its parts.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// 400: what was sent cannot be understood.
+    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 500: the fault is the host's; the details are in its own log, too.
+    pub fn internal(message: impl Into<String>) -> Self {
+        let message = message.into();
+        tracing::error!("admin API: {message}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, axum::Json(serde_json::json!({ "error": self }))).into_response()
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(error: NameError) -> Self {
+        Self::bad_request("invalid-name", error.to_string())
+    }
+}
+
+impl From<std::io::Error> for ApiError {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            let message = "the disk of the data directory is full: nothing was stored";
+            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", message);
+        }
+        Self::internal(error.to_string())
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let message = error.to_string();
+        let (status, code) = match error {
+            ChangeError::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-manifest"),
+            ChangeError::Inspect(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.code()),
+            ChangeError::Cache(CacheError::Missing(_)) => (StatusCode::CONFLICT, "module-missing"),
+            ChangeError::Cache(CacheError::Compile(CompileError::Invalid(_))) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "invalid-module")
+            }
+            ChangeError::Cache(CacheError::Compile(CompileError::TooCostly(_))) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "module-too-costly")
+            }
+            ChangeError::Link(_) => (StatusCode::UNPROCESSABLE_ENTITY, "link-failed"),
+            ChangeError::Start(_) => (StatusCode::UNPROCESSABLE_ENTITY, "start-failed"),
+            ChangeError::Quota(_) => (StatusCode::CONFLICT, "over-quota"),
+            ChangeError::HostTaken { .. } => (StatusCode::CONFLICT, "host-taken"),
+            ChangeError::NoApp(_) => (StatusCode::NOT_FOUND, "no-app"),
+            ChangeError::Broken(..) => (StatusCode::CONFLICT, "app-broken"),
+            ChangeError::NoRevision(..) | ChangeError::NoEarlierRevision(..) => {
+                (StatusCode::NOT_FOUND, "no-revision")
+            }
+            ChangeError::TooManyApps => (StatusCode::CONFLICT, "too-many-apps"),
+            ChangeError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            ChangeError::Cache(CacheError::Io(error)) => return error.into(),
+            ChangeError::Cache(_) | ChangeError::Db(_) => return Self::internal(message),
+        };
+        Self::new(status, code, message)
+    }
+}

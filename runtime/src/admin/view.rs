@@ -1,0 +1,90 @@
+//! What the admin API shows of apps, revisions and the host.
+
+use serde_json::{Value, json};
+
+use crate::app::registry::Registry;
+use crate::app::revision::Revision;
+use crate::app::running::App;
+use crate::limits;
+
+/// An app as `wfn status --json` shows it (SPEC 9).
+pub fn app(app: &App) -> Value {
+    let active = app.active();
+    let (revision, pool) = (&active.revision, active.pool.view());
+    let policy = active.pool.policy();
+    let counts = app.counts().now();
+    let microseconds =
+        |share| app.counts().cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
+    json!({
+        "app": app.name(),
+        "revision": revision.id,
+        "kind": revision.kind,
+        "module": revision.module,
+        "memory_mb": policy.memory.megabytes(),
+        "path": format!("/{}/", app.name()),
+        "hosts": revision.manifest.hosts,
+        "env": revision.manifest.env.keys().collect::<Vec<_>>(),
+        "isolation": policy.isolation,
+        "timeout_ms": policy.timeout.as_millis() as u64,
+        "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,
+        "created_ms": revision.created_ms,
+        "groups": [{
+            "group": "http",
+            "concurrency": policy.concurrency,
+            "always_ready": policy.always_ready,
+            "max_instances": policy.max_instances,
+            "instances": pool.instances,
+            "instances_peak": pool.instances_peak,
+            "in_flight": pool.in_flight,
+            "waiting": pool.waiting,
+            "invocations": counts.invocations,
+            "cold": counts.cold,
+            "throttled": counts.throttled,
+            "failed": counts.failed,
+            "memory_bytes": pool.memory_bytes,
+            "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
+        }],
+    })
+}
+
+/// A revision as `wfn versions --json` shows it.
+pub fn revision(revision: &Revision, active: bool) -> Value {
+    json!({
+        "revision": revision.id,
+        "active": active,
+        "kind": revision.kind,
+        "module": revision.module,
+        "created_ms": revision.created_ms,
+        "manifest": revision.manifest,
+    })
+}
+
+/// Every app as `wfn ls --json` shows it.
+pub fn apps(registry: &Registry) -> Value {
+    let served: Vec<Value> = registry.apps().iter().map(|served| app(served)).collect();
+    json!({ "apps": served, "broken": broken(registry) })
+}
+
+/// Apps that are stored but not served, with the reason.
+fn broken(registry: &Registry) -> Vec<Value> {
+    registry.broken().iter().map(|(app, reason)| json!({ "app": app, "reason": reason })).collect()
+}
+
+/// The host as a whole.
+pub fn host(registry: &Registry, functions: std::net::SocketAddr, admin: std::net::SocketAddr) -> Value {
+    let resources = registry.resources();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "functions": format!("http://{functions}"),
+        "admin": format!("http://{admin}"),
+        "apps": registry.apps().len(),
+        "broken": broken(registry),
+        "cores": resources.cores(),
+        "memory_quota_mb": resources.quota().limit_mb(),
+        "memory_reserved_mb": resources.quota().reserved_mb(),
+        "guest_memory_limit_bytes": resources.memory().limit_bytes(),
+        "guest_memory_bytes": resources.memory().used_bytes(),
+        "workers": resources.memory().workers(),
+        "workers_max": limits::WORKERS_MAX,
+    })
+}

@@ -1,0 +1,9 @@
+//! Apps: what a user deploys, its immutable revisions, and the registry that switches between them.
+
+pub mod error;
+pub mod manifest;
+pub mod registry;
+pub mod revision;
+pub mod running;
+pub mod store;
+pub mod values;

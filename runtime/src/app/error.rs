@@ -1,0 +1,60 @@
+//! Why a change of an app was refused or failed.
+
+use crate::component::cache::CacheError;
+use crate::component::inspect::InspectError;
+use crate::instance::worker_p2::LinkError;
+use crate::limits;
+use crate::names::{AppName, RevisionId};
+use crate::persist::db::DbError;
+
+/// Why a change was refused or failed. Nothing has changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The manifest is not consistent in itself.
+    #[error("{0}")]
+    Manifest(String),
+    /// The module cannot run here.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The module could not be made ready.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The component does not fit what the host offers.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The guest failed while starting.
+    #[error("the component does not start: {0}")]
+    Start(String),
+    /// Always-ready instances that can never exist together.
+    #[error("{0}")]
+    Quota(String),
+    /// A host name that another app has claimed.
+    #[error("host {host} is claimed by app {app}: remove it there first")]
+    HostTaken {
+        /// The name.
+        host: String,
+        /// Who has it.
+        app: AppName,
+    },
+    /// No such app.
+    #[error("there is no app {0}: 'wfn ls' shows what is deployed")]
+    NoApp(AppName),
+    /// Stored, but it could not be brought back at start.
+    #[error("app {0} is not served: {1}; deploy it again, roll back to another revision or remove it")]
+    Broken(AppName, String),
+    /// No such revision.
+    #[error("app {0} has no revision {1}: 'wfn versions {0}' shows what is kept")]
+    NoRevision(AppName, RevisionId),
+    /// Nothing to roll back to.
+    #[error("app {0} has no revision before {1}")]
+    NoEarlierRevision(AppName, RevisionId),
+    /// [`limits::APPS_MAX`].
+    #[error("this host has {} apps, which is the most it takes", limits::APPS_MAX)]
+    TooManyApps,
+    /// [`limits::COMPILE_LINE_MAX`].
+    #[error("{} deployments are waiting for the compiler: try again later", limits::COMPILE_LINE_MAX)]
+    Busy,
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}

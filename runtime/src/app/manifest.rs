@@ -1,0 +1,293 @@
+//! The manifest of an app: what `wfn.toml` and the deploy flags can say, checked strictly.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::app::values::WholeNumber;
+pub use crate::app::values::{Bounded, Span};
+use crate::limits;
+use crate::names::{AppName, HostName};
+
+/// Everything a user decides about an app. Unset scale settings stay unset, so that an explicit value
+/// survives a change of class and a default follows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The app's name and first path segment.
+    pub name: AppName,
+    /// Host names that lead to the app at their root, besides `/<name>/`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<HostName>,
+    /// Environment variables of the guest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Scale settings: the `[scale]` table of the file.
+    #[serde(default)]
+    pub scale: ScaleSettings,
+}
+
+/// Deadline of one invocation, within its bounds.
+pub type Timeout = Span<1, { limits::TIMEOUT_MAX.as_millis() as u64 }>;
+/// Idle time of an instance, within its bounds.
+pub type IdleTimeout = Span<0, { limits::IDLE_TIMEOUT_MAX.as_millis() as u64 }>;
+
+/// The settings `wfn scale` changes. `None` means the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleSettings {
+    /// Memory class of an instance, in MB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<MemoryClass>,
+    /// Most invocations in flight in one instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Bounded<1, { limits::CONCURRENCY_MAX }>>,
+    /// Workers of an asynchronous instance; other guests grow workers with their concurrency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>,
+    /// Instances that exist before the first request and stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ready: Option<Bounded<0, { limits::INSTANCES_MAX }>>,
+    /// Hard maximum of instances beyond the always-ready ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
+    /// How long an instance beyond the always-ready ones may stay idle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<IdleTimeout>,
+    /// Deadline of one invocation, waiting and computing alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+    /// Whether workers are used again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+}
+
+/// Memory class: what the linear memories of one instance may hold together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MemoryClass {
+    /// 2,048 MB.
+    #[default]
+    Mb2048,
+    /// 4,096 MB.
+    Mb4096,
+}
+
+impl MemoryClass {
+    /// The class in MB.
+    pub fn megabytes(self) -> u64 {
+        match self {
+            Self::Mb2048 => 2_048,
+            Self::Mb4096 => 4_096,
+        }
+    }
+
+    /// The class in bytes.
+    pub fn bytes(self) -> u64 {
+        self.megabytes() * limits::MEBIBYTE
+    }
+
+    /// The published default of concurrency for the class (SPEC 2.2).
+    pub fn default_concurrency(self) -> u32 {
+        match self {
+            Self::Mb2048 => 16,
+            Self::Mb4096 => 32,
+        }
+    }
+}
+
+impl Serialize for MemoryClass {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.megabytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for MemoryClass {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(WholeNumber("2048 or 4096"))? {
+            2_048 => Ok(Self::Mb2048),
+            4_096 => Ok(Self::Mb4096),
+            other => Err(de::Error::custom(format!("{other} MB is not a memory class: use 2048 or 4096"))),
+        }
+    }
+}
+
+/// Whether a worker serves many invocations or one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// A worker serves one invocation after another.
+    #[default]
+    Reuse,
+    /// Each invocation gets a worker of its own from a stock instantiated ahead.
+    Fresh,
+}
+
+impl ScaleSettings {
+    /// Lays `changes` over these settings: what `changes` leaves unset stays.
+    pub fn overlaid(&self, changes: &Self) -> Self {
+        Self {
+            memory_mb: changes.memory_mb.or(self.memory_mb),
+            concurrency: changes.concurrency.or(self.concurrency),
+            workers: changes.workers.or(self.workers),
+            always_ready: changes.always_ready.or(self.always_ready),
+            max_instances: changes.max_instances.or(self.max_instances),
+            idle_timeout: changes.idle_timeout.or(self.idle_timeout),
+            timeout: changes.timeout.or(self.timeout),
+            isolation: changes.isolation.or(self.isolation),
+        }
+    }
+
+    /// The settings with every default filled in.
+    pub fn resolved(&self) -> ScalePolicy {
+        let memory = self.memory_mb.unwrap_or_default();
+        ScalePolicy {
+            memory,
+            concurrency: self.concurrency.map_or(memory.default_concurrency(), Bounded::get),
+            always_ready: self.always_ready.map_or(0, Bounded::get),
+            max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
+            idle_timeout: self.idle_timeout.map_or(limits::IDLE_TIMEOUT_DEFAULT, Span::get),
+            timeout: self.timeout.map_or(limits::TIMEOUT_DEFAULT, Span::get),
+            isolation: self.isolation.unwrap_or_default(),
+        }
+    }
+}
+
+/// Scale settings with nothing left open: what a pool works by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScalePolicy {
+    /// Memory class of each instance.
+    pub memory: MemoryClass,
+    /// Slots of each instance.
+    pub concurrency: u32,
+    /// Instances kept regardless of demand.
+    pub always_ready: u32,
+    /// Most instances beyond the always-ready ones.
+    pub max_instances: u32,
+    /// Idle time after which an instance beyond the always-ready ones is retired.
+    pub idle_timeout: Duration,
+    /// Deadline of one invocation.
+    pub timeout: Duration,
+    /// Whether workers are used again.
+    pub isolation: Isolation,
+}
+
+impl Manifest {
+    /// A manifest with nothing but a name.
+    pub fn new(name: AppName) -> Self {
+        Self { name, hosts: Vec::new(), env: BTreeMap::new(), scale: ScaleSettings::default() }
+    }
+
+    /// Checks the bounds that go across fields.
+    pub fn check(&self) -> Result<(), String> {
+        if self.hosts.len() > limits::HOSTS_PER_APP_MAX {
+            return Err(format!(
+                "{} hosts: at most {} are allowed",
+                self.hosts.len(),
+                limits::HOSTS_PER_APP_MAX
+            ));
+        }
+        if self.env.len() > limits::ENV_ENTRIES_MAX {
+            return Err(format!(
+                "{} env entries: at most {} are allowed",
+                self.env.len(),
+                limits::ENV_ENTRIES_MAX
+            ));
+        }
+        let bytes: usize = self.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if bytes > limits::ENV_BYTES_MAX {
+            return Err(format!("env holds {bytes} bytes: at most {} are allowed", limits::ENV_BYTES_MAX));
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return Err(format!(
+                    "env name {name:?}: a name is not empty and has no '=', and neither part has a NUL"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A parsed `wfn.toml`: the manifest plus what only the client needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestFile {
+    /// The app's name; without it the module's file name serves.
+    pub name: Option<AppName>,
+    /// Path of the module, relative to the file.
+    pub module: Option<String>,
+    /// Claimed host names.
+    #[serde(default)]
+    pub hosts: Vec<HostName>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Scale settings.
+    #[serde(default)]
+    pub scale: ScaleSettings,
+}
+
+impl ManifestFile {
+    /// Parses the text of a `wfn.toml`. The error shows line, column and the line itself, and says what
+    /// would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_manifest_is_refused_with_line_and_remedy() {
+        let cases = [
+            ("name = \"Hello\"", &["line 1", "a-z"][..]),
+            ("nmae = \"x\"", &["line 1", "unknown field `nmae`", "`name`"]),
+            ("\n[scale]\nconcurency = 2", &["line 3", "unknown field", "`concurrency`"]),
+            ("[scale]\nmemory_mb = 1024", &["line 2", "2048 or 4096"]),
+            ("[scale]\nconcurrency = 1001", &["line 2", "1 to 1000"]),
+            ("[scale]\nconcurrency = -1", &["line 2", "1 to 1000"]),
+            ("[scale]\nconcurrency = \"many\"", &["line 2", "whole number, 1 to 1000"]),
+            ("[scale]\nmax_instances = 0", &["line 2", "1 to 1000"]),
+            ("[scale]\ntimeout = 30", &["line 2", "duration", "30s"]),
+            ("[scale]\ntimeout = \"30 s\"", &["line 2", "30s"]),
+            ("[scale]\ntimeout = \"99999999999999999999s\"", &["line 2", "not a duration"]),
+            ("[scale]\ntimeout = \"2h\"", &["line 2", "out of range", "1ms to 1h"]),
+            ("[scale]\nisolation = \"none\"", &["line 2", "`reuse`", "`fresh`"]),
+            ("hosts = [\"a:80\"]", &["line 1", "without port"]),
+            ("[env]\nA = 1", &["line 2", "string"]),
+            ("name = ", &["line 1"]),
+        ];
+        for (text, expected) in cases {
+            let error = ManifestFile::parse(text).expect_err(text);
+            for part in expected {
+                assert!(error.contains(part), "{text:?}: {part:?} is not in:\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_follow_the_class_and_explicit_values_survive_it() {
+        let small = ScaleSettings::default();
+        assert_eq!(small.resolved().concurrency, 16);
+        let class = ScaleSettings { memory_mb: Some(MemoryClass::Mb4096), ..Default::default() };
+        assert_eq!(small.overlaid(&class).resolved().concurrency, 32);
+        let explicit = ScaleSettings { concurrency: Bounded::new(7), ..Default::default() };
+        assert_eq!(explicit.overlaid(&class).resolved().concurrency, 7);
+    }
+
+    #[test]
+    fn a_manifest_survives_being_stored() {
+        let file = ManifestFile::parse(
+            "hosts = [\"a.example\"]\n[env]\nK = \"v\"\n[scale]\nconcurrency = 4\nidle_timeout = \"90s\"\nisolation = \"fresh\"",
+        )
+        .unwrap();
+        let name = AppName::new("a").unwrap();
+        let manifest = Manifest { name, hosts: file.hosts, env: file.env, scale: file.scale };
+        let text = serde_json::to_string(&manifest).unwrap();
+        assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
+        assert!(serde_json::from_str::<Manifest>("{\"name\":\"a\",\"extra\":1}").is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! The registry of apps: deploys, activates, rolls back, removes.
+//!
+//! A change goes inspect → compile → cache → prepare always-ready instances → commit → switch → drain.
+//! Until the commit nothing that serves has changed; after it, the switch is one atomic store. A failed
+//! change leaves everything as it was.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, Semaphore};
+use wasmtime::component::Component;
+
+use crate::app::error::ChangeError;
+use crate::app::manifest::{Manifest, ScaleSettings};
+use crate::app::revision::Revision;
+use crate::app::running::{Active, App};
+use crate::app::store;
+use crate::clock;
+use crate::component::cache::{CacheError, ComponentCache};
+use crate::component::inspect;
+use crate::ingress::http::LiveRoutes;
+use crate::ingress::route::Routes;
+use crate::instance::worker_p2::{Fault, Template};
+use crate::limits;
+use crate::meter::counts::Counts;
+use crate::meter::log::{AppLog, LogStream};
+use crate::names::{AppName, ModuleHash, RevisionId};
+use crate::persist::db::{Db, DbError};
+use crate::pool::Pool;
+use crate::pool::quota::{AlwaysReady, check_always_ready};
+use crate::pool::resources::Resources;
+
+/// What a deploy did or, on a dry run, would do.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The new revision.
+    pub revision: Revision,
+    /// How long its always-ready instances took to make.
+    pub prepared_in: Duration,
+    /// Whether it is only a trial.
+    pub dry_run: bool,
+}
+
+/// An app that is stored but not served.
+struct Broken {
+    reason: String,
+    next_revision: u32,
+}
+
+/// The registry of one host.
+pub struct Registry {
+    db: Db,
+    cache: Arc<ComponentCache>,
+    resources: Arc<Resources>,
+    routes: Arc<LiveRoutes>,
+    apps: RwLock<BTreeMap<AppName, Arc<App>>>,
+    /// Apps whose active revision could not be brought back at start.
+    broken: RwLock<BTreeMap<AppName, Broken>>,
+    /// One change at a time.
+    changing: Mutex<()>,
+    /// One compilation at a time: the other core serves.
+    compiling: Semaphore,
+    compile_line: Semaphore,
+}
+
+impl Registry {
+    /// A registry on `db`, with no app brought back yet.
+    pub fn new(
+        db: Db,
+        cache: ComponentCache,
+        resources: Arc<Resources>,
+        routes: Arc<LiveRoutes>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            db,
+            cache: Arc::new(cache),
+            resources,
+            routes,
+            apps: RwLock::default(),
+            broken: RwLock::default(),
+            changing: Mutex::default(),
+            compiling: Semaphore::new(1),
+            compile_line: Semaphore::new(limits::COMPILE_LINE_MAX),
+        })
+    }
+
+    /// Brings back every app that was deployed, from cached machine code. An app that cannot be brought
+    /// back is reported and left stored; the others serve.
+    pub async fn restore(self: &Arc<Self>) -> Result<(), DbError> {
+        let stored = self.db.write(store::apps).await?;
+        for app in stored {
+            let (name, next_revision) = (app.name.clone(), app.next_revision);
+            if let Err(error) = self.restore_app(app).await {
+                tracing::error!("app {name} is not served: {error}");
+                self.broken.write().insert(name, Broken { reason: error.to_string(), next_revision });
+            }
+        }
+        self.publish_routes();
+        Ok(())
+    }
+
+    async fn restore_app(&self, stored: store::StoredApp) -> Result<(), ChangeError> {
+        let (log, counts) = (Arc::<AppLog>::default(), Arc::<Counts>::default());
+        let pool = self.make_pool(&stored.active, &log, &counts, Box::new(|_| {})).await?;
+        let active = Active { revision: stored.active, pool };
+        let app = App::new(log, counts, stored.next_revision, active);
+        self.apps.write().insert(stored.name, app);
+        Ok(())
+    }
+
+    /// The module store.
+    pub fn cache(&self) -> &ComponentCache {
+        &self.cache
+    }
+
+    /// The host's shared resources.
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// Every app, by name.
+    pub fn apps(&self) -> Vec<Arc<App>> {
+        self.apps.read().values().cloned().collect()
+    }
+
+    /// Apps that are stored but not served, with the reason.
+    pub fn broken(&self) -> Vec<(AppName, String)> {
+        self.broken.read().iter().map(|(name, broken)| (name.clone(), broken.reason.clone())).collect()
+    }
+
+    /// One app that is served.
+    pub fn app(&self, name: &AppName) -> Result<Arc<App>, ChangeError> {
+        if let Some(app) = self.apps.read().get(name) {
+            return Ok(app.clone());
+        }
+        Err(match self.broken.read().get(name) {
+            Some(broken) => ChangeError::Broken(name.clone(), broken.reason.clone()),
+            None => ChangeError::NoApp(name.clone()),
+        })
+    }
+
+    fn is_known(&self, name: &AppName) -> bool {
+        self.apps.read().contains_key(name) || self.broken.read().contains_key(name)
+    }
+
+    /// The kept revisions of an app, the latest first.
+    pub async fn revisions(&self, name: &AppName) -> Result<Vec<Revision>, ChangeError> {
+        if !self.is_known(name) {
+            return Err(ChangeError::NoApp(name.clone()));
+        }
+        let name = name.clone();
+        Ok(self.db.write(move |transaction| store::revisions(transaction, &name)).await?)
+    }
+
+    /// Deploys `module` (uploaded before) with `manifest` as the next revision. `progress` is told how
+    /// long compiling has taken so far.
+    pub async fn deploy(
+        self: &Arc<Self>,
+        manifest: Manifest,
+        module: ModuleHash,
+        dry_run: bool,
+        progress: Progress,
+    ) -> Result<Deployed, ChangeError> {
+        manifest.check().map_err(ChangeError::Manifest)?;
+        let path = self.cache.module_path(module);
+        let inspected = blocking(move || match std::fs::read(path) {
+            Ok(bytes) => inspect::inspect(&bytes).map_err(ChangeError::from),
+            Err(_) => Err(CacheError::Missing(module).into()),
+        });
+        let kind = inspected.await?;
+        self.load(module, progress).await?;
+        let _changing = self.changing.lock().await;
+        let next = self.next_revision(&manifest.name);
+        let revision = Revision { id: next, kind, module, manifest, created_ms: clock::now_ms() };
+        self.activate(revision, true, dry_run).await
+    }
+
+    /// Makes the kept revision `id`, or the one before the active one, serve again.
+    pub async fn roll_back(
+        self: &Arc<Self>,
+        name: &AppName,
+        id: Option<RevisionId>,
+    ) -> Result<Deployed, ChangeError> {
+        let _changing = self.changing.lock().await;
+        let kept = self.revisions(name).await?;
+        let target = match id {
+            Some(id) => kept
+                .into_iter()
+                .find(|revision| revision.id == id)
+                .ok_or_else(|| ChangeError::NoRevision(name.clone(), id))?,
+            None => {
+                let active = self.app(name)?.active().revision.id;
+                kept.into_iter()
+                    .find(|revision| revision.id < active)
+                    .ok_or_else(|| ChangeError::NoEarlierRevision(name.clone(), active))?
+            }
+        };
+        self.activate(target, false, false).await
+    }
+
+    /// Deploys the active module again with other scale settings, as the next revision.
+    pub async fn scale(
+        self: &Arc<Self>,
+        name: &AppName,
+        changes: &ScaleSettings,
+    ) -> Result<Deployed, ChangeError> {
+        let _changing = self.changing.lock().await;
+        let app = self.app(name)?;
+        let mut revision = app.active().revision.clone();
+        revision.manifest.scale = revision.manifest.scale.overlaid(changes);
+        revision.manifest.check().map_err(ChangeError::Manifest)?;
+        revision.id = app.next_revision();
+        revision.created_ms = clock::now_ms();
+        self.activate(revision, true, false).await
+    }
+
+    /// Removes an app with all its revisions; what is in flight is finished.
+    pub async fn remove(self: &Arc<Self>, name: &AppName) -> Result<(), ChangeError> {
+        let _changing = self.changing.lock().await;
+        if !self.is_known(name) {
+            return Err(ChangeError::NoApp(name.clone()));
+        }
+        let stored = name.clone();
+        self.db.write(move |transaction| store::remove(transaction, &stored)).await?;
+        self.broken.write().remove(name);
+        let removed = self.apps.write().remove(name);
+        self.publish_routes();
+        if let Some(app) = removed {
+            app.mark_removed();
+            app.active_pool().drain();
+        }
+        Ok(())
+    }
+
+    /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.
+    pub async fn collect_garbage(&self, age: Duration) -> Result<(), DbError> {
+        let modules = self.db.write(store::modules).await?;
+        let referenced: HashSet<ModuleHash> =
+            modules.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
+        let cache = self.cache.clone();
+        if let Err(error) = blocking(move || cache.retain(&referenced, age)).await {
+            tracing::warn!("remove unused modules: {error}");
+        }
+        Ok(())
+    }
+
+    /// The common end of every change: prepare, commit, switch, drain. Called with `changing` held.
+    async fn activate(
+        &self,
+        revision: Revision,
+        is_new: bool,
+        dry_run: bool,
+    ) -> Result<Deployed, ChangeError> {
+        let name = revision.manifest.name.clone();
+        let known = self.apps.read().get(&name).cloned();
+        self.check_against_others(&revision, known.is_none())?;
+        let (log, counts) = match &known {
+            Some(app) => (app.log().clone(), app.counts().clone()),
+            None => Default::default(),
+        };
+        let begun = std::time::Instant::now();
+        let pool = self.make_pool(&revision, &log, &counts, Box::new(|_| {})).await?;
+        let deployed = Deployed { revision: revision.clone(), prepared_in: begun.elapsed(), dry_run };
+        if dry_run {
+            pool.drain();
+            return Ok(deployed);
+        }
+        let (stored, stored_name) = (revision.clone(), name.clone());
+        let committed = self.db.write(move |transaction| {
+            if is_new {
+                store::activate_new(transaction, &stored_name, &stored)
+            } else {
+                store::activate_kept(transaction, &stored_name, stored.id)
+            }
+        });
+        if let Err(error) = committed.await {
+            pool.drain();
+            return Err(error.into());
+        }
+        self.switch(known, Active { revision, pool }, log, counts);
+        Ok(deployed)
+    }
+
+    fn switch(&self, known: Option<Arc<App>>, active: Active, log: Arc<AppLog>, counts: Arc<Counts>) {
+        let id = active.revision.id;
+        log.push(LogStream::Host, None, id, format!("revision {id} is active"));
+        let Some(app) = known else {
+            let next_revision = self.next_revision(&active.revision.manifest.name).0.max(id.0 + 1);
+            let app = App::new(log, counts, next_revision, active);
+            self.broken.write().remove(app.name());
+            self.apps.write().insert(app.name().clone(), app);
+            return self.publish_routes();
+        };
+        let hosts = active.revision.manifest.hosts.clone();
+        let old = app.switch(active);
+        if old.revision.manifest.hosts != hosts {
+            self.publish_routes();
+        }
+        old.pool.drain();
+    }
+
+    /// Numbers go on where they were, also for an app that could not be brought back.
+    fn next_revision(&self, name: &AppName) -> RevisionId {
+        let served = self.apps.read().get(name).map(|app| app.next_revision());
+        let broken = || self.broken.read().get(name).map(|broken| RevisionId(broken.next_revision));
+        served.or_else(broken).unwrap_or(RevisionId(1))
+    }
+
+    async fn make_pool(
+        &self,
+        revision: &Revision,
+        log: &Arc<AppLog>,
+        counts: &Arc<Counts>,
+        progress: Progress,
+    ) -> Result<Arc<Pool>, ChangeError> {
+        let component = self.load(revision.module, progress).await?;
+        let env = revision.manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let policy = revision.manifest.scale.resolved();
+        let template =
+            Template::new(self.resources.engine(), &component, env, log.clone(), revision.id, policy)?;
+        let pool = Pool::new(template, self.resources.clone(), counts.clone());
+        match pool.prepare().await {
+            Ok(()) => Ok(pool),
+            Err(Fault { outcome, detail }) => {
+                pool.drain();
+                Err(ChangeError::Start(format!("{}: {detail}", outcome.code())))
+            }
+        }
+    }
+
+    async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Arc<Component>, ChangeError> {
+        if let Some(component) = self.load_compiled(module).await? {
+            return Ok(component);
+        }
+        let _place = self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?;
+        let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
+        let cache = self.cache.clone();
+        blocking(move || cache.compile(module, &mut progress)).await?;
+        self.load_compiled(module).await?.ok_or(CacheError::Missing(module).into())
+    }
+
+    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Arc<Component>>, ChangeError> {
+        let cache = self.cache.clone();
+        Ok(blocking(move || cache.load_compiled(module)).await?)
+    }
+
+    fn check_against_others(&self, revision: &Revision, is_first: bool) -> Result<(), ChangeError> {
+        let apps = self.apps.read();
+        if is_first && apps.len() >= limits::APPS_MAX {
+            return Err(ChangeError::TooManyApps);
+        }
+        let own = &revision.manifest;
+        let always_ready = |manifest: &Manifest| {
+            let policy = manifest.scale.resolved();
+            (policy.always_ready, policy.memory.megabytes())
+        };
+        let (instances, class_mb) = always_ready(own);
+        let mut sum = vec![AlwaysReady { instances, class_mb }];
+        for (name, app) in apps.iter().filter(|(name, _)| **name != own.name) {
+            let active = app.active();
+            let other = &active.revision.manifest;
+            if let Some(host) = own.hosts.iter().find(|host| other.hosts.contains(host)) {
+                return Err(ChangeError::HostTaken { host: host.to_string(), app: name.clone() });
+            }
+            let (instances, class_mb) = always_ready(other);
+            sum.push(AlwaysReady { instances, class_mb });
+        }
+        check_always_ready(&sum, self.resources.quota().limit_mb()).map_err(ChangeError::Quota)
+    }
+
+    fn publish_routes(&self) {
+        let mut routes = Routes::default();
+        for app in self.apps.read().values() {
+            let active = app.active();
+            let hosts = active.revision.manifest.hosts.iter().map(|host| host.as_str());
+            routes.add(app.name().as_str(), hosts, app);
+        }
+        self.routes.store(Arc::new(routes));
+    }
+}
+
+/// Is told how long compiling has taken so far.
+pub type Progress = Box<dyn FnMut(Duration) + Send>;
+
+/// Runs `work` where blocking is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

@@ -1,0 +1,22 @@
+//! A revision: the immutable snapshot of an app that was deployed once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::manifest::Manifest;
+use crate::component::inspect::GuestKind;
+use crate::names::{ModuleHash, RevisionId};
+
+/// What was deployed. Numbered within its app, content addressed by its module, never changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Its number.
+    pub id: RevisionId,
+    /// The kind of guest.
+    pub kind: GuestKind,
+    /// The module it runs.
+    pub module: ModuleHash,
+    /// Everything else the user decided.
+    pub manifest: Manifest,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: u64,
+}

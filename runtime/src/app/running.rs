@@ -1,0 +1,86 @@
+//! An app as it runs: its log and counts, and the revision that serves now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::app::revision::Revision;
+use crate::meter::counts::Counts;
+use crate::meter::log::AppLog;
+use crate::names::{AppName, RevisionId};
+use crate::pool::Pool;
+
+/// An app that is deployed here.
+pub struct App {
+    name: AppName,
+    log: Arc<AppLog>,
+    counts: Arc<Counts>,
+    next_revision: AtomicU32,
+    active: ArcSwap<Active>,
+    removed: AtomicBool,
+}
+
+/// The revision that serves, and its pool.
+pub struct Active {
+    /// What was deployed.
+    pub revision: Revision,
+    /// Its instances.
+    pub pool: Arc<Pool>,
+}
+
+impl App {
+    /// An app that serves `active`; the next revision gets the number `next_revision`.
+    pub fn new(log: Arc<AppLog>, counts: Arc<Counts>, next_revision: u32, active: Active) -> Arc<Self> {
+        let name = active.revision.manifest.name.clone();
+        let (next_revision, active) = (AtomicU32::new(next_revision), ArcSwap::from_pointee(active));
+        Arc::new(Self { name, log, counts, next_revision, active, removed: AtomicBool::new(false) })
+    }
+
+    /// Lets `active` serve from now on, and gives back what served until now.
+    pub fn switch(&self, active: Active) -> Arc<Active> {
+        let after = active.revision.id.0 + 1;
+        self.next_revision.fetch_max(after, Ordering::AcqRel);
+        self.active.swap(Arc::new(active))
+    }
+
+    /// Marks it as removed for whoever still holds it.
+    pub fn mark_removed(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    /// The number the next revision gets.
+    pub fn next_revision(&self) -> RevisionId {
+        RevisionId(self.next_revision.load(Ordering::Acquire))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &AppName {
+        &self.name
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Arc<AppLog> {
+        &self.log
+    }
+
+    /// Its counts since the host started.
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// The revision that serves now.
+    pub fn active(&self) -> Arc<Active> {
+        self.active.load_full()
+    }
+
+    /// The pool that serves now.
+    pub fn active_pool(&self) -> Arc<Pool> {
+        self.active.load().pool.clone()
+    }
+
+    /// Whether it was removed while somebody still holds it.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,140 @@
+//! Compiling in a child process with limits: hostile modules can make a compiler take minutes and
+//! gigabytes, and that must cost the host nothing.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::component::engine;
+use crate::limits;
+
+/// The hidden subcommand of the binary that runs [`child_main`].
+pub const CHILD_COMMAND: &str = "compile-module";
+
+/// Why a module was not compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The compiler says what is wrong with the module.
+    #[error("this module does not compile: {0}")]
+    Invalid(String),
+    /// The module takes more than a compilation may.
+    #[error("compiling this module takes more than {0}: split it or strip what it does not use")]
+    TooCostly(String),
+    /// The child could not be run.
+    #[error("run the compiler: {0}")]
+    Child(#[from] std::io::Error),
+}
+
+/// Exit code of a child that has said on stderr what is wrong with the module.
+const EXIT_INVALID: i32 = 10;
+/// How often the parent looks whether the child is done.
+const POLL: Duration = Duration::from_millis(5);
+/// Most bytes of the child's message that are passed on.
+const MESSAGE_BYTES_MAX: u64 = 4_096;
+
+/// Compiles `module` to `artifact` in a limited child of this binary. Blocks; `progress` is told about
+/// every half second how long it has taken so far.
+pub fn in_child(
+    module: &Path,
+    artifact: &Path,
+    progress: &mut dyn FnMut(Duration),
+) -> Result<(), CompileError> {
+    let mut child = Command::new("/proc/self/exe")
+        .arg(CHILD_COMMAND)
+        .arg(module)
+        .arg(artifact)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let status = wait(&mut child, progress)?;
+    let mut message = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        // Unreadable bytes leave the message empty; the status below still says what happened.
+        let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_string(&mut message);
+    }
+    match status {
+        None => Err(CompileError::TooCostly(format!("{} s", limits::COMPILE_TIMEOUT.as_secs()))),
+        Some(status) if status.success() => Ok(()),
+        Some(status) if status.code() == Some(EXIT_INVALID) => {
+            Err(CompileError::Invalid(message.trim().to_owned()))
+        }
+        // Out of memory ends in an abort, out of CPU time in a signal.
+        Some(_) => Err(CompileError::TooCostly(format!(
+            "{} MB of memory or {} s of CPU time",
+            limits::COMPILE_MEMORY_BYTES / limits::MEBIBYTE,
+            limits::COMPILE_CPU_SECONDS
+        ))),
+    }
+}
+
+/// Waits for the child; `None` if its time was over and it has been killed.
+fn wait(child: &mut Child, progress: &mut dyn FnMut(Duration)) -> std::io::Result<Option<ExitStatus>> {
+    let begun = Instant::now();
+    let mut reported = Duration::ZERO;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        let elapsed = begun.elapsed();
+        if elapsed > limits::COMPILE_TIMEOUT {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        if elapsed - reported >= Duration::from_millis(500) {
+            reported = elapsed;
+            progress(elapsed);
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// What the child does: limits itself, compiles, writes. Returns its exit code.
+pub fn child_main(module: &Path, artifact: &Path) -> i32 {
+    match limit_self().and_then(|()| fs::read(module)) {
+        Ok(bytes) => compile(&bytes, artifact),
+        Err(error) => {
+            eprintln!("prepare to compile: {error}");
+            1
+        }
+    }
+}
+
+fn compile(bytes: &[u8], artifact: &Path) -> i32 {
+    let code = match engine::compiling_engine().and_then(|engine| engine.precompile_component(bytes)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return EXIT_INVALID;
+        }
+    };
+    let written = File::create(artifact).and_then(|mut file| file.write_all(&code));
+    match written {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("write the compiled module: {error}");
+            1
+        }
+    }
+}
+
+fn limit_self() -> std::io::Result<()> {
+    let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
+    limit(Resource::As, limits::COMPILE_MEMORY_BYTES)?;
+    limit(Resource::Cpu, limits::COMPILE_CPU_SECONDS)?;
+    limit(Resource::Fsize, limits::ARTIFACT_BYTES_MAX)?;
+    limit(Resource::Nofile, 64)?;
+    limit(Resource::Core, 0)?;
+    // Nobody waits for the result of a host that was killed.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // A deploy must not slow down what is being served.
+    rustix::process::nice(10)?;
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The configuration of a host: what `wfn up` is told.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::event_loop;
+use crate::limits;
+
+/// Everything that can be decided when the host starts.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Where functions answer; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Where the admin API answers; port 0 picks one.
+    pub admin: SocketAddr,
+    /// Where all state lives; made if it does not exist, for its owner alone.
+    pub data_dir: PathBuf,
+    /// Memory quota of all instances together, in MB.
+    pub memory_quota_mb: u64,
+    /// Bytes of linear memory all guests may hold.
+    pub guest_memory_bytes: u64,
+    /// Event loops.
+    pub cores: usize,
+}
+
+impl HostConfig {
+    /// The defaults of SPEC 1.1 and 2.8 with state in `data_dir`.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            data_dir,
+            memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
+            guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
+            cores: event_loop::cores(),
+        }
+    }
+}
+
+/// Memory of this machine or, if smaller, what the cgroups around this process allow.
+pub fn machine_memory_bytes() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        kilobytes.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    // Where it cannot be read, 1 GiB is what the smallest machines have.
+    let machine = machine.map_or(1024 * limits::MEBIBYTE, |kilobytes| kilobytes * 1024);
+    cgroup_limit_bytes().map_or(machine, |cgroup| cgroup.min(machine))
+}
+
+/// The smallest memory limit of the cgroup this process is in, and of those around it (version 2, or the
+/// one limit that version 1 shows inside a container).
+fn cgroup_limit_bytes() -> Option<u64> {
+    let number_in = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let mount = Path::new("/sys/fs/cgroup");
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    let around = mount.join(own);
+    let version_2 = around.ancestors().take_while(|folder| folder.starts_with(mount));
+    let version_2 = version_2.filter_map(|folder| number_in(&folder.join("memory.max"))).min();
+    version_2.or_else(|| number_in(&mount.join("memory/memory.limit_in_bytes")))
+}

@@ -1,0 +1,302 @@
+//! A host: builds the parts from its configuration, runs them, and ends them in order.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use hyper::service::service_fn;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::admin::api;
+use crate::app::registry::Registry;
+use crate::component::cache::ComponentCache;
+use crate::component::engine::{self, EpochTicker};
+use crate::config::HostConfig;
+use crate::event_loop::EventLoops;
+use crate::ingress::connection::{self, Guarded, Watch, Watches};
+use crate::ingress::http::Client;
+use crate::ingress::listener::{self, Connections};
+use crate::ingress::route::Routes;
+use crate::instance::limiter::HostMemory;
+use crate::limits;
+use crate::persist::db::{Db, DbError};
+use crate::pool::quota::MemoryQuota;
+use crate::pool::resources::Resources;
+
+/// How often idle instances are looked for.
+const RETIRE_PERIOD: Duration = Duration::from_millis(250);
+/// How often unused modules are looked for, and how old they must be.
+const GARBAGE_PERIOD: Duration = Duration::from_secs(3600);
+
+/// A host that serves. Ends with [`Host::shut_down`].
+pub struct Host {
+    functions: SocketAddr,
+    admin: SocketAddr,
+    registry: Arc<Registry>,
+    connections: Arc<Connections>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Apart from the others, because it watches what drains and does not end by itself.
+    watching: JoinHandle<()>,
+    loops: Arc<EventLoops>,
+    _ticker: EpochTicker,
+    _lock: File,
+}
+
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file or folder of the data directory.
+    #[error("use the data directory {path}: {error}")]
+    DataDir {
+        /// Which one.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A folder with files of somebody else.
+    #[error("{0} is not empty and not a data directory of wfn: choose another --data-dir")]
+    NotOurs(PathBuf),
+    /// Another host runs on the same state.
+    #[error("the data directory {0} is in use by another wfn: stop it or choose another --data-dir")]
+    InUse(PathBuf),
+    /// A listener.
+    #[error("listen on {address}: {error}; choose another address with {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that changes it.
+        flag: &'static str,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The engine; most often the address space of the process is limited.
+    #[error("start the WebAssembly engine: {0}; 'wfn doctor' checks this machine")]
+    Engine(String),
+    /// Threads.
+    #[error("start threads: {0}")]
+    Threads(io::Error),
+}
+
+impl Host {
+    /// Starts a host: opens the state, brings back every app, then listens. Must run on a tokio runtime,
+    /// which then carries the control path (admin API, deploys, retiring).
+    pub async fn start(config: &HostConfig) -> Result<Self, StartError> {
+        let data_dir = &config.data_dir;
+        let in_data_dir = |path: &Path| {
+            let path = path.to_owned();
+            move |error| StartError::DataDir { path, error }
+        };
+        raise_file_limit();
+        make_private_dir(data_dir)?;
+        let lock = lock(data_dir)?;
+        let token = token(data_dir).map_err(in_data_dir(data_dir))?;
+        let listen = |address, flag| {
+            listener::bind(address).map_err(|error| StartError::Listen { address, flag, error })
+        };
+        let functions = listen(config.listen, "--listen")?;
+        let admin = listen(config.admin, "--admin")?;
+
+        let engine = engine::serving_engine().map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let (ticker, pulse) = EpochTicker::start(engine.clone()).map_err(StartError::Threads)?;
+        let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
+        let quota = MemoryQuota::new(config.memory_quota_mb);
+        let memory = HostMemory::new(config.guest_memory_bytes);
+        let cores = loops.count();
+        let resources = Resources::new(engine.clone(), pulse, loops.compute(), cores, quota, memory);
+        let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
+        let cache = ComponentCache::open(engine, data_dir).map_err(in_data_dir(data_dir))?;
+        let db = Db::open(&data_dir.join("wfn.db"))?;
+        let registry = Registry::new(db, cache, resources.clone(), routes.clone());
+        registry.restore().await?;
+        registry.collect_garbage(Duration::ZERO).await?;
+
+        let connections = Connections::new(cores);
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let address_of = |listener: &std::net::TcpListener, address, flag| {
+            listener.local_addr().map_err(|error| StartError::Listen { address, flag, error })
+        };
+        let functions_address = address_of(&functions, config.listen, "--listen")?;
+        let admin_address = address_of(&admin, config.admin, "--admin")?;
+
+        let watches = Arc::<Watches>::default();
+        let watched = watches.clone();
+        let serve = move |stream, peer| {
+            let (client, watched) = (Arc::new(Client::new(routes.clone(), peer)), watched.clone());
+            async move {
+                let service = |watch: Arc<Watch>| {
+                    service_fn(move |request: http::Request<_>| {
+                        let active = watch.begin(request.version());
+                        let client = client.clone();
+                        async move {
+                            let response = client.answer(request).await;
+                            Ok::<_, std::convert::Infallible>(response.map(|body| Guarded::new(body, active)))
+                        }
+                    })
+                };
+                connection::serve(stream, &watched, service).await;
+            }
+        };
+        let accepting =
+            listener::accept(functions, loops.clone(), connections.clone(), stopped.clone(), serve);
+        tasks.spawn(report_end("functions listener", accepting));
+        let api = api::Api::new(registry.clone(), &token, functions_address, admin_address, stopped.clone());
+        tasks.spawn(report_end("admin listener", api::serve(admin, api, stopped.clone())));
+        let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
+        tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
+        tasks.spawn(serve_lines(resources, stopped.clone()));
+        tasks.spawn(collect_garbage(registry.clone(), stopped));
+        Ok(Self {
+            functions: functions_address,
+            admin: admin_address,
+            registry,
+            connections,
+            stop,
+            tasks,
+            watching,
+            loops,
+            _ticker: ticker,
+            _lock: lock,
+        })
+    }
+
+    /// Where functions answer.
+    pub fn functions_address(&self) -> SocketAddr {
+        self.functions
+    }
+
+    /// Where the admin API answers.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// The apps of this host.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Accepts nothing new, finishes what is under way within [`limits::DRAIN_TIMEOUT`], and ends. Says
+    /// how many connections had to be cut.
+    pub async fn shut_down(mut self) -> usize {
+        // Every receiver may be gone already; then there is nobody to tell.
+        let _ = self.stop.send(true);
+        let deadline = Instant::now() + limits::DRAIN_TIMEOUT;
+        while self.connections.open() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let cut = self.connections.open();
+        // Every task ends by `stop`; the admin listener after its last request.
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        // Past the deadline they are cut.
+        let _ = tokio::time::timeout_at(deadline.into(), ended).await;
+        self.tasks.shutdown().await;
+        self.watching.abort();
+        drop(self.loops);
+        cut
+    }
+}
+
+async fn report_end(what: &'static str, task: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = task.await {
+        tracing::error!("{what}: {error}");
+    }
+}
+
+async fn watch_connections(watches: Arc<Watches>, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(connection::WATCH_PERIOD, stop.changed()).await.is_err() {
+        watches.end_overdue();
+    }
+    watches.drain();
+    // What drains still has its limits.
+    loop {
+        tokio::time::sleep(connection::WATCH_PERIOD).await;
+        watches.end_overdue();
+    }
+}
+
+async fn retire_idle(resources: Arc<Resources>, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(RETIRE_PERIOD, stop.changed()).await.is_err() {
+        let now = Instant::now();
+        for pool in resources.pools() {
+            pool.retire_idle(now);
+            if let Err(fault) = pool.fill_always_ready().await {
+                tracing::warn!("make an always-ready instance: {}", fault.detail);
+            }
+        }
+    }
+}
+
+async fn serve_lines(resources: Arc<Resources>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = resources.room() => resources.pools().iter().for_each(|pool| pool.serve_line()),
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
+        if let Err(error) = registry.collect_garbage(GARBAGE_PERIOD).await {
+            tracing::warn!("look for unused modules: {error}");
+        }
+    }
+}
+
+/// Each connection is a file; the default of 1,024 would be the real limit.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it may not be raised, 'wfn doctor' says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Makes the data directory, or takes an existing one that is empty or was one before: the permissions of
+/// somebody's other folder are not ours to change.
+fn make_private_dir(path: &Path) -> Result<(), StartError> {
+    let failed = |error| StartError::DataDir { path: path.to_owned(), error };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+    let is_empty = fs::read_dir(path).map_err(failed)?.next().is_none();
+    if !is_empty && !path.join("lock").exists() {
+        return Err(StartError::NotOurs(path.to_owned()));
+    }
+    // Machine code is loaded from it.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(failed)
+}
+
+fn lock(data_dir: &Path) -> Result<File, StartError> {
+    let path = data_dir.join("lock");
+    let open = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = open.map_err(|error| StartError::DataDir { path, error })?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| StartError::InUse(data_dir.to_owned()))?;
+    Ok(file)
+}
+
+/// The admin token: 32 random bytes in hexadecimal, made once, readable by the owner alone.
+fn token(data_dir: &Path) -> io::Result<String> {
+    let path = data_dir.join("token");
+    if let Ok(text) = fs::read_to_string(&path)
+        && text.trim().len() >= 32
+    {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        return Ok(text.trim().to_owned());
+    }
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let file = crate::persist::artifacts::temporary_in(data_dir)?;
+    File::options().write(true).open(file.path())?.write_all(format!("{token}\n").as_bytes())?;
+    file.publish(&path)?;
+    Ok(token)
+}

@@ -1,0 +1,60 @@
+//! The host's own answers: every one has a stable code, a message and the invocation's id.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::instance::response::ResponseBody;
+use crate::invocation::{INVOCATION, InvocationId, OUTCOME, Outcome};
+use crate::limits;
+
+/// An answer of the host instead of a guest's.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The stable code, in `wfn-outcome` and the body.
+    pub code: &'static str,
+    /// For people: what is wrong and what to do.
+    pub message: String,
+    /// When it is worth trying again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// A refusal that is not worth repeating.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after: None }
+    }
+
+    /// The response that says so.
+    pub fn into_response(self) -> Response<ResponseBody> {
+        let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
+        let mut response = Response::new(ResponseBody::host(body.to_string() + "\n"));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(OUTCOME, HeaderValue::from_static(self.code));
+        if let Some(after) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        response
+    }
+}
+
+impl From<&Outcome> for Refusal {
+    fn from(outcome: &Outcome) -> Self {
+        let retry_after = matches!(outcome, Outcome::Throttled(_))
+            .then_some(Duration::from_secs(limits::RETRY_AFTER_SECONDS));
+        Self { status: outcome.status(), code: outcome.code(), message: outcome.message(), retry_after }
+    }
+}
+
+/// Marks `response` with the id of its invocation.
+pub fn mark(response: &mut Response<ResponseBody>, invocation: InvocationId) {
+    // Sixteen hexadecimal digits are always a valid header value.
+    if let Ok(id) = HeaderValue::from_bytes(&invocation.digits()) {
+        response.headers_mut().insert(INVOCATION, id);
+    }
+}

@@ -1,0 +1,110 @@
+//! Which app answers a request: by claimed host name at its root, else by the first path segment.
+
+use std::collections::HashMap;
+
+/// The routes of a host. `T` is what answers; opaque here. Built whole for every change and swapped in,
+/// so that reading needs no lock.
+#[derive(Debug, Clone)]
+pub struct Routes<T> {
+    by_host: HashMap<Box<str>, T>,
+    by_prefix: HashMap<Box<str>, T>,
+}
+
+/// A route that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found<'a, T> {
+    /// What answers.
+    pub target: &'a T,
+    /// Length of the prefix (`/name`) to strip from the path; 0 for a claimed host.
+    pub prefix_length: usize,
+}
+
+impl<T> Default for Routes<T> {
+    fn default() -> Self {
+        Self { by_host: HashMap::new(), by_prefix: HashMap::new() }
+    }
+}
+
+impl<T: Clone> Routes<T> {
+    /// Adds an app under `/<name>` and under each of `hosts` (lower case).
+    pub fn add<'h>(&mut self, name: &str, hosts: impl Iterator<Item = &'h str>, target: &T) {
+        self.by_prefix.insert(name.into(), target.clone());
+        for host in hosts {
+            self.by_host.insert(host.into(), target.clone());
+        }
+    }
+
+    /// Finds who answers `path` on `authority` (host, perhaps with a port). A claimed host wins.
+    pub fn find(&self, authority: &str, path: &str) -> Option<Found<'_, T>> {
+        if !self.by_host.is_empty()
+            && let Some(target) = self.host(authority)
+        {
+            return Some(Found { target, prefix_length: 0 });
+        }
+        let rest = path.strip_prefix('/')?;
+        let name = rest.split('/').next().unwrap_or(rest);
+        let target = self.by_prefix.get(name)?;
+        Some(Found { target, prefix_length: 1 + name.len() })
+    }
+
+    fn host(&self, authority: &str) -> Option<&T> {
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        match self.by_host.get(host) {
+            None if host.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+                self.by_host.get(host.to_ascii_lowercase().as_str())
+            }
+            found => found,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn routes() -> Routes<u32> {
+        let mut routes = Routes::default();
+        routes.add("hello", ["api.example.com"].into_iter(), &1);
+        routes.add("hello2", [].into_iter(), &2);
+        routes
+    }
+
+    #[test]
+    fn a_claimed_host_wins_over_the_first_segment() {
+        let cases = [
+            ("localhost:8080", "/hello", Some((1, 6))),
+            ("localhost", "/hello/", Some((1, 6))),
+            ("localhost", "/hello/a/b", Some((1, 6))),
+            ("localhost", "/hello2", Some((2, 7))),
+            ("localhost", "/hell", None),
+            ("localhost", "/", None),
+            ("localhost", "*", None),
+            ("localhost", "//hello", None),
+            ("localhost", "/HELLO", None),
+            ("api.example.com", "/hello2", Some((1, 0))),
+            ("API.Example.com:80", "/", Some((1, 0))),
+            ("api.example.com.evil", "/", None),
+        ];
+        for (authority, path, expected) in cases {
+            let routes = routes();
+            let found = routes.find(authority, path).map(|found| (*found.target, found.prefix_length));
+            assert_eq!(found, expected, "{authority} {path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_prefix_is_always_a_part_of_the_path(authority in ".*", path in "/?(hello|hello2|[a-z/%.]*)(/.*)?") {
+            let routes = routes();
+            if let Some(found) = routes.find(&authority, &path) {
+                prop_assert!(path.is_char_boundary(found.prefix_length));
+                let rest = &path[found.prefix_length..];
+                prop_assert!(rest.is_empty() || rest.starts_with('/') || found.prefix_length == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Memory limits: every byte of linear memory is charged to its instance and to the host before the
+//! guest gets it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use wasmtime::ResourceLimiter;
+
+use crate::instance::Instance;
+use crate::limits;
+
+/// What all guests of the host hold together: bytes of linear memory, and workers.
+/// Invariants: `used_bytes ≤ limit_bytes` and `workers ≤ WORKERS_MAX`, at every moment.
+#[derive(Debug)]
+pub struct HostMemory {
+    limit_bytes: u64,
+    used_bytes: AtomicU64,
+    workers: AtomicU32,
+}
+
+impl HostMemory {
+    /// A budget of `limit_bytes`.
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0) })
+    }
+
+    /// Most bytes of linear memory all guests may hold.
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// Bytes of linear memory all guests hold now.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Workers that are live now.
+    pub fn workers(&self) -> u32 {
+        self.workers.load(Ordering::Relaxed)
+    }
+}
+
+/// Adds `bytes` to `used` unless that would pass `limit`.
+fn charge(used: &AtomicU64, bytes: u64, limit: u64) -> bool {
+    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
+        held.checked_add(bytes).filter(|sum| *sum <= limit)
+    })
+    .is_ok()
+}
+
+/// Which bound refused a guest its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedBy {
+    /// The memory class of its instance.
+    Class,
+    /// The host's budget of real memory.
+    Host,
+    /// [`limits::TABLE_ELEMENTS_MAX`].
+    Table,
+}
+
+/// The limiter of one worker's store; gives everything back when dropped.
+#[derive(Debug)]
+pub struct Limiter {
+    instance: Arc<Instance>,
+    charged_bytes: u64,
+    /// What the last permitted growth charged, in case it fails after all.
+    last_charge: u64,
+    refused: Option<RefusedBy>,
+}
+
+impl Limiter {
+    /// A limiter for one more worker of `instance`; `None` if the host has as many as it can.
+    pub fn new(instance: Arc<Instance>) -> Option<Self> {
+        instance
+            .host
+            .workers
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |live| {
+                (live < limits::WORKERS_MAX).then_some(live + 1)
+            })
+            .ok()?;
+        Some(Self { instance, charged_bytes: 0, last_charge: 0, refused: None })
+    }
+
+    /// Bytes of linear memory this worker holds.
+    pub fn charged_bytes(&self) -> u64 {
+        self.charged_bytes
+    }
+
+    /// The instance this worker belongs to.
+    pub fn instance(&self) -> &Arc<Instance> {
+        &self.instance
+    }
+
+    /// Which bound refused memory since this was last asked.
+    pub fn take_refusal(&mut self) -> Option<RefusedBy> {
+        self.refused.take()
+    }
+
+    fn release(&mut self, bytes: u64) {
+        self.charged_bytes -= bytes;
+        self.instance.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.instance.host.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.release(self.charged_bytes);
+        self.instance.host.workers.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let grown = desired.saturating_sub(current) as u64;
+        if !charge(&self.instance.memory_bytes, grown, self.instance.class_bytes) {
+            self.refused = Some(RefusedBy::Class);
+            return Ok(false);
+        }
+        if !charge(&self.instance.host.used_bytes, grown, self.instance.host.limit_bytes) {
+            self.instance.memory_bytes.fetch_sub(grown, Ordering::AcqRel);
+            self.refused = Some(RefusedBy::Host);
+            return Ok(false);
+        }
+        self.charged_bytes += grown;
+        self.last_charge = grown;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        let grown = std::mem::take(&mut self.last_charge);
+        self.release(grown);
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let permitted = desired <= limits::TABLE_ELEMENTS_MAX;
+        if !permitted {
+            self.refused = Some(RefusedBy::Table);
+        }
+        Ok(permitted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::manifest::MemoryClass;
+    use crate::pool::quota::MemoryQuota;
+
+    fn instance(host: &Arc<HostMemory>) -> Arc<Instance> {
+        let lease = MemoryQuota::new(4_096).reserve(2_048).unwrap();
+        Instance::new(MemoryClass::Mb2048, host.clone(), lease)
+    }
+
+    #[test]
+    fn workers_of_one_instance_share_its_class() {
+        let host = HostMemory::new(u64::MAX);
+        let instance = instance(&host);
+        let mut first = Limiter::new(instance.clone()).unwrap();
+        let mut second = Limiter::new(instance.clone()).unwrap();
+        assert!(first.memory_growing(0, 1 << 30, None).unwrap());
+        assert!(second.memory_growing(0, 1 << 30, None).unwrap());
+        assert!(!second.memory_growing(1 << 30, (1 << 30) + 65_536, None).unwrap());
+        assert_eq!(second.take_refusal(), Some(RefusedBy::Class));
+        assert_eq!(second.take_refusal(), None);
+        drop(first);
+        assert!(second.memory_growing(1 << 30, 2 << 30, None).unwrap());
+        drop(second);
+        assert_eq!((instance.memory_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_hosts_budget_refuses_before_it_is_passed() {
+        let host = HostMemory::new(100_000);
+        let mut limiter = Limiter::new(instance(&host)).unwrap();
+        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
+        assert!(!limiter.memory_growing(65_536, 131_072, None).unwrap());
+        assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
+        assert_eq!((limiter.instance().memory_bytes(), host.used_bytes()), (65_536, 65_536));
+    }
+
+    #[test]
+    fn growth_that_fails_after_all_is_given_back() {
+        let host = HostMemory::new(u64::MAX);
+        let mut limiter = Limiter::new(instance(&host)).unwrap();
+        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
+        assert!(limiter.memory_growing(65_536, 1 << 20, None).unwrap());
+        limiter.memory_grow_failed(wasmtime::Error::msg("no pages")).unwrap();
+        assert_eq!(host.used_bytes(), 65_536);
+    }
+}

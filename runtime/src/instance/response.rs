@@ -1,0 +1,274 @@
+//! The guest's answer on its way to the client: whole when it was there at once, streamed otherwise.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::instance::worker_p2::{Fault, Head, Worker};
+use crate::invocation::{OUTCOME, Outcome};
+use crate::limits;
+use crate::pool::slot::Slot;
+
+/// How a call failed; set before anything else can tell that it did.
+pub type Verdict = Arc<OnceLock<Outcome>>;
+
+/// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.
+pub struct Ended {
+    /// The slot, still taken.
+    pub slot: Slot,
+    /// The worker, if one was made; used again only if the slot gets it back.
+    pub worker: Option<Box<Worker>>,
+    /// Whether the guest returned.
+    pub result: Result<(), Fault>,
+    /// What was not handed to the guest, because it did not start.
+    pub head: Option<oneshot::Sender<Head>>,
+}
+
+/// The body of a response on the functions listener.
+pub struct ResponseBody(Inner);
+
+enum Inner {
+    /// The host's own words.
+    Host(Option<Bytes>),
+    /// All frames are here; the slot is kept until the last is taken. Most bodies are one frame.
+    Whole {
+        next: Option<Frame<Bytes>>,
+        rest: VecDeque<Frame<Bytes>>,
+        length: Option<u64>,
+        slot: Option<Slot>,
+    },
+    /// The guest, or its buffer, goes on.
+    Streamed(Box<Streamed>),
+}
+
+struct Streamed {
+    inner: HyperOutgoingBody,
+    verdict: Verdict,
+    /// Taken when the body has ended; dropped unused, the client went away.
+    client: Option<oneshot::Sender<ClientEnd>>,
+    /// Bytes still to come by the guest's own `content-length`.
+    remaining: Option<u64>,
+}
+
+/// How the client's side of an invocation ended.
+pub enum ClientEnd {
+    /// The body was passed on whole.
+    Whole,
+    /// The guest's answer was refused.
+    Refused(Fault),
+}
+
+/// The response was cut because the guest failed; the client sees a broken connection, never a body that
+/// looks whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the response was cut: {0}")]
+pub struct Cut(&'static str);
+
+impl ResponseBody {
+    /// A body of the host's own.
+    pub fn host(text: impl Into<Bytes>) -> Self {
+        Self(Inner::Host(Some(text.into())))
+    }
+}
+
+/// The answer of a guest that has returned before anything was sent: everything it wrote is there.
+pub fn whole(ended: Ended, head: Option<Head>) -> Result<http::Response<ResponseBody>, Fault> {
+    let Ended { slot, worker, result, .. } = ended;
+    if let Err(fault) = result {
+        if let Some(worker) = worker {
+            slot.retire(worker);
+        }
+        return Err(fault);
+    }
+    let slot = slot.keep_if_reusable(worker);
+    let head = head.ok_or_else(|| Fault::plain(Outcome::NoResponse))?;
+    let (parts, mut body) = checked(head)?.into_parts();
+    let (mut next, mut rest) = (None, VecDeque::new());
+    let (mut bytes, mut has_trailers) = (0, false);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        match Pin::new(&mut body).poll_frame(&mut context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                bytes += length as u64;
+                has_trailers |= frame.is_trailers();
+                if length == 0 && !frame.is_trailers() {
+                    continue;
+                }
+                match next {
+                    None => next = Some(frame),
+                    Some(_) => rest.push_back(frame),
+                }
+            }
+            Poll::Ready(None) => break,
+            Poll::Ready(Some(Err(_))) => return Err(wrong_length()),
+            // The guest returned, and what it holds was checked: nothing can come any more.
+            Poll::Pending => {
+                return Err(invalid("the function returned without finishing its response body"));
+            }
+        }
+    }
+    let length = (!has_trailers).then_some(bytes);
+    let body = ResponseBody(Inner::Whole { next, rest, length, slot });
+    Ok(http::Response::from_parts(parts, body))
+}
+
+/// The answer of a guest that has set its head and goes on.
+pub fn streamed(
+    head: Head,
+    bodiless: bool,
+    verdict: Verdict,
+    client: oneshot::Sender<ClientEnd>,
+) -> Result<http::Response<ResponseBody>, Outcome> {
+    let (parts, inner) = match checked(head) {
+        Ok(response) => response.into_parts(),
+        Err(fault) => return Err(refuse(client, fault).outcome),
+    };
+    let mut remaining =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if bodiless || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304) {
+        // Nobody will read the body to its end.
+        remaining = Some(0);
+    }
+    let streamed = Streamed { inner, verdict, client: Some(client), remaining };
+    Ok(http::Response::from_parts(parts, ResponseBody(Inner::Streamed(Box::new(streamed)))))
+}
+
+/// Tells the running call that its answer was refused.
+fn refuse(client: oneshot::Sender<ClientEnd>, fault: Fault) -> Fault {
+    // A call that has ended meanwhile has its own verdict.
+    let _ = client.send(ClientEnd::Refused(fault.clone()));
+    fault
+}
+
+/// Checks what a hostile guest could do to the response's head.
+fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {
+    let mut response =
+        head.map_err(|code| invalid(&format!("the function answered with the error {code:?}")))?;
+    // The host's own words; a guest cannot put them into its mouth.
+    response.headers_mut().remove(OUTCOME);
+    let headers = response.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers.len() > limits::HEADERS_MAX {
+        return Err(invalid(&format!(
+            "{} header fields, at most {} are allowed",
+            headers.len(),
+            limits::HEADERS_MAX
+        )));
+    }
+    if bytes > limits::RESPONSE_HEADER_BYTES_MAX {
+        let most = limits::RESPONSE_HEADER_BYTES_MAX;
+        return Err(invalid(&format!("{bytes} bytes of header fields, at most {most} are allowed")));
+    }
+    if response.status().is_informational() {
+        return Err(invalid("an informational status cannot end a request"));
+    }
+    Ok(response)
+}
+
+fn invalid(why: &str) -> Fault {
+    Fault { outcome: Outcome::InvalidResponse(why.to_owned()), detail: why.to_owned() }
+}
+
+fn wrong_length() -> Fault {
+    invalid("the body ended early or does not match its content-length")
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.0 {
+            Inner::Host(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Inner::Whole { next, rest, slot, .. } => {
+                let frame = next.take();
+                *next = rest.pop_front();
+                if next.is_none() {
+                    drop(slot.take());
+                }
+                Poll::Ready(frame.map(Ok))
+            }
+            Inner::Streamed(streamed) => streamed.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Host(text) => text.is_none(),
+            Inner::Whole { next, .. } => next.is_none(),
+            Inner::Streamed(streamed) => streamed.client.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Host(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Inner::Whole { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Inner::Whole { .. } | Inner::Streamed(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Streamed {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        loop {
+            if let Some(outcome) = self.verdict.get() {
+                return Poll::Ready(Some(Err(Cut(outcome.code()))));
+            }
+            let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+            match frame {
+                // The verdict is set before the guest's end of the body is dropped, so an end without a
+                // verdict is the guest's own.
+                None if self.verdict.get().is_some() => {}
+                None => {
+                    self.end(ClientEnd::Whole);
+                    return Poll::Ready(None);
+                }
+                Some(Err(_)) => {
+                    self.end(ClientEnd::Refused(wrong_length()));
+                    return Poll::Ready(Some(Err(Cut("invalid-response"))));
+                }
+                Some(Ok(frame)) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    if let Some(remaining) = &mut self.remaining {
+                        *remaining = remaining.saturating_sub(length);
+                    }
+                    if frame.is_trailers() {
+                        self.end(ClientEnd::Whole);
+                    }
+                    // An empty frame would be forwarded as one, without bound on HTTP/2.
+                    if length > 0 || frame.is_trailers() {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, end: ClientEnd) {
+        if let Some(client) = self.client.take() {
+            // The call may have ended first, with its own verdict.
+            let _ = client.send(end);
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // A body of known length is not polled once more after its last byte.
+        if self.remaining == Some(0) {
+            self.end(ClientEnd::Whole);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Runs one invocation in its slot, from the call of the guest to the end of the response body.
+//!
+//! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
+//! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
+//! deadline, moves to the compute threads if it computes, and the response streams.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::capability::GuestBody;
+use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
+use crate::instance::worker_p2::{Call, Fault, Head, polled};
+use crate::invocation::{InvocationId, Outcome};
+use crate::meter::log::LogStream;
+use crate::pool::Pool;
+use crate::pool::slot::Slot;
+
+/// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
+/// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
+pub async fn run(
+    slot: Slot,
+    request: http::Request<GuestBody>,
+    invocation: InvocationId,
+) -> Result<http::Response<ResponseBody>, Outcome> {
+    let bodiless = request.method() == http::Method::HEAD;
+    let (mut running, mut head) = Running::new(slot, request, invocation);
+    let here = match poll_fn(|context| Poll::Ready(running.poll(context))).await {
+        Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok()),
+        Polled::Waits => Handle::current(),
+        Polled::Computes => running.tally.pool.resources().compute().clone(),
+    };
+    let verdict = Verdict::default();
+    let (client, client_end) = oneshot::channel();
+    let (ended, mut has_ended) = oneshot::channel();
+    here.spawn(drive(running, ended, verdict.clone(), client_end));
+    let early = tokio::select! {
+        biased;
+        // Most guests that wait still answer and return in one go: then there is nothing to stream.
+        ended = &mut has_ended => Err(ended),
+        head_set = &mut head => Ok(head_set),
+    };
+    let (ended, head) = match early {
+        Err(ended) => (ended.ok(), head.try_recv().ok()),
+        Ok(Ok(head)) => {
+            // From here on a call that ends does so behind a streamed response, unless it just has.
+            has_ended.close();
+            match has_ended.try_recv() {
+                Err(_) => return response::streamed(head, bodiless, verdict, client),
+                Ok(ended) => (Some(ended), Some(head)),
+            }
+        }
+        // The guest let go of its chance to answer; how it ends is still of interest.
+        Ok(Err(_)) => (has_ended.await.ok(), None),
+    };
+    match ended {
+        Some((ended, tally)) => conclude(ended, tally, head),
+        None => Err(verdict.get().cloned().unwrap_or(Outcome::Cancelled)),
+    }
+}
+
+/// The guest has returned, or failed, before anything was sent.
+fn conclude(
+    ended: Ended,
+    mut tally: Tally,
+    head: Option<Head>,
+) -> Result<http::Response<ResponseBody>, Outcome> {
+    let answer = response::whole(ended, head);
+    tally.end(answer.as_ref().err());
+    answer.map_err(|fault| fault.outcome)
+}
+
+/// A call under way; owns slot and worker. Dropping it drops the worker and gives the slot back.
+struct Running {
+    call: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    deadline: Instant,
+    tally: Tally,
+}
+
+enum Polled {
+    Ended(Ended),
+    Waits,
+    Computes,
+}
+
+impl Running {
+    fn new(
+        slot: Slot,
+        request: http::Request<GuestBody>,
+        invocation: InvocationId,
+    ) -> (Self, oneshot::Receiver<Head>) {
+        let tally = Tally { pool: slot.pool().clone(), invocation, counted: false };
+        let deadline = Instant::now() + tally.pool.policy().timeout;
+        let (head, head_set) = oneshot::channel();
+        let call = Box::pin(call(slot, Call { invocation, request, deadline, head }));
+        (Self { call, deadline, tally }, head_set)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
+        self.tally.pool.resources().pulse().beat();
+        match polled(|| self.call.as_mut().poll(context)) {
+            (Poll::Ready(ended), _) => Polled::Ended(ended),
+            (Poll::Pending, false) => Polled::Waits,
+            (Poll::Pending, true) => Polled::Computes,
+        }
+    }
+}
+
+/// Gets the slot's worker and calls the guest.
+async fn call(mut slot: Slot, call: Call) -> Ended {
+    let mut worker = match slot.worker(call.deadline).await {
+        Ok(worker) => worker,
+        Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },
+    };
+    let policy = *slot.pool().policy();
+    let result = worker.handle(call, &policy).await;
+    Ended { slot, worker: Some(worker), result, head: None }
+}
+
+/// Polls a call that did not answer at once to its end, under its deadline. If nothing was streamed by then,
+/// `early` takes what it left; otherwise the slot is kept until the response body has ended, too.
+fn drive(
+    mut running: Running,
+    early: oneshot::Sender<(Ended, Tally)>,
+    verdict: Verdict,
+    mut client: oneshot::Receiver<ClientEnd>,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let compute = running.tally.pool.resources().compute().clone();
+        let on_compute = Handle::current().id() == compute.id();
+        let deadline = tokio::time::sleep_until(running.deadline.into());
+        tokio::pin!(deadline);
+        let mut body_ended = false;
+        let fault = loop {
+            let call = poll_fn(|context| match running.poll(context) {
+                Polled::Ended(ended) => Poll::Ready(Some(ended)),
+                Polled::Computes if !on_compute => Poll::Ready(None),
+                Polled::Computes | Polled::Waits => Poll::Pending,
+            });
+            tokio::select! {
+                biased;
+                ended = call => match ended {
+                    Some(ended) => match early.send((ended, running.tally)) {
+                        Ok(()) => return,
+                        Err((ended, tally)) => {
+                            let client = (!body_ended).then_some(client);
+                            return finish(ended, tally, verdict, client, deadline).await;
+                        }
+                    },
+                    None => {
+                        compute.spawn(drive(running, early, verdict, client));
+                        return;
+                    }
+                },
+                end = &mut client, if !body_ended => match end {
+                    // The guest may go on after its answer is out.
+                    Ok(ClientEnd::Whole) => body_ended = true,
+                    Ok(ClientEnd::Refused(fault)) => break Some(fault),
+                    Err(_) => break None,
+                },
+                () = &mut deadline => {
+                    let timeout = running.tally.pool.policy().timeout;
+                    let detail = "the deadline passed while waiting".to_owned();
+                    break Some(Fault { outcome: Outcome::TimedOut(timeout), detail });
+                }
+            }
+        };
+        let Running { call, mut tally, .. } = running;
+        if let Some(fault) = fault {
+            tally.end(Some(&fault));
+            // Before the call is dropped: whoever reads the body must find it. Only this task sets it.
+            let _ = verdict.set(fault.outcome);
+        }
+        drop(tally);
+        // Like a worker that is retired: a suspended guest may hold much memory.
+        compute.spawn(async move { drop(call) });
+    })
+}
+
+/// The guest has returned, or failed: keeps the slot until the body is out, then gives the worker back.
+async fn finish(
+    ended: Ended,
+    mut tally: Tally,
+    verdict: Verdict,
+    client: Option<oneshot::Receiver<ClientEnd>>,
+    deadline: Pin<&mut tokio::time::Sleep>,
+) {
+    let Ended { slot, worker, result, head: _head } = ended;
+    if let Err(fault) = result {
+        tally.end(Some(&fault));
+        // Before the worker is dropped: whoever reads the body must find it.
+        let _ = verdict.set(fault.outcome);
+        if let Some(worker) = worker {
+            slot.retire(worker);
+        }
+        return;
+    }
+    // Kept until the body is out.
+    let _slot = slot.keep_if_reusable(worker);
+    let Some(client) = client else { return tally.end(None) };
+    tokio::select! {
+        biased;
+        end = client => match end {
+            Ok(ClientEnd::Whole) => tally.end(None),
+            Ok(ClientEnd::Refused(fault)) => tally.end(Some(&fault)),
+            Err(_) => {}
+        },
+        () = deadline => {
+            let timeout = tally.pool.policy().timeout;
+            let detail = "the deadline passed while the client was reading the response".to_owned();
+            let fault = Fault { outcome: Outcome::TimedOut(timeout), detail };
+            tally.end(Some(&fault));
+            // Only this task sets it: nothing was there before.
+            let _ = verdict.set(fault.outcome);
+        }
+    }
+}
+
+/// Counts and logs one invocation, once. Dropped uncounted, the invocation was cancelled.
+struct Tally {
+    pool: Arc<Pool>,
+    invocation: InvocationId,
+    counted: bool,
+}
+
+impl Tally {
+    fn end(&mut self, fault: Option<&Fault>) {
+        self.counted = true;
+        let Some(fault) = fault else { return self.pool.counts().ended(&Outcome::Answered) };
+        self.pool.counts().ended(&fault.outcome);
+        if fault.outcome.is_failure() {
+            let template = self.pool.template();
+            for line in format!("{}: {}", fault.outcome.code(), fault.detail).lines() {
+                let text = line.to_owned();
+                template.log().push(LogStream::Host, Some(self.invocation), template.revision(), text);
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if !self.counted {
+            self.pool.counts().ended(&Outcome::Cancelled);
+        }
+    }
+}

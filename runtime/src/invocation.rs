@@ -1,0 +1,181 @@
+//! One invocation: its id, and every way it can end.
+
+use std::cell::Cell;
+use std::fmt;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::limits;
+
+/// Carries the id of the invocation, on every response.
+pub const INVOCATION: HeaderName = HeaderName::from_static("wfn-invocation");
+/// Carries the code of the host's own errors.
+pub const OUTCOME: HeaderName = HeaderName::from_static("wfn-outcome");
+
+/// Names one invocation in answers, logs and traces: 16 hexadecimal digits, unique within a run of the
+/// host and random across runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InvocationId(u64);
+
+impl InvocationId {
+    /// A new id. Each thread counts from a random start with a stride of its own, so nothing is shared.
+    pub fn next() -> Self {
+        thread_local! {
+            static STATE: Cell<u64> = Cell::new(random_start());
+        }
+        STATE.with(|state| {
+            let counter = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+            state.set(counter);
+            // The finalizer of SplitMix64: a bijection, so ids of one thread never repeat.
+            let mut mixed = counter;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            Self(mixed ^ (mixed >> 31))
+        })
+    }
+
+    /// The sixteen digits, without allocating.
+    pub fn digits(self) -> [u8; 16] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        std::array::from_fn(|i| HEX[(self.0 >> (60 - 4 * i)) as usize & 15])
+    }
+
+    /// The bare number, for keeping it in an atomic.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The id that [`Self::to_bits`] came from.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+/// The standard library seeds its hashers from the kernel's randomness and never fails.
+fn random_start() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0u8)
+}
+
+impl fmt::Display for InvocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Which bound kept an invocation from getting a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Throttle {
+    /// The line of the pool is full, or the wait in it was over: every instance up to the maximum is busy.
+    MaximumInstances,
+    /// The host's memory quota has no room for another instance.
+    MemoryQuota,
+    /// Guests hold as much real memory as the host allows them.
+    HostMemory,
+    /// Every worker the host can hold is live.
+    WorkerCount,
+}
+
+/// How an invocation ended. Closed: a new way to end is a new variant here, so that every reader is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest answered (whatever status it chose) and the answer was passed on whole.
+    Answered,
+    /// No slot within the bounds.
+    Throttled(Throttle),
+    /// The deadline passed while it waited or computed.
+    TimedOut(Duration),
+    /// The guest trapped; the text is the first line of the reason.
+    Trapped(String),
+    /// The guest trapped after the host had refused it memory.
+    MemoryLimit(String),
+    /// The guest returned without an answer.
+    NoResponse,
+    /// The guest's answer breaks HTTP or a bound.
+    InvalidResponse(String),
+    /// No worker could be made.
+    StartFailed(String),
+    /// The client went away.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The stable word in `wfn-outcome`, error bodies and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Throttled(_) => "throttled",
+            Self::TimedOut(_) => "timed-out",
+            Self::Trapped(_) => "trapped",
+            Self::MemoryLimit(_) => "memory-limit",
+            Self::NoResponse => "no-response",
+            Self::InvalidResponse(_) => "invalid-response",
+            Self::StartFailed(_) => "start-failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The HTTP status the caller gets when nothing has been sent yet.
+    pub fn status(&self) -> http::StatusCode {
+        use http::StatusCode;
+        match self {
+            Self::Answered => StatusCode::OK,
+            Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Trapped(_) | Self::MemoryLimit(_) | Self::StartFailed(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            Self::NoResponse | Self::InvalidResponse(_) => StatusCode::BAD_GATEWAY,
+            // Nobody reads it: the client is gone.
+            Self::Cancelled => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// What the caller is told. Details of the guest stay in the app's log.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Answered => "the function answered".into(),
+            Self::Throttled(Throttle::MaximumInstances) => {
+                "every instance this app may have is busy; retry later".into()
+            }
+            Self::Throttled(Throttle::MemoryQuota) => {
+                "the host's memory quota has no room for another instance; retry later".into()
+            }
+            Self::Throttled(Throttle::HostMemory) => {
+                "the functions on this host hold all memory they may; retry later".into()
+            }
+            Self::Throttled(Throttle::WorkerCount) => {
+                format!("all {} workers of this host are live; retry later", limits::WORKERS_MAX)
+            }
+            Self::TimedOut(limit) => {
+                format!("the function did not finish within its timeout of {} ms", limit.as_millis())
+            }
+            Self::Trapped(_) => "the function trapped; see 'wfn logs'".into(),
+            Self::MemoryLimit(_) => "the function ran out of its memory; see 'wfn logs'".into(),
+            Self::NoResponse => "the function returned without a response".into(),
+            Self::InvalidResponse(why) => format!("the function's response is not valid: {why}"),
+            Self::StartFailed(_) => "the function could not be started; see 'wfn logs'".into(),
+            Self::Cancelled => "the client went away".into(),
+        }
+    }
+
+    /// Whether it counts as failed in `wfn status`.
+    pub fn is_failure(&self) -> bool {
+        !matches!(self, Self::Answered | Self::Throttled(_) | Self::Cancelled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_do_not_repeat_and_print_as_their_digits() {
+        let ids: HashSet<_> = (0..100_000).map(|_| InvocationId::next()).collect();
+        assert_eq!(ids.len(), 100_000);
+        let id = InvocationId::next();
+        assert_eq!(id.to_string().as_bytes(), id.digits());
+    }
+}

@@ -1,0 +1,36 @@
+//! The wfn host.
+//!
+//! One request's way, in order:
+//!
+//! 1. [`ingress::listener`] accepts a connection and gives it to the event loop with the fewest;
+//!    [`event_loop`] holds those loops, one per core.
+//! 2. [`ingress::connection`] speaks HTTP/1.1 and HTTP/2 and cuts what is too slow.
+//! 3. [`ingress::http`] checks a request, finds its app by [`ingress::route`] and strips the prefix.
+//! 4. [`dispatch`] is the one door: it takes a slot in the [`pool`] of the active revision.
+//! 5. The pool's [`pool::ledger`] picks an instance, or adds one within maximum and [`pool::quota`], or the
+//!    invocation stands in the line.
+//! 6. [`instance::run`] runs it: a [`instance::worker_p2::Worker`] calls the guest, which reaches only what
+//!    [`capability`] offers, within [`instance::limiter`].
+//! 7. [`instance::response`] carries the answer back; the slot is free when its body has ended; [`meter`]
+//!    has counted it.
+//!
+//! Deploys come by another door: [`admin`] → [`app::registry`] → [`component`] → `pool.prepare` → switch.
+//! [`persist`] keeps what survives. [`host`] builds all parts from [`config`] and ends them.
+
+pub mod admin;
+pub mod app;
+pub mod capability;
+pub mod clock;
+pub mod component;
+pub mod config;
+pub mod dispatch;
+pub mod event_loop;
+pub mod host;
+pub mod ingress;
+pub mod instance;
+pub mod invocation;
+pub mod limits;
+pub mod meter;
+pub mod names;
+pub mod persist;
+pub mod pool;

@@ -1,0 +1,144 @@
+//! Every bound of the host in one place: a number, its unit and the reason for it.
+//!
+//! A bound that an operator may change lives in [`crate::config::HostConfig`] with its default here.
+
+use std::time::Duration;
+
+/// Mebibytes are what memory classes and the quota are counted in ("MB" in flags and files).
+pub const MEBIBYTE: u64 = 1024 * 1024;
+
+// ── scale settings of an app (SPEC 2) ────────────────────────────────────────────────────────────
+
+/// Most invocations in flight in one instance that a manifest may ask for.
+pub const CONCURRENCY_MAX: u32 = 1_000;
+/// Most instances a scale group may ask for.
+pub const INSTANCES_MAX: u32 = 1_000;
+/// Maximum instances of a group whose manifest says nothing.
+pub const INSTANCES_DEFAULT: u32 = 100;
+/// Most workers of one asynchronous instance.
+pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
+/// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.
+pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest idle timeout: a day; longer is what always-ready instances are for.
+pub const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Deadline of one invocation, when the manifest says nothing.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest deadline of one invocation: an hour; a slot must come back one day.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// Environment variables of one app.
+pub const ENV_ENTRIES_MAX: usize = 256;
+/// Bytes of all environment names and values of one app: each worker holds a copy.
+pub const ENV_BYTES_MAX: usize = 64 * 1024;
+/// Host names one app may claim.
+pub const HOSTS_PER_APP_MAX: usize = 64;
+
+// ── the host as a whole ──────────────────────────────────────────────────────────────────────────
+
+/// Default memory quota in MB, shared by all apps (the published regional quota).
+pub const MEMORY_QUOTA_MB_DEFAULT: u64 = 512_000;
+/// Share of the machine's (or cgroup's) memory that guests may hold, in percent: the rest is for the
+/// host itself, the page cache and the kernel.
+pub const GUEST_MEMORY_PERCENT: u64 = 75;
+/// Live workers: the pooling allocator maps about 4 GiB of address space for each (10,000 ≈ 40 TiB of
+/// the 128 TiB a process has) and each needs about six of the 65,530 mappings Linux grants by default.
+pub const WORKERS_MAX: u32 = 10_000;
+/// Apps of one host.
+pub const APPS_MAX: usize = 10_000;
+/// Revisions kept per app for rolling back; the oldest inactive ones are removed beyond that.
+pub const REVISIONS_KEPT: usize = 50;
+/// Open client connections; beyond it new ones wait in the kernel's backlog.
+pub const CONNECTIONS_MAX: usize = 20_000;
+
+// ── the line of a pool ───────────────────────────────────────────────────────────────────────────
+
+/// Invocations that may wait for a slot of one pool; the next one is answered 429 at once.
+pub const LINE_MAX: usize = 1_024;
+/// How long an invocation may wait for a slot before it is answered 429.
+pub const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// What `Retry-After` says, in seconds: the line drains within its own wait.
+pub const RETRY_AFTER_SECONDS: u64 = 1;
+
+// ── one worker ───────────────────────────────────────────────────────────────────────────────────
+
+/// Time a guest has from instantiation to being ready, at deploy and for always-ready instances.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
+/// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
+pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+/// Invocations one reused worker may serve before a fresh one takes its place: bounds what slow leaks
+/// inside a guest can do; one instantiation in 100,000 calls is not measurable.
+pub const WORKER_USES_MAX: u32 = 100_000;
+/// Resource handles a worker may hold at all.
+pub const WORKER_HANDLES_MAX: usize = 4_096;
+/// Resource handles a worker may still hold after an invocation; above it is not reused.
+pub const WORKER_HANDLES_KEPT_MAX: usize = 64;
+/// Entries of one guest table; interpreters declare about 8,000.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Bytes one host call may copy out of a guest (the library's own default is 128 MiB).
+pub const HOSTCALL_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Random bytes one call may ask for.
+pub const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
+
+// ── HTTP ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// Time from the first byte of a request's head to its end.
+pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may stay open without a request.
+pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a write to a client may make no progress.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest request body that is tolerated, after [`BODY_GRACE`].
+pub const BODY_BYTES_PER_SECOND_MIN: u64 = 500;
+/// Time a request body has before its rate is looked at.
+pub const BODY_GRACE: Duration = Duration::from_secs(10);
+/// Bytes of a request's head (and of hyper's read buffer).
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Header fields of a request or a response.
+pub const HEADERS_MAX: usize = 128;
+/// Bytes of a response's header names and values.
+pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one request body (the published limit of the cloud's plan is 210 MB; ours streams).
+pub const REQUEST_BODY_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// A request body up to this length is read before a slot is taken: a slow client then costs no slot.
+pub const BODY_WHOLE_BYTES_MAX: u64 = 128 * 1024;
+/// Response chunks buffered between guest and client; small bodies fit whole.
+pub const RESPONSE_CHUNKS: usize = 4;
+/// Bytes of one such chunk.
+pub const RESPONSE_CHUNK_BYTES: usize = 256 * 1024;
+/// Concurrent streams of one HTTP/2 connection.
+pub const H2_STREAMS_MAX: u32 = 128;
+/// Streams a peer may reset before hyper closes the connection (rapid reset).
+pub const H2_RESETS_MAX: usize = 64;
+
+// ── the way in ───────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of one uploaded module.
+pub const MODULE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of any other admin request body.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Wall-clock time of one compilation.
+pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// CPU seconds of one compilation.
+pub const COMPILE_CPU_SECONDS: u64 = 60;
+/// Address space of the compiling child: a 410 KB module was measured to take 4 GB.
+pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
+/// Machine code one module may turn into.
+pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
+/// Deployments that may wait for the compiler; the next one is answered 429.
+pub const COMPILE_LINE_MAX: usize = 16;
+/// Statements in one group commit.
+pub const GROUP_COMMIT_MAX: usize = 256;
+
+// ── logs ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// Lines kept per app.
+pub const LOG_LINES_MAX: usize = 10_000;
+/// Bytes kept per app.
+pub const LOG_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of one line; longer ones are cut into several.
+pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+
+// ── ending ───────────────────────────────────────────────────────────────────────────────────────
+
+/// How long running invocations have at shutdown.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,0 +1,396 @@
+//! Which instance takes the next invocation: the pure bookkeeping of a pool.
+//!
+//! The ledger knows instances, their slots and their idle workers, and decides; it makes nothing and
+//! takes no time of its own. Rules (SPEC 2.2–2.7):
+//! - an invocation goes to the lowest-numbered instance with a free slot, so always-ready instances are
+//!   used first and the surplus falls idle;
+//! - a further instance is asked for only when every slot is taken, so the number of instances is
+//!   `ceil(in flight / concurrency)`, exactly;
+//! - an instance has at most `concurrency` workers, and never more than `always_ready + max_instances`
+//!   instances exist.
+
+use std::time::{Duration, Instant};
+
+/// What the ledger goes by; a part of [`crate::app::manifest::ScalePolicy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Slots of an instance.
+    pub concurrency: u32,
+    /// Instances that stay.
+    pub always_ready: u32,
+    /// Most instances beyond them.
+    pub max_instances: u32,
+}
+
+/// Where a slot was taken, and what to run in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Taken<I, W> {
+    /// Number of the instance within the pool.
+    pub number: usize,
+    /// What the holder of the slot uses.
+    pub room: Room<I, W>,
+}
+
+/// What a taken slot has to offer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Room<I, W> {
+    /// An idle worker.
+    Worker(W),
+    /// The instance has no idle worker: make one in it.
+    Instance(I),
+}
+
+/// Why no slot was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoSlot {
+    /// Every slot is taken and an instance may be added: reserve its memory, then [`Ledger::open`].
+    MayOpen,
+    /// Every slot is taken and the maximum is reached.
+    AtMaximum,
+}
+
+struct Seat<I, W> {
+    instance: I,
+    in_flight: u32,
+    /// Idle workers with the core they were last used on; the most recently used is last.
+    idle: Vec<(usize, W)>,
+    idle_since: Instant,
+}
+
+/// The bookkeeping of one pool. `I` is the instance, `W` a worker; both opaque here.
+pub struct Ledger<I, W> {
+    bounds: Bounds,
+    seats: Vec<Option<Seat<I, W>>>,
+    /// One bit per seat: it exists and has a free slot.
+    open_slots: Vec<u64>,
+    instances: usize,
+    instances_peak: usize,
+    in_flight: usize,
+}
+
+/// How many of the most recently used idle workers are looked at for one of the same core.
+const SAME_CORE_SEARCH: usize = 16;
+
+impl<I: Clone + PartialEq, W> Ledger<I, W> {
+    /// An empty ledger.
+    pub fn new(bounds: Bounds) -> Self {
+        let seats = bounds.always_ready as usize + bounds.max_instances as usize;
+        Self {
+            bounds,
+            seats: std::iter::repeat_with(|| None).take(seats).collect(),
+            open_slots: vec![0; seats.div_ceil(64)],
+            instances: 0,
+            instances_peak: 0,
+            in_flight: 0,
+        }
+    }
+
+    /// Takes a slot for an invocation that runs on `core`.
+    pub fn take(&mut self, core: usize) -> Result<Taken<I, W>, NoSlot> {
+        let Some(number) = self.lowest_open() else {
+            return Err(if self.vacant().is_some() { NoSlot::MayOpen } else { NoSlot::AtMaximum });
+        };
+        let concurrency = self.bounds.concurrency;
+        let seat = self.seat(number);
+        seat.in_flight += 1;
+        let recent = seat.idle.len().saturating_sub(SAME_CORE_SEARCH);
+        let same_core = seat.idle[recent..].iter().rposition(|(last, _)| *last == core);
+        let worker = match same_core {
+            Some(at) => Some(seat.idle.remove(recent + at).1),
+            None => seat.idle.pop().map(|(_, worker)| worker),
+        };
+        let room = worker.map_or_else(|| Room::Instance(seat.instance.clone()), Room::Worker);
+        let full = seat.in_flight == concurrency;
+        self.in_flight += 1;
+        if full {
+            self.set_open(number, false);
+        }
+        Ok(Taken { number, room })
+    }
+
+    /// Gives a slot back, with its worker if that may be used again.
+    ///
+    /// # Panics
+    /// If the instance has no slot taken: a slot was given back twice.
+    pub fn give_back(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) {
+        let seat = self.seat(number);
+        seat.in_flight = seat.in_flight.checked_sub(1).expect("a slot is given back once");
+        seat.idle.extend(worker.map(|worker| (core, worker)));
+        if seat.in_flight == 0 {
+            seat.idle_since = now;
+        }
+        self.in_flight -= 1;
+        self.set_open(number, true);
+    }
+
+    /// The number the next instance would get: always-ready numbers come first.
+    pub fn vacant(&self) -> Option<usize> {
+        if self.instances == self.seats.len() {
+            return None;
+        }
+        self.seats.iter().position(Option::is_none)
+    }
+
+    /// Adds an instance with the workers it already has. The caller has reserved its memory.
+    ///
+    /// # Panics
+    /// If the maximum is reached: [`Self::vacant`] was not asked under the same lock.
+    pub fn open(&mut self, instance: I, workers: Vec<W>, core: usize, now: Instant) -> usize {
+        let number = self.vacant().expect("an instance is opened only below the maximum");
+        let idle = workers.into_iter().map(|worker| (core, worker)).collect();
+        self.seats[number] = Some(Seat { instance, in_flight: 0, idle, idle_since: now });
+        self.set_open(number, true);
+        self.instances += 1;
+        self.instances_peak = self.instances_peak.max(self.instances);
+        number
+    }
+
+    /// Adds a worker, made ahead for an instance, if that still exists and has room for it.
+    pub fn stock(&mut self, number: usize, instance: &I, worker: W, core: usize) -> Result<(), W> {
+        let concurrency = self.bounds.concurrency as usize;
+        match self.seats[number].as_mut() {
+            Some(seat)
+                if seat.instance == *instance && seat.in_flight as usize + seat.idle.len() < concurrency =>
+            {
+                seat.idle.push((core, worker));
+                Ok(())
+            }
+            _ => Err(worker),
+        }
+    }
+
+    /// Closes instances beyond the always-ready ones that have been idle for `idle_timeout`, and hands
+    /// out what they held, to be dropped outside the lock.
+    pub fn close_idle(&mut self, idle_timeout: Duration, now: Instant) -> Vec<(I, Vec<W>)> {
+        let always_ready = self.bounds.always_ready as usize;
+        self.close_where(|number, seat| {
+            number >= always_ready && now.saturating_duration_since(seat.idle_since) >= idle_timeout
+        })
+    }
+
+    /// Closes up to `count` idle instances, the highest-numbered first; always-ready ones only if
+    /// `always_ready_too` (when the pool drains).
+    pub fn close_some(&mut self, count: usize, always_ready_too: bool) -> Vec<(I, Vec<W>)> {
+        let lowest = if always_ready_too { 0 } else { self.bounds.always_ready as usize };
+        let mut left = count;
+        self.close_where(|number, _| {
+            let close = number >= lowest && left > 0;
+            left -= usize::from(close);
+            close
+        })
+    }
+
+    fn close_where(&mut self, mut close: impl FnMut(usize, &Seat<I, W>) -> bool) -> Vec<(I, Vec<W>)> {
+        let mut closed = Vec::new();
+        for number in (0..self.seats.len()).rev() {
+            if self.seats[number].as_ref().is_some_and(|seat| seat.in_flight == 0 && close(number, seat))
+                && let Some(seat) = self.seats[number].take()
+            {
+                self.set_open(number, false);
+                self.instances -= 1;
+                closed.push((seat.instance, seat.idle.into_iter().map(|(_, worker)| worker).collect()));
+            }
+        }
+        closed
+    }
+
+    /// An instance that exists.
+    pub fn instance(&self, number: usize) -> Option<&I> {
+        self.seats[number].as_ref().map(|seat| &seat.instance)
+    }
+
+    /// Whether an always-ready instance is missing.
+    pub fn lacks_always_ready(&self) -> bool {
+        self.seats[..self.bounds.always_ready as usize].iter().any(Option::is_none)
+    }
+
+    /// The instances that exist.
+    pub fn live(&self) -> impl Iterator<Item = &I> {
+        self.seats.iter().flatten().map(|seat| &seat.instance)
+    }
+
+    /// How many instances exist.
+    pub fn instances(&self) -> usize {
+        self.instances
+    }
+
+    /// The most that existed at once.
+    pub fn instances_peak(&self) -> usize {
+        self.instances_peak
+    }
+
+    /// How many slots are taken.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many idle workers there are.
+    pub fn idle_workers(&self) -> usize {
+        self.seats.iter().flatten().map(|seat| seat.idle.len()).sum()
+    }
+
+    fn seat(&mut self, number: usize) -> &mut Seat<I, W> {
+        self.seats[number].as_mut().expect("an instance with a slot taken is never closed")
+    }
+
+    fn lowest_open(&self) -> Option<usize> {
+        let word = self.open_slots.iter().position(|word| *word != 0)?;
+        Some(word * 64 + self.open_slots[word].trailing_zeros() as usize)
+    }
+
+    fn set_open(&mut self, number: usize, open: bool) {
+        let bit = 1 << (number % 64);
+        if open {
+            self.open_slots[number / 64] |= bit;
+        } else {
+            self.open_slots[number / 64] &= !bit;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Numbered = Ledger<u32, u32>;
+
+    fn ledger(concurrency: u32, always_ready: u32, max_instances: u32) -> Numbered {
+        Ledger::new(Bounds { concurrency, always_ready, max_instances })
+    }
+
+    /// Takes a slot, opening an instance where that is allowed.
+    fn take(ledger: &mut Numbered, now: Instant) -> Option<Taken<u32, u32>> {
+        match ledger.take(0) {
+            Ok(taken) => Some(taken),
+            Err(NoSlot::AtMaximum) => None,
+            Err(NoSlot::MayOpen) => {
+                ledger.open(0, Vec::new(), 0, now);
+                Some(ledger.take(0).expect("a new instance has a free slot"))
+            }
+        }
+    }
+
+    #[test]
+    fn ten_at_once_need_exactly_ten_over_concurrency_instances() {
+        for (concurrency, expected) in [(1, 10), (2, 5), (3, 4), (10, 1), (16, 1)] {
+            let mut ledger = ledger(concurrency, 0, 100);
+            for _ in 0..10 {
+                assert!(take(&mut ledger, Instant::now()).is_some());
+            }
+            assert_eq!(ledger.instances(), expected, "concurrency {concurrency}");
+        }
+    }
+
+    #[test]
+    fn always_ready_instances_are_used_first_and_stay() {
+        let now = Instant::now();
+        let mut ledger = ledger(1, 1, 2);
+        assert!(ledger.lacks_always_ready());
+        ledger.open(7, vec![70], 0, now);
+        assert!(!ledger.lacks_always_ready());
+        let first = take(&mut ledger, now).unwrap();
+        assert_eq!((first.number, first.room), (0, Room::Worker(70)));
+        let second = take(&mut ledger, now).unwrap();
+        assert_eq!(second.number, 1);
+        ledger.give_back(1, None, 0, now);
+        ledger.give_back(0, Some(70), 0, now);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(ledger.close_idle(Duration::from_secs(60), later).len(), 1);
+        assert_eq!(ledger.instances(), 1);
+        assert_eq!(ledger.close_some(9, false).len(), 0);
+        assert_eq!(ledger.close_some(9, true).len(), 1);
+    }
+
+    #[test]
+    fn a_worker_of_the_same_core_is_preferred() {
+        let now = Instant::now();
+        let mut ledger = ledger(4, 0, 1);
+        ledger.open(0, Vec::new(), 0, now);
+        for _ in 0..3 {
+            ledger.take(0).unwrap();
+        }
+        for (core, worker) in [(0, 10), (1, 11), (0, 12)] {
+            ledger.give_back(0, Some(worker), core, now);
+        }
+        assert_eq!(ledger.take(1).unwrap().room, Room::Worker(11));
+        assert_eq!(ledger.take(0).unwrap().room, Room::Worker(12));
+        assert_eq!(ledger.take(1).unwrap().room, Room::Worker(10));
+        assert_eq!(ledger.take(1).unwrap().room, Room::Instance(0));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Take,
+        GiveBack { which: usize, reuse: bool },
+        Idle { seconds: u64 },
+        Stock,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            5 => Just(Step::Take),
+            4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
+            1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
+            1 => Just(Step::Stock),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn bounds_hold_and_no_worker_is_lost(
+            concurrency in 1u32..5, always_ready in 0u32..3, max_instances in 1u32..5,
+            steps in prop::collection::vec(step(), 1..300),
+        ) {
+            let mut now = Instant::now();
+            let mut ledger = ledger(concurrency, always_ready, max_instances);
+            let mut taken: Vec<(usize, u32)> = Vec::new();
+            let (mut made, mut dropped) = (0u32, 0usize);
+            for step in steps {
+                let before = ledger.instances();
+                match step {
+                    Step::Take => {
+                        let free = before * concurrency as usize > taken.len();
+                        let got = take(&mut ledger, now);
+                        prop_assert_eq!(got.is_none(), !free && before == (always_ready + max_instances) as usize);
+                        prop_assert_eq!(ledger.instances() > before, got.is_some() && !free, "an instance is added only when every slot is taken");
+                        if let Some(got) = got {
+                            let worker = match got.room {
+                                Room::Worker(worker) => worker,
+                                Room::Instance(_) => { made += 1; made }
+                            };
+                            taken.push((got.number, worker));
+                        }
+                    }
+                    Step::GiveBack { which, reuse } if !taken.is_empty() => {
+                        let (number, worker) = taken.swap_remove(which % taken.len());
+                        dropped += usize::from(!reuse);
+                        ledger.give_back(number, reuse.then_some(worker), which % 2, now);
+                    }
+                    Step::GiveBack { .. } => {}
+                    Step::Idle { seconds } => {
+                        now += Duration::from_secs(seconds);
+                        for (_, workers) in ledger.close_idle(Duration::from_secs(60), now) {
+                            dropped += workers.len();
+                        }
+                    }
+                    Step::Stock => {
+                        made += 1;
+                        if before == 0 || ledger.stock(0, &0, made, 0).is_err() { dropped += 1; }
+                    }
+                }
+                prop_assert!(ledger.instances() <= (always_ready + max_instances) as usize);
+                prop_assert!(ledger.instances_peak() >= ledger.instances());
+                prop_assert_eq!(ledger.in_flight(), taken.len());
+                prop_assert_eq!(made as usize, taken.len() + ledger.idle_workers() + dropped, "each worker is held, idle or dropped");
+                for (number, seat) in ledger.seats.iter().enumerate() {
+                    let held = taken.iter().filter(|(at, _)| *at == number).count();
+                    prop_assert_eq!(held, seat.as_ref().map_or(0, |seat| seat.in_flight as usize));
+                    if let Some(seat) = seat {
+                        prop_assert!(seat.in_flight as usize + seat.idle.len() <= concurrency as usize);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A taken slot: room for one invocation, which gives itself back when it is dropped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::instance::Instance;
+use crate::instance::worker_p2::{Fault, Worker};
+use crate::invocation::Outcome;
+use crate::limits;
+use crate::pool::Pool;
+use crate::pool::ledger::{Room, Taken};
+
+/// A worker that holds more memory than this is not dropped on an event loop: the kernel frees about a
+/// gigabyte in 100 ms, so this takes less than a tick.
+const INLINE_DROP_BYTES_MAX: u64 = 8 * limits::MEBIBYTE;
+
+/// Room for one invocation in an instance, held until its response body has ended.
+pub struct Slot {
+    pool: Arc<Pool>,
+    number: usize,
+    /// The worker to use, or to give back; taken out while it runs and left out if it must not run again.
+    pub worker: Option<Box<Worker>>,
+    /// Where to make a worker, if there was no idle one.
+    instance: Option<Arc<Instance>>,
+    /// When the instance was asked for, if this invocation is the reason why it exists.
+    cold_since: Option<Instant>,
+}
+
+/// A slot that was taken under the lock, before it is a value of its own.
+pub(super) struct TakenNow {
+    pub(super) taken: Taken<Arc<Instance>, Box<Worker>>,
+    pub(super) cold_since: Option<Instant>,
+}
+
+impl Slot {
+    pub(super) fn new(pool: Arc<Pool>, now: TakenNow) -> Self {
+        let TakenNow { taken, cold_since } = now;
+        let (worker, instance) = match taken.room {
+            Room::Worker(worker) => (Some(worker), None),
+            Room::Instance(instance) => (None, Some(instance)),
+        };
+        Self { pool, number: taken.number, worker, instance, cold_since }
+    }
+
+    /// The pool this slot belongs to.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Takes `worker` for the next invocation, or drops it if it must not run again. One that holds much
+    /// memory takes the slot along ([`Self::retire`]).
+    pub fn keep_if_reusable(mut self, worker: Option<Box<Worker>>) -> Option<Self> {
+        let Some(mut worker) = worker else { return Some(self) };
+        if worker.is_reusable(&self.pool.policy) {
+            self.worker = Some(worker);
+        } else if worker.memory_bytes() > INLINE_DROP_BYTES_MAX {
+            self.retire(worker);
+            return None;
+        }
+        Some(self)
+    }
+
+    /// Drops a worker that must not run again, then gives the slot back: it is taken until the memory is
+    /// free. Where that takes long, it happens on the compute threads.
+    pub fn retire(self, worker: Box<Worker>) {
+        if worker.memory_bytes() > INLINE_DROP_BYTES_MAX {
+            let compute = self.pool.resources.compute().clone();
+            compute.spawn(async move {
+                drop(worker);
+                drop(self);
+            });
+        }
+    }
+
+    /// The slot's worker, made now if the instance has no idle one.
+    pub async fn worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
+        let instance = match (self.worker.take(), self.instance.take()) {
+            (Some(worker), _) => return Ok(worker),
+            (None, Some(instance)) => instance,
+            (None, None) => {
+                return Err(Fault::plain(Outcome::StartFailed("the slot was used before".into())));
+            }
+        };
+        let worker = self.pool.template.start(&instance, deadline).await?;
+        if let Some(since) = self.cold_since.take() {
+            self.pool.counts.cold_start(since.elapsed());
+        }
+        Ok(worker)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let worker = self.worker.take();
+        self.pool.give_back(self.number, worker);
+    }
+}

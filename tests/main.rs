@@ -1,0 +1,16 @@
+//! The promises of wfn, tested through its public door: the real binary, HTTP, the command line and real
+//! guests. One file per promise.
+
+#![expect(clippy::unwrap_used, reason = "in a test an error is the failure it reports")]
+
+mod harness;
+
+mod bad_input;
+mod crash;
+mod deploy;
+mod faults;
+mod http;
+mod memory;
+mod scale;
+mod serve;
+mod tidy;

@@ -1,0 +1,135 @@
+//! The tree itself: small files that say what they are for, documents that are true.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::root;
+
+/// Source files of ours, without what is built.
+fn sources(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            sources(&path, ending, found);
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+fn texts(ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    sources(&root(), ending, &mut found);
+    let name = |path: &Path| path.strip_prefix(root()).unwrap().display().to_string();
+    found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for_and_is_small() {
+    for (name, text) in texts(".rs") {
+        assert!(text.starts_with("//! "), "{name} does not open with a sentence of purpose");
+        assert!(text.lines().count() <= 500, "{name} has {} lines: split it", text.lines().count());
+    }
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    // Put together here, so that this file does not contain them.
+    let marks = ["TO", "FIX", "X"].map(|start| {
+        format!(
+            "{start}{}",
+            if start == "TO" {
+                "DO"
+            } else if start == "FIX" {
+                "ME"
+            } else {
+                "XX"
+            }
+        )
+    });
+    for (name, text) in texts(".rs").into_iter().chain(texts(".md")) {
+        for mark in &marks {
+            assert!(!text.contains(mark.as_str()), "{name} contains {mark}");
+        }
+        let machine_path = ["/wo", "rk/"].concat();
+        assert!(!text.contains(&machine_path), "{name} names a path of some machine");
+    }
+}
+
+#[test]
+fn the_layers_that_decide_do_not_act() {
+    let pure = [
+        "limits.rs",
+        "names.rs",
+        "app/manifest.rs",
+        "app/revision.rs",
+        "app/values.rs",
+        "component/inspect.rs",
+        "ingress/route.rs",
+        "pool/ledger.rs",
+        "pool/quota.rs",
+    ];
+    for name in pure {
+        let text = fs::read_to_string(root().join("runtime/src").join(name)).unwrap();
+        for acting in ["tokio::", "hyper::", "wasmtime::", "std::fs", "Instant::now", "SystemTime"] {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            assert!(!code.contains(acting), "runtime/src/{name} uses {acting}, but it only decides");
+        }
+    }
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    for (name, text) in texts(".md") {
+        let folder = root().join(&name).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            if !target.is_empty() && !target.contains("://") {
+                assert!(folder.join(target).exists(), "{name} links to {target}, which does not exist");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_code_is_documented() {
+    let document = fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let mut codes = 0;
+    for file in [
+        "invocation.rs",
+        "component/inspect.rs",
+        "ingress/http.rs",
+        "admin/error.rs",
+        "admin/upload.rs",
+        "admin/api.rs",
+    ] {
+        let text = fs::read_to_string(root().join("runtime/src").join(file)).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        // Codes are the words with a hyphen, or one of the few without, in quotes after `=>` or a status.
+        for line in code.lines().filter(|line| {
+            line.contains("=>") || line.contains("StatusCode::") || line.contains("bad_request(\"")
+        }) {
+            for word in line.split('"').skip(1).step_by(2) {
+                let is_code =
+                    word.contains('-') && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                if is_code {
+                    codes += 1;
+                    assert!(
+                        document.contains(&format!("`{word}`")),
+                        "docs/errors.md does not explain {word} ({file})"
+                    );
+                }
+            }
+        }
+    }
+    assert!(codes > 25, "only {codes} codes were found: did the sources change their shape?");
+}
+
+#[test]
+fn the_readme_names_commands_that_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for command in ["cargo xtask demo", "cargo xtask test", "wfn up --demo", "wfn deploy"] {
+        assert!(readme.contains(command), "README.md does not show '{command}'");
+    }
+}
