@@ -27,7 +27,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
         .with_context(|| format!("{} is missing; run `cargo xtask demo-component`", noted(root).display()))?;
     if written != note(root)? {
         bail!(
-            "cli/demo/hello.wasm is stale: it or guest-examples/hello has changed since it was made; \
+            "cli/demo/hello.wasm is stale: it or guest-examples/rust/hello has changed since it was made; \
              run `cargo xtask demo-component`"
         );
     }
@@ -49,7 +49,7 @@ fn note(root: &Path) -> Result<String> {
     let bytes = fs::read(&component)
         .with_context(|| format!("{} is missing; run `cargo xtask demo-component`", component.display()))?;
     let mut note = String::new();
-    writeln!(note, "sources sha256:{}", sources_hash(&root.join("guest-examples/hello"))?)?;
+    writeln!(note, "sources sha256:{}", sources_hash(&root.join("guest-examples/rust/hello"))?)?;
     writeln!(note, "component sha256:{:x}", Sha256::digest(&bytes))?;
     Ok(note)
 }

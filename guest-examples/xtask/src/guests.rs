@@ -30,7 +30,7 @@ pub(crate) fn build(root: &Path) -> Result<Vec<PathBuf>> {
     let mut cargo = compiler.cargo();
     cargo
         .args(["build", "--release", "--target", TARGET, "--manifest-path"])
-        .arg(root.join("guest-examples/Cargo.toml"))
+        .arg(root.join("guest-examples/rust/Cargo.toml"))
         .arg("--target-dir")
         .arg(&build_dir);
     for name in &names {
@@ -54,7 +54,7 @@ pub(crate) fn build(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// A guest is a folder with a `Cargo.toml` and a `wfn.toml`; its name is the folder's.
 fn names(root: &Path) -> Result<Vec<String>> {
-    let folder = root.join("guest-examples");
+    let folder = root.join("guest-examples/rust");
     let entries = fs::read_dir(&folder).with_context(|| format!("failed to read {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {

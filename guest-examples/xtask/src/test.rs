@@ -9,7 +9,7 @@ use crate::{compiler, guests, process};
 
 /// Runs all checks; stops at the first that fails. The exit code is the test runner's.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
-    let guest_manifest = root.join("guest-examples/Cargo.toml");
+    let guest_manifest = root.join("guest-examples/rust/Cargo.toml");
 
     step("formatting");
     process::run(in_root(root).args(["fmt", "--all", "--check"]))?;
