@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use wasmtime::Engine;
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
     WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -21,6 +21,7 @@ use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::instance::limiter::Limiter;
+use crate::instance::sandbox::Sandboxed;
 use crate::limits;
 use crate::meter::log::GuestOutput;
 
@@ -37,20 +38,13 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Store data for one worker: `env` is copied in, output goes to `output`.
-    pub fn new(env: &[(String, String)], output: &GuestOutput, limiter: Limiter) -> Self {
+    /// Store data for one worker: `env` is copied in, output goes to `output`; it has to be ready by `deadline`.
+    pub fn new(env: &[(String, String)], output: &GuestOutput, limiter: Limiter, deadline: Instant) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
-        let wasi = WasiCtx::builder()
-            .envs(env)
-            .stdout(output.stdout())
-            .stderr(output.stderr())
-            .max_random_size(limits::RANDOM_BYTES_MAX)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
-        Self { table, wasi, http: WasiHttpCtx::new(), hooks: Hooks::new(), limiter, deadline: None }
+        let wasi = sandboxed_context(env, output).build();
+        let (http, hooks) = (WasiHttpCtx::new(), Hooks::new());
+        Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) }
     }
 
     /// What the guest still holds after an invocation.
@@ -75,6 +69,30 @@ pub struct LeftOver {
     pub unfinished_body: bool,
     /// Whether the chance to answer is among them, unused.
     pub unset_response: bool,
+}
+
+impl Sandboxed for Guest {
+    fn limiter(&mut self) -> &mut Limiter {
+        &mut self.limiter
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+}
+
+/// What every guest gets of WASI, of whatever version: `env`, and `output` for what it prints.
+pub fn sandboxed_context(env: &[(String, String)], output: &GuestOutput) -> WasiCtxBuilder {
+    let mut builder = WasiCtx::builder();
+    builder
+        .envs(env)
+        .stdout(output.stdout())
+        .stderr(output.stderr())
+        .max_random_size(limits::RANDOM_BYTES_MAX)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    builder
 }
 
 impl WasiView for Guest {
@@ -131,6 +149,10 @@ impl WasiHttpHooks for Hooks {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         limits::RESPONSE_CHUNK_BYTES
     }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        limits::RESPONSE_CHUNK_BYTES
+    }
 }
 
 /// A linker with the interfaces of WASI 0.2 for guests that take one invocation at a time.
@@ -138,6 +160,14 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+/// A linker with the interfaces of WASI 0.3 and 0.2 for asynchronous guests: their standard libraries still use both.
+pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = linker(engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -1,6 +1,9 @@
 //! Components: what was handed in, compiling it safely, and keeping the machine code.
 
 pub mod cache;
+pub mod code;
 pub mod compile;
+pub mod componentize;
 pub mod engine;
 pub mod inspect;
+pub mod interfaces;

@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admin::api;
 use crate::app::registry::Registry;
 use crate::component::cache::ComponentCache;
-use crate::component::engine::{self, EpochTicker};
+use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
 use crate::event_loop::EventLoops;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
@@ -106,15 +106,15 @@ impl Host {
         let functions = listen(config.listen, "--listen")?;
         let admin = listen(config.admin, "--admin")?;
 
-        let engine = engine::serving_engine().map_err(|error| StartError::Engine(format!("{error:#}")))?;
-        let (ticker, pulse) = EpochTicker::start(engine.clone()).map_err(StartError::Threads)?;
+        let engines = Engines::new().map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let (ticker, pulse) = EpochTicker::start(engines.clone()).map_err(StartError::Threads)?;
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
         let quota = MemoryQuota::new(config.memory_quota_mb);
         let memory = HostMemory::new(config.guest_memory_bytes);
         let cores = loops.count();
-        let resources = Resources::new(engine.clone(), pulse, loops.compute(), cores, quota, memory);
+        let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
-        let cache = ComponentCache::open(engine, data_dir).map_err(in_data_dir(data_dir))?;
+        let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
         let db = Db::open(&data_dir.join("wfn.db"))?;
         let registry = Registry::new(db, cache, resources.clone(), routes.clone());
         registry.restore().await?;

@@ -1,27 +1,34 @@
 //! Instances and their workers: the unit of memory class and concurrency, and what runs in it.
 
+pub mod cgi;
+pub mod in_flight;
 pub mod limiter;
+pub mod pipe;
 pub mod response;
 pub mod run;
+pub mod run_shared;
+pub mod sandbox;
+pub mod shared;
+pub mod tally;
+pub mod template;
+pub mod worker;
+pub mod worker_command;
 pub mod worker_p2;
+pub mod worker_p3;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::app::manifest::MemoryClass;
-use crate::instance::limiter::HostMemory;
+use crate::instance::limiter::{HostMemory, InstanceMemory};
+use crate::instance::shared::SharedWorkers;
 use crate::pool::quota::QuotaLease;
 
-/// One instance: workers that share a memory class. Lives as long as the pool or any worker holds it, and
-/// so does its share of the quota.
-#[derive(Debug)]
+/// One instance: workers that share a memory class.
 pub struct Instance {
-    class_bytes: u64,
-    /// Bytes of linear memory of all workers. Invariant: `≤ class_bytes`; only [`limiter::Limiter`]
-    /// changes it.
-    memory_bytes: AtomicU64,
-    host: Arc<HostMemory>,
-    _lease: QuotaLease,
+    /// What its workers are charged to.
+    pub memory: Arc<InstanceMemory>,
+    /// Workers that take many invocations at a time; other kinds of worker belong to one slot each.
+    pub shared: SharedWorkers,
 }
 
 /// Two instances are the same only if they are one.
@@ -34,11 +41,7 @@ impl PartialEq for Instance {
 impl Instance {
     /// An instance without workers, for which `lease` holds the class's share of the quota.
     pub fn new(class: MemoryClass, host: Arc<HostMemory>, lease: QuotaLease) -> Arc<Self> {
-        Arc::new(Self { class_bytes: class.bytes(), memory_bytes: AtomicU64::new(0), host, _lease: lease })
-    }
-
-    /// Bytes of linear memory its workers hold now.
-    pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes.load(Ordering::Relaxed)
+        let memory = InstanceMemory::new(class, host, lease);
+        Arc::new(Self { memory, shared: SharedWorkers::default() })
     }
 }

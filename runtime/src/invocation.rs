@@ -96,6 +96,8 @@ pub enum Outcome {
     InvalidResponse(String),
     /// No worker could be made.
     StartFailed(String),
+    /// Its asynchronous worker ended under it, because of another invocation in it.
+    WorkerLost(&'static str),
     /// The client went away.
     Cancelled,
 }
@@ -112,6 +114,7 @@ impl Outcome {
             Self::NoResponse => "no-response",
             Self::InvalidResponse(_) => "invalid-response",
             Self::StartFailed(_) => "start-failed",
+            Self::WorkerLost(_) => "worker-lost",
             Self::Cancelled => "cancelled",
         }
     }
@@ -123,7 +126,7 @@ impl Outcome {
             Self::Answered => StatusCode::OK,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Trapped(_) | Self::MemoryLimit(_) | Self::StartFailed(_) => {
+            Self::Trapped(_) | Self::MemoryLimit(_) | Self::StartFailed(_) | Self::WorkerLost(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::NoResponse | Self::InvalidResponse(_) => StatusCode::BAD_GATEWAY,
@@ -156,6 +159,7 @@ impl Outcome {
             Self::NoResponse => "the function returned without a response".into(),
             Self::InvalidResponse(why) => format!("the function's response is not valid: {why}"),
             Self::StartFailed(_) => "the function could not be started; see 'wfn logs'".into(),
+            Self::WorkerLost(why) => format!("the function's worker ended under it: {why}"),
             Self::Cancelled => "the client went away".into(),
         }
     }
@@ -163,6 +167,28 @@ impl Outcome {
     /// Whether it counts as failed in `wfn status`.
     pub fn is_failure(&self) -> bool {
         !matches!(self, Self::Answered | Self::Throttled(_) | Self::Cancelled)
+    }
+}
+
+/// How an invocation failed, with what only the app's owner may know.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// The way the invocation ends.
+    pub outcome: Outcome,
+    /// For the app's log: the guest's backtrace and the chain of causes.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault about which there is nothing more to say.
+    pub fn plain(outcome: Outcome) -> Self {
+        let detail = outcome.message();
+        Self { outcome, detail }
+    }
+
+    /// The deadline passed; `what` says when.
+    pub fn timed_out(timeout: Duration, what: &str) -> Self {
+        Self { outcome: Outcome::TimedOut(timeout), detail: format!("the deadline passed {what}") }
     }
 }
 

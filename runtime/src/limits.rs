@@ -17,6 +17,8 @@ pub const INSTANCES_MAX: u32 = 1_000;
 pub const INSTANCES_DEFAULT: u32 = 100;
 /// Most workers of one asynchronous instance.
 pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
+/// Workers of an asynchronous instance whose manifest says nothing: one, so that its invocations share one guest.
+pub const WORKERS_PER_INSTANCE_DEFAULT: u32 = 1;
 /// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Longest idle timeout: a day; longer is what always-ready instances are for.
@@ -42,6 +44,11 @@ pub const GUEST_MEMORY_PERCENT: u64 = 75;
 /// Live workers: the pooling allocator maps about 4 GiB of address space for each (10,000 ≈ 40 TiB of
 /// the 128 TiB a process has) and each needs about six of the 65,530 mappings Linux grants by default.
 pub const WORKERS_MAX: u32 = 10_000;
+/// Live workers of asynchronous guests, each of which runs many invocations; their slots are apart.
+pub const ASYNC_WORKERS_MAX: u32 = 2_500;
+/// Stacks for what is suspended inside asynchronous workers: one per worker and as many again for calls that
+/// wait without giving up their stack. Each needs two of the mappings Linux grants.
+pub const ASYNC_STACKS_MAX: u32 = 5_000;
 /// Apps of one host.
 pub const APPS_MAX: usize = 10_000;
 /// Revisions kept per app for rolling back; the oldest inactive ones are removed beyond that.
@@ -65,6 +72,11 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
 /// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+/// An asynchronous guest that computes for this long without yielding while others wait is reported (SPEC 2.11).
+pub const COMPUTE_STRETCH_REPORTED: Duration = Duration::from_millis(50);
+/// A worker that holds more memory than this is not dropped on an event loop: the kernel frees about a
+/// gigabyte in 100 ms, so this takes less than a tick.
+pub const INLINE_DROP_BYTES_MAX: u64 = 8 * MEBIBYTE;
 /// Invocations one reused worker may serve before a fresh one takes its place: bounds what slow leaks
 /// inside a guest can do; one instantiation in 100,000 calls is not measurable.
 pub const WORKER_USES_MAX: u32 = 100_000;

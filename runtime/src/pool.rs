@@ -20,8 +20,10 @@ use tokio::sync::oneshot;
 use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::event_loop::current_core;
 use crate::instance::Instance;
-use crate::instance::worker_p2::{Fault, Template, Worker};
-use crate::invocation::{Outcome, Throttle};
+use crate::instance::sandbox::start_timed_out;
+use crate::instance::template::Template;
+use crate::instance::worker::Worker;
+use crate::invocation::{Fault, Throttle};
 use crate::limits;
 use crate::meter::counts::Counts;
 use crate::meter::log::LogStream;
@@ -117,7 +119,7 @@ impl Pool {
             instances_peak: state.ledger.instances_peak(),
             in_flight: state.ledger.in_flight(),
             waiting: state.line.len(),
-            memory_bytes: state.ledger.live().map(|instance| instance.memory_bytes()).sum(),
+            memory_bytes: state.ledger.live().map(|instance| instance.memory.used_bytes()).sum(),
         }
     }
 
@@ -204,12 +206,12 @@ impl Pool {
         Ok(())
     }
 
-    fn open_always_ready(&self, instance: Arc<Instance>, worker: Box<Worker>) {
+    fn open_always_ready(&self, instance: Arc<Instance>, worker: Option<Box<Worker>>) {
         let mut state = self.state.lock();
         // Demand may have opened the missing one meanwhile; then this one is surplus.
         if !state.draining && state.ledger.lacks_always_ready() {
             let core = state.ledger.instances() % self.resources.cores();
-            state.ledger.open(instance, vec![worker], core, Instant::now());
+            state.ledger.open(instance, worker.into_iter().collect(), core, Instant::now());
         }
     }
 
@@ -218,14 +220,19 @@ impl Pool {
         !state.draining && state.ledger.lacks_always_ready()
     }
 
-    async fn start_within(&self, instance: &Arc<Instance>) -> Result<Box<Worker>, Fault> {
+    /// Makes a worker ahead: for a slot, or one that stays with `instance`.
+    async fn start_within(&self, instance: &Arc<Instance>) -> Result<Option<Box<Worker>>, Fault> {
         self.resources.pulse().beat();
         let deadline = Instant::now() + limits::START_TIMEOUT;
-        let started = tokio::time::timeout_at(deadline.into(), self.template.start(instance, deadline)).await;
-        started.unwrap_or_else(|_| {
-            let detail = format!("it did not start within {} s", limits::START_TIMEOUT.as_secs());
-            Err(Fault { outcome: Outcome::StartFailed(detail.clone()), detail })
-        })
+        let start = async {
+            if self.template.is_shared() {
+                instance.shared.add(self.template.start_shared(instance, deadline, &self.resources).await?);
+                return Ok(None);
+            }
+            self.template.start(instance, deadline).await.map(Some)
+        };
+        let started = tokio::time::timeout_at(deadline.into(), start).await;
+        started.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT)))
     }
 
     /// Retires instances beyond the always-ready ones that have been idle for long enough.
@@ -272,6 +279,7 @@ impl Pool {
 
     fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>) {
         let core = current_core();
+        let is_shared = self.template.is_shared();
         let wants_stock = worker.is_none() && self.wants_stock(number);
         let (closed, line_waits, restock) = {
             let mut state = self.state.lock();
@@ -280,6 +288,7 @@ impl Pool {
             let is_last = state.draining && !line_waits;
             let closed = if is_last { state.ledger.close_some(usize::MAX, true) } else { Vec::new() };
             let restock = if wants_stock { state.ledger.instance(number).cloned() } else { None };
+            let restock = restock.filter(|instance| !is_shared || instance.shared.is_empty());
             (closed, line_waits, restock)
         };
         self.drop_closed(closed);
@@ -302,7 +311,8 @@ impl Pool {
         let pool = self.clone();
         here.spawn(async move {
             match pool.start_within(&instance).await {
-                Ok(worker) => {
+                Ok(None) => {}
+                Ok(Some(worker)) => {
                     let refused = pool.state.lock().ledger.stock(number, &instance, worker, current_core());
                     // The instance was retired meanwhile or made a worker of its own: this one is surplus.
                     drop(refused);

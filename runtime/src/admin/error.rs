@@ -72,6 +72,9 @@ impl From<ChangeError> for ApiError {
             ChangeError::Cache(CacheError::Compile(CompileError::Invalid(_))) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-module")
             }
+            ChangeError::Cache(CacheError::Compile(CompileError::NotAComponent(_))) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "not-a-component")
+            }
             ChangeError::Cache(CacheError::Compile(CompileError::TooCostly(_))) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "module-too-costly")
             }

@@ -2,7 +2,7 @@
 
 use crate::component::cache::CacheError;
 use crate::component::inspect::InspectError;
-use crate::instance::worker_p2::LinkError;
+use crate::instance::template::LinkError;
 use crate::limits;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::DbError;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::app::values::WholeNumber;
 pub use crate::app::values::{Bounded, Span};
+use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, HostName};
 
@@ -88,10 +89,11 @@ impl MemoryClass {
     }
 
     /// The published default of concurrency for the class (SPEC 2.2).
-    pub fn default_concurrency(self) -> u32 {
-        match self {
-            Self::Mb2048 => 16,
-            Self::Mb4096 => 32,
+    pub fn default_concurrency(self, language: Language) -> u32 {
+        match (language, self) {
+            (Language::Python, _) => 1,
+            (Language::Other, Self::Mb2048) => 16,
+            (Language::Other, Self::Mb4096) => 32,
         }
     }
 }
@@ -138,12 +140,13 @@ impl ScaleSettings {
         }
     }
 
-    /// The settings with every default filled in.
-    pub fn resolved(&self) -> ScalePolicy {
+    /// The settings with every default filled in, for a guest written in `language`.
+    pub fn resolved(&self, language: Language) -> ScalePolicy {
         let memory = self.memory_mb.unwrap_or_default();
         ScalePolicy {
             memory,
-            concurrency: self.concurrency.map_or(memory.default_concurrency(), Bounded::get),
+            concurrency: self.concurrency.map_or(memory.default_concurrency(language), Bounded::get),
+            workers: self.workers.map_or(limits::WORKERS_PER_INSTANCE_DEFAULT, Bounded::get),
             always_ready: self.always_ready.map_or(0, Bounded::get),
             max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
             idle_timeout: self.idle_timeout.map_or(limits::IDLE_TIMEOUT_DEFAULT, Span::get),
@@ -160,6 +163,8 @@ pub struct ScalePolicy {
     pub memory: MemoryClass,
     /// Slots of each instance.
     pub concurrency: u32,
+    /// Workers of each instance of an asynchronous guest.
+    pub workers: u32,
     /// Instances kept regardless of demand.
     pub always_ready: u32,
     /// Most instances beyond the always-ready ones.
@@ -271,11 +276,13 @@ mod tests {
     #[test]
     fn defaults_follow_the_class_and_explicit_values_survive_it() {
         let small = ScaleSettings::default();
-        assert_eq!(small.resolved().concurrency, 16);
+        assert_eq!(small.resolved(Language::Other).concurrency, 16);
         let class = ScaleSettings { memory_mb: Some(MemoryClass::Mb4096), ..Default::default() };
-        assert_eq!(small.overlaid(&class).resolved().concurrency, 32);
+        assert_eq!(small.overlaid(&class).resolved(Language::Other).concurrency, 32);
+        assert_eq!(small.overlaid(&class).resolved(Language::Python).concurrency, 1);
         let explicit = ScaleSettings { concurrency: Bounded::new(7), ..Default::default() };
-        assert_eq!(explicit.overlaid(&class).resolved().concurrency, 7);
+        assert_eq!(explicit.overlaid(&class).resolved(Language::Other).concurrency, 7);
+        assert_eq!(explicit.resolved(Language::Python).concurrency, 7);
     }
 
     #[test]

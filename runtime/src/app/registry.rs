@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
-use wasmtime::component::Component;
 
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
@@ -19,10 +18,12 @@ use crate::app::running::{Active, App};
 use crate::app::store;
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
+use crate::component::code::Code;
 use crate::component::inspect;
 use crate::ingress::http::LiveRoutes;
 use crate::ingress::route::Routes;
-use crate::instance::worker_p2::{Fault, Template};
+use crate::instance::template::Template;
+use crate::invocation::Fault;
 use crate::limits;
 use crate::meter::counts::Counts;
 use crate::meter::log::{AppLog, LogStream};
@@ -169,11 +170,12 @@ impl Registry {
             Ok(bytes) => inspect::inspect(&bytes).map_err(ChangeError::from),
             Err(_) => Err(CacheError::Missing(module).into()),
         });
-        let kind = inspected.await?;
-        self.load(module, progress).await?;
+        let language = inspected.await?.language;
+        let kind = self.load(module, progress).await?.kind();
         let _changing = self.changing.lock().await;
         let next = self.next_revision(&manifest.name);
-        let revision = Revision { id: next, kind, module, manifest, created_ms: clock::now_ms() };
+        let created_ms = clock::now_ms();
+        let revision = Revision { id: next, kind, language, module, manifest, created_ms };
         self.activate(revision, true, dry_run).await
     }
 
@@ -315,11 +317,10 @@ impl Registry {
         counts: &Arc<Counts>,
         progress: Progress,
     ) -> Result<Arc<Pool>, ChangeError> {
-        let component = self.load(revision.module, progress).await?;
+        let code = self.load(revision.module, progress).await?;
         let env = revision.manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        let policy = revision.manifest.scale.resolved();
-        let template =
-            Template::new(self.resources.engine(), &component, env, log.clone(), revision.id, policy)?;
+        let engines = self.resources.engines();
+        let template = Template::new(engines, &code, env, log.clone(), revision.id, revision.policy())?;
         let pool = Pool::new(template, self.resources.clone(), counts.clone());
         match pool.prepare().await {
             Ok(()) => Ok(pool),
@@ -330,9 +331,9 @@ impl Registry {
         }
     }
 
-    async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Arc<Component>, ChangeError> {
-        if let Some(component) = self.load_compiled(module).await? {
-            return Ok(component);
+    async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Code, ChangeError> {
+        if let Some(code) = self.load_compiled(module).await? {
+            return Ok(code);
         }
         let _place = self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?;
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
@@ -341,7 +342,7 @@ impl Registry {
         self.load_compiled(module).await?.ok_or(CacheError::Missing(module).into())
     }
 
-    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Arc<Component>>, ChangeError> {
+    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Code>, ChangeError> {
         let cache = self.cache.clone();
         Ok(blocking(move || cache.load_compiled(module)).await?)
     }
@@ -352,11 +353,11 @@ impl Registry {
             return Err(ChangeError::TooManyApps);
         }
         let own = &revision.manifest;
-        let always_ready = |manifest: &Manifest| {
-            let policy = manifest.scale.resolved();
+        let always_ready = |revision: &Revision| {
+            let policy = revision.policy();
             (policy.always_ready, policy.memory.megabytes())
         };
-        let (instances, class_mb) = always_ready(own);
+        let (instances, class_mb) = always_ready(revision);
         let mut sum = vec![AlwaysReady { instances, class_mb }];
         for (name, app) in apps.iter().filter(|(name, _)| **name != own.name) {
             let active = app.active();
@@ -364,7 +365,7 @@ impl Registry {
             if let Some(host) = own.hosts.iter().find(|host| other.hosts.contains(host)) {
                 return Err(ChangeError::HostTaken { host: host.to_string(), app: name.clone() });
             }
-            let (instances, class_mb) = always_ready(other);
+            let (instances, class_mb) = always_ready(&active.revision);
             sum.push(AlwaysReady { instances, class_mb });
         }
         check_always_ready(&sum, self.resources.quota().limit_mb()).map_err(ChangeError::Quota)

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::manifest::Manifest;
-use crate::component::inspect::GuestKind;
+use crate::app::manifest::{Manifest, ScalePolicy};
+use crate::component::inspect::{GuestKind, Language};
 use crate::names::{ModuleHash, RevisionId};
 
 /// What was deployed. Numbered within its app, content addressed by its module, never changed.
@@ -13,10 +13,19 @@ pub struct Revision {
     pub id: RevisionId,
     /// The kind of guest.
     pub kind: GuestKind,
+    /// The language it was written in.
+    pub language: Language,
     /// The module it runs.
     pub module: ModuleHash,
     /// Everything else the user decided.
     pub manifest: Manifest,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
+}
+
+impl Revision {
+    /// Its scale settings with every default filled in.
+    pub fn policy(&self) -> ScalePolicy {
+        self.manifest.scale.resolved(self.language)
+    }
 }

@@ -16,7 +16,7 @@ pub struct StoredApp {
     pub active: Revision,
 }
 
-const REVISION_COLUMNS: &str = "id, kind, module, manifest, created_ms";
+const REVISION_COLUMNS: &str = "id, kind, module, manifest, created_ms, language";
 
 fn revision(row: &Row<'_>, first: usize) -> rusqlite::Result<Revision> {
     let text = |index: usize| row.get::<_, String>(first + index);
@@ -29,12 +29,13 @@ fn revision(row: &Row<'_>, first: usize) -> rusqlite::Result<Revision> {
         module: text(2)?.try_into().map_err(|error: crate::names::NameError| unreadable(2, error.into()))?,
         manifest: serde_json::from_str(&text(3)?).map_err(|error| unreadable(3, error.into()))?,
         created_ms: row.get::<_, i64>(first + 4)?.try_into().unwrap_or(0),
+        language: serde_json::from_value(text(5)?.into()).map_err(|error| unreadable(5, error.into()))?,
     })
 }
 
 /// Every app with its active revision.
 pub fn apps(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<StoredApp>> {
-    let query = "SELECT name, next_revision, id, kind, module, manifest, revision.created_ms
+    let query = "SELECT name, next_revision, id, kind, module, manifest, revision.created_ms, language
                  FROM app JOIN revision ON revision.app = app.name AND revision.id = app.active ORDER BY name";
     let mut statement = transaction.prepare_cached(query)?;
     let rows = statement.query_map([], |row| {
@@ -55,8 +56,17 @@ pub fn activate_new(transaction: &Transaction<'_>, app: &AppName, new: &Revision
         params![name, new.id.0, new.created_ms as i64],
     )?;
     transaction.execute(
-        "INSERT INTO revision (app, id, kind, module, manifest, created_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![name, new.id.0, new.kind.as_str(), new.module.to_string(), manifest, new.created_ms as i64],
+        "INSERT INTO revision (app, id, kind, module, manifest, created_ms, language)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            name,
+            new.id.0,
+            new.kind.as_str(),
+            new.module.to_string(),
+            manifest,
+            new.created_ms as i64,
+            new.language.as_str()
+        ],
     )?;
     transaction.execute(
         "DELETE FROM revision WHERE app = ?1 AND id <> ?2 AND id NOT IN

@@ -5,29 +5,28 @@
 //! outside. The data directory belongs to the host's user alone (mode 0700), which is what makes loading
 //! machine code from it sound.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use wasmtime::Engine;
-use wasmtime::component::Component;
 
+use crate::component::code::Code;
 use crate::component::compile::{self, CompileError};
-use crate::component::engine;
+use crate::component::engine::{self, EngineKind, Engines};
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
 
 /// The module store and code cache of one data directory.
 pub struct ComponentCache {
-    engine: Engine,
+    engines: Engines,
     modules: PathBuf,
-    artifacts: PathBuf,
-    /// Components loaded now, so that revisions of one module share their code.
-    loaded: Mutex<std::collections::HashMap<ModuleHash, Arc<Component>>>,
+    /// A folder of machine code per engine, in the order of [`EngineKind::ALL`]; a module is in one of them.
+    artifacts: [PathBuf; 2],
+    /// Code loaded since the last collection of garbage, so that revisions of one module share it.
+    loaded: Mutex<HashMap<ModuleHash, Code>>,
 }
 
 /// Why a stored module could not be made ready to run.
@@ -49,21 +48,24 @@ pub enum CacheError {
 
 impl ComponentCache {
     /// Opens the store below `data_dir`, making its folders; artifacts of other engines are removed.
-    pub fn open(engine: Engine, data_dir: &Path) -> io::Result<Self> {
+    pub fn open(engines: Engines, data_dir: &Path) -> io::Result<Self> {
         let modules = data_dir.join("modules");
         let all_artifacts = data_dir.join("artifacts");
-        let artifacts = all_artifacts.join(engine::compatibility_key(&engine));
+        let artifacts = EngineKind::ALL
+            .map(|kind| all_artifacts.join(engine::compatibility_key(engines.get(kind))));
         fs::create_dir_all(&modules)?;
-        fs::create_dir_all(&artifacts)?;
+        artifacts::remove_temporary(&modules)?;
+        for folder in &artifacts {
+            fs::create_dir_all(folder)?;
+            artifacts::remove_temporary(folder)?;
+        }
         for folder in fs::read_dir(&all_artifacts)? {
             let folder = folder?.path();
-            if folder != artifacts {
+            if !artifacts.contains(&folder) {
                 fs::remove_dir_all(folder)?;
             }
         }
-        artifacts::remove_temporary(&modules)?;
-        artifacts::remove_temporary(&artifacts)?;
-        Ok(Self { engine, modules, artifacts, loaded: Mutex::default() })
+        Ok(Self { engines, modules, artifacts, loaded: Mutex::default() })
     }
 
     /// The folder in which uploads are received.
@@ -76,37 +78,35 @@ impl ComponentCache {
         self.modules.join(format!("{hash}.wasm"))
     }
 
-    fn artifact_path(&self, hash: ModuleHash) -> PathBuf {
-        self.artifacts.join(hash.to_string())
-    }
-
     /// Whether the module's bytes are stored.
     pub fn has_module(&self, hash: ModuleHash) -> bool {
         self.module_path(hash).is_file()
     }
 
-    /// The component of a module that was compiled before: from memory or from cached machine code. Blocks
-    /// for milliseconds; run it off the event loops.
-    pub fn load_compiled(&self, hash: ModuleHash) -> Result<Option<Arc<Component>>, CacheError> {
-        if let Some(component) = self.loaded.lock().get(&hash) {
-            return Ok(Some(component.clone()));
+    /// The code of a module that was compiled before: from memory or from cached machine code. Blocks for
+    /// milliseconds; run it off the event loops.
+    pub fn load_compiled(&self, hash: ModuleHash) -> Result<Option<Code>, CacheError> {
+        if let Some(code) = self.loaded.lock().get(&hash) {
+            return Ok(Some(code.clone()));
         }
-        let artifact = self.artifact_path(hash);
-        if !artifact.is_file() {
-            return Ok(None);
-        }
-        match deserialize(&self.engine, &artifact) {
-            Ok(component) => {
-                let component = Arc::new(component);
-                self.loaded.lock().insert(hash, component.clone());
-                Ok(Some(component))
+        for (kind, folder) in EngineKind::ALL.into_iter().zip(&self.artifacts) {
+            let artifact = folder.join(hash.to_string());
+            if !artifact.is_file() {
+                continue;
             }
-            Err(error) => {
-                // What cannot be loaded is no use to a later attempt either: it is compiled again then.
-                fs::remove_file(&artifact)?;
-                Err(CacheError::Load(hash, format!("{error:#}")))
-            }
+            return match Code::load(&self.engines, kind, &artifact) {
+                Ok(code) => {
+                    self.loaded.lock().insert(hash, code.clone());
+                    Ok(Some(code))
+                }
+                Err(error) => {
+                    // What cannot be loaded is no use to a later attempt either: it is compiled again then.
+                    fs::remove_file(&artifact)?;
+                    Err(CacheError::Load(hash, format!("{error:#}")))
+                }
+            };
         }
+        Ok(None)
     }
 
     /// Compiles a stored module in a child, which reports how long it has been at it to `progress`. Blocks
@@ -116,16 +116,17 @@ impl ComponentCache {
         if !module.is_file() {
             return Err(CacheError::Missing(hash));
         }
-        let pending = artifacts::temporary_in(&self.artifacts)?;
-        compile::in_child(&module, pending.path(), progress)?;
-        Ok(pending.publish(&self.artifact_path(hash))?)
+        // All are on one file system: the child says only at its end which folder the code is for.
+        let pending = artifacts::temporary_in(&self.modules)?;
+        let kind = compile::in_child(&module, pending.path(), progress)?.engine_kind();
+        Ok(pending.publish(&self.artifacts[kind as usize].join(hash.to_string()))?)
     }
 
-    /// Forgets loaded components that are used nowhere else and removes the files, written longer than
-    /// `age` ago, of every module that is not in `referenced`.
+    /// Forgets loaded code and removes the files, written longer than `age` ago, of every module that is not in
+    /// `referenced`.
     pub fn retain(&self, referenced: &HashSet<ModuleHash>, age: Duration) -> io::Result<()> {
-        self.loaded.lock().retain(|_, component| Arc::strong_count(component) > 1);
-        for folder in [&self.modules, &self.artifacts] {
+        self.loaded.lock().clear();
+        for folder in self.artifacts.iter().chain([&self.modules]) {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
                 let path = entry.path();
@@ -142,11 +143,4 @@ impl ComponentCache {
         }
         Ok(())
     }
-}
-
-#[expect(unsafe_code, reason = "loading machine code is unsafe by nature; see the safety comment")]
-fn deserialize(engine: &Engine, artifact: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: the file was written by our own compiling child from a validated module, published whole
-    // (temporary file, fsync, rename), and lies in a directory that only the host's user may enter.
-    unsafe { Component::deserialize_file(engine, artifact) }
 }

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use crate::component::code::Code;
+use crate::component::componentize::componentize;
 use crate::component::engine;
+use crate::component::inspect::{Form, GuestKind, inspect};
 use crate::limits;
 
 /// The hidden subcommand of the binary that runs [`child_main`].
@@ -22,6 +25,9 @@ pub enum CompileError {
     /// The compiler says what is wrong with the module.
     #[error("this module does not compile: {0}")]
     Invalid(String),
+    /// A core module that describes a component, but does not become one that can run here.
+    #[error("this core module does not become a component: {0}")]
+    NotAComponent(String),
     /// The module takes more than a compilation may.
     #[error("compiling this module takes more than {0}: split it or strip what it does not use")]
     TooCostly(String),
@@ -32,38 +38,42 @@ pub enum CompileError {
 
 /// Exit code of a child that has said on stderr what is wrong with the module.
 const EXIT_INVALID: i32 = 10;
+/// Exit code of a child that has said on stderr why the module does not become a component.
+const EXIT_NOT_A_COMPONENT: i32 = 11;
 /// How often the parent looks whether the child is done.
 const POLL: Duration = Duration::from_millis(5);
 /// Most bytes of the child's message that are passed on.
 const MESSAGE_BYTES_MAX: u64 = 4_096;
 
-/// Compiles `module` to `artifact` in a limited child of this binary. Blocks; `progress` is told about
-/// every half second how long it has taken so far.
+/// Compiles `module` to `artifact` in a limited child of this binary and says what kind of guest it is. Blocks;
+/// `progress` is told about every half second how long it has taken so far.
 pub fn in_child(
     module: &Path,
     artifact: &Path,
     progress: &mut dyn FnMut(Duration),
-) -> Result<(), CompileError> {
+) -> Result<GuestKind, CompileError> {
     let mut child = Command::new("/proc/self/exe")
         .arg(CHILD_COMMAND)
         .arg(module)
         .arg(artifact)
         .env_clear()
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
     let status = wait(&mut child, progress)?;
-    let mut message = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        // Unreadable bytes leave the message empty; the status below still says what happened.
-        let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_string(&mut message);
-    }
+    let (kind, message) = (first_bytes(child.stdout.take()), first_bytes(child.stderr.take()));
     match status {
         None => Err(CompileError::TooCostly(format!("{} s", limits::COMPILE_TIMEOUT.as_secs()))),
-        Some(status) if status.success() => Ok(()),
+        Some(status) if status.success() => {
+            let kind = serde_json::from_str(&kind).map_err(std::io::Error::from);
+            Ok(kind?)
+        }
         Some(status) if status.code() == Some(EXIT_INVALID) => {
             Err(CompileError::Invalid(message.trim().to_owned()))
+        }
+        Some(status) if status.code() == Some(EXIT_NOT_A_COMPONENT) => {
+            Err(CompileError::NotAComponent(message.trim().to_owned()))
         }
         // Out of memory ends in an abort, out of CPU time in a signal.
         Some(_) => Err(CompileError::TooCostly(format!(
@@ -72,6 +82,15 @@ pub fn in_child(
             limits::COMPILE_CPU_SECONDS
         ))),
     }
+}
+
+/// What the child wrote there. Unreadable bytes leave it empty; the child's status still says what happened.
+fn first_bytes(pipe: Option<impl Read>) -> String {
+    let mut text = String::new();
+    if let Some(pipe) = pipe {
+        let _ = pipe.take(MESSAGE_BYTES_MAX).read_to_string(&mut text);
+    }
+    text
 }
 
 /// Waits for the child; `None` if its time was over and it has been killed.
@@ -96,7 +115,7 @@ fn wait(child: &mut Child, progress: &mut dyn FnMut(Duration)) -> std::io::Resul
     }
 }
 
-/// What the child does: limits itself, compiles, writes. Returns its exit code.
+/// What the child does: limits itself, compiles, writes, says the kind of guest on stdout. Returns its exit code.
 pub fn child_main(module: &Path, artifact: &Path) -> i32 {
     match limit_self().and_then(|()| fs::read(module)) {
         Ok(bytes) => compile(&bytes, artifact),
@@ -108,7 +127,17 @@ pub fn child_main(module: &Path, artifact: &Path) -> i32 {
 }
 
 fn compile(bytes: &[u8], artifact: &Path) -> i32 {
-    let code = match engine::compiling_engine().and_then(|engine| engine.precompile_component(bytes)) {
+    let (kind, component) = match complete(bytes) {
+        Ok(complete) => complete,
+        Err(error) => {
+            eprintln!("{error}");
+            return EXIT_NOT_A_COMPONENT;
+        }
+    };
+    let bytes = component.as_deref().unwrap_or(bytes);
+    let compiled = engine::compiling_engine(kind.engine_kind())
+        .and_then(|engine| Code::compile(&engine, kind, bytes));
+    let code = match compiled {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{error:#}");
@@ -117,11 +146,27 @@ fn compile(bytes: &[u8], artifact: &Path) -> i32 {
     };
     let written = File::create(artifact).and_then(|mut file| file.write_all(&code));
     match written {
-        Ok(()) => 0,
+        Ok(()) => {
+            println!("\"{}\"", kind.as_str());
+            0
+        }
         Err(error) => {
             eprintln!("write the compiled module: {error}");
             1
         }
+    }
+}
+
+/// What kind of guest `bytes` are, with the component made of them if they are not one yet.
+fn complete(bytes: &[u8]) -> Result<(GuestKind, Option<Vec<u8>>), String> {
+    let form = inspect(bytes).map_err(|error| error.to_string())?.form;
+    if let Form::Complete(kind) = form {
+        return Ok((kind, None));
+    }
+    let component = componentize(bytes)?;
+    match inspect(&component).map_err(|error| error.to_string())?.form {
+        Form::Complete(kind) => Ok((kind, Some(component))),
+        Form::ToComponentize => Err("the encoder did not make a component of it".into()),
     }
 }
 

@@ -1,4 +1,7 @@
-//! The wasmtime engine, as this host configures it, and the epoch ticker that keeps guests interruptible.
+//! The wasmtime engines, as this host configures them, and the epoch ticker that keeps guests interruptible.
+//!
+//! Two of them: calls on an engine without support for concurrency cost 30–40 % less, and only asynchronous
+//! guests need it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -7,25 +10,49 @@ use std::thread::{self, JoinHandle, Thread};
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::component::inspect::GuestKind;
 use crate::limits;
+
+/// Which engine a guest is compiled for and runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// One invocation at a time per worker: p2 guests and commands.
+    Sequential,
+    /// Many invocations at a time per worker: p3 guests.
+    Concurrent,
+}
+
+impl EngineKind {
+    /// Both; the place of each is its number.
+    pub const ALL: [Self; 2] = [Self::Sequential, Self::Concurrent];
+}
+
+impl GuestKind {
+    /// The engine that guests of this kind need.
+    pub fn engine_kind(self) -> EngineKind {
+        match self {
+            Self::P2 | Self::Command => EngineKind::Sequential,
+            Self::P3 => EngineKind::Concurrent,
+        }
+    }
+}
 
 /// What decides how code is compiled: the same for the compiling child and the serving host, so that the
 /// host loads what the child wrote.
-fn code_config() -> Config {
+fn code_config(kind: EngineKind) -> Config {
     let mut config = Config::new();
-    // 30–40 % less CPU per call for guests that take one invocation at a time; asynchronous guests will
-    // get an engine of their own (docs/decisions).
-    config.concurrency_support(false);
+    let concurrent = kind == EngineKind::Concurrent;
+    config.concurrency_support(concurrent);
+    config.wasm_component_model_async(concurrent);
     config.epoch_interruption(true);
     config.wasm_memory64(false);
     config.memory_init_cow(true);
     config
 }
 
-/// An engine that only compiles; used by the compiling child.
-pub fn compiling_engine() -> wasmtime::Result<Engine> {
-    // Without the feature for it, compiling takes one thread; the other cores serve.
-    Engine::new(&code_config())
+/// An engine that only compiles; used by the compiling child. It takes every core that nobody else wants.
+pub fn compiling_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
+    Engine::new(&code_config(kind))
 }
 
 /// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to
@@ -33,15 +60,48 @@ pub fn compiling_engine() -> wasmtime::Result<Engine> {
 /// 1 MiB. Only the latest hundred unused slots keep theirs.
 const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
 
-/// The engine that serves: instances come out of preallocated slots.
-pub fn serving_engine() -> wasmtime::Result<Engine> {
-    let workers = limits::WORKERS_MAX;
+/// The engines that serve. Cheap to clone.
+#[derive(Clone)]
+pub struct Engines {
+    sequential: Engine,
+    concurrent: Engine,
+}
+
+impl Engines {
+    /// Reserves the address space of both.
+    pub fn new() -> wasmtime::Result<Self> {
+        Ok(Self {
+            sequential: serving_engine(EngineKind::Sequential)?,
+            concurrent: serving_engine(EngineKind::Concurrent)?,
+        })
+    }
+
+    /// The engine of `kind`.
+    pub fn get(&self, kind: EngineKind) -> &Engine {
+        match kind {
+            EngineKind::Sequential => &self.sequential,
+            EngineKind::Concurrent => &self.concurrent,
+        }
+    }
+
+    fn increment_epoch(&self) {
+        self.sequential.increment_epoch();
+        self.concurrent.increment_epoch();
+    }
+}
+
+/// An engine whose instances come out of preallocated slots.
+fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
+    let (workers, stacks) = match kind {
+        EngineKind::Sequential => (limits::WORKERS_MAX, limits::WORKERS_MAX),
+        EngineKind::Concurrent => (limits::ASYNC_WORKERS_MAX, limits::ASYNC_STACKS_MAX),
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(workers)
         .total_core_instances(workers * 4)
         .total_memories(workers + workers / 4)
         .total_tables(workers * 2)
-        .total_stacks(workers)
+        .total_stacks(stacks)
         .max_core_instances_per_component(200)
         .max_memories_per_component(16)
         .max_tables_per_component(32)
@@ -57,7 +117,7 @@ pub fn serving_engine() -> wasmtime::Result<Engine> {
             .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
             .table_keep_resident(KEEP_RESIDENT_BYTES);
     }
-    let mut config = code_config();
+    let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -74,7 +134,7 @@ pub fn compatibility_key(engine: &Engine) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Advances the epoch of an engine every [`limits::EPOCH_TICK`] while guests run, and sleeps without
+/// Advances the epoch of the engines every [`limits::EPOCH_TICK`] while guests run, and sleeps without
 /// waking up while none does.
 pub struct EpochTicker {
     shared: Arc<TickerShared>,
@@ -115,12 +175,12 @@ impl Pulse {
 }
 
 impl EpochTicker {
-    /// Starts the ticker thread for `engine`; the pulse keeps it awake.
-    pub fn start(engine: Engine) -> std::io::Result<(Self, Pulse)> {
+    /// Starts the ticker thread for `engines`; the pulse keeps it awake.
+    pub fn start(engines: Engines) -> std::io::Result<(Self, Pulse)> {
         let shared = Arc::new(TickerShared::default());
         let ticking = shared.clone();
         let thread =
-            thread::Builder::new().name("wfn-epoch".into()).spawn(move || tick(&engine, &ticking))?;
+            thread::Builder::new().name("wfn-epoch".into()).spawn(move || tick(&engines, &ticking))?;
         let pulse = Pulse { shared: shared.clone(), thread: thread.thread().clone() };
         Ok((Self { shared, thread: Some(thread) }, pulse))
     }
@@ -137,12 +197,12 @@ impl Drop for EpochTicker {
     }
 }
 
-fn tick(engine: &Engine, shared: &TickerShared) {
+fn tick(engines: &Engines, shared: &TickerShared) {
     let mut idle_windows = 0;
     while !shared.stop.load(Ordering::SeqCst) {
         for _ in 0..WINDOW_TICKS {
             thread::sleep(limits::EPOCH_TICK);
-            engine.increment_epoch();
+            engines.increment_epoch();
         }
         idle_windows = if shared.active.swap(false, Ordering::SeqCst) { 0 } else { idle_windows + 1 };
         if idle_windows >= IDLE_WINDOWS {

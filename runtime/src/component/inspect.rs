@@ -4,14 +4,20 @@
 //! what is missing or unknown and what to do.
 
 use serde::{Deserialize, Serialize};
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, Parser, Payload, TypeRef};
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, CustomSectionReader, KnownCustom, Parser, Payload, TypeRef};
+
+use crate::component::interfaces;
 
 /// The kinds of guest this host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestKind {
-    /// A component exporting `wasi:http/incoming-handler@0.2.x`.
+    /// A component exporting `wasi:http/incoming-handler@0.2.x`: one invocation at a time per worker.
     P2,
+    /// A component exporting `wasi:http/handler@0.3.x`: asynchronous, many invocations per worker.
+    P3,
+    /// A core module exporting `_start`, for WASI preview 1: run once per invocation as CGI.
+    Command,
 }
 
 impl GuestKind {
@@ -19,8 +25,49 @@ impl GuestKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::P2 => "p2",
+            Self::P3 => "p3",
+            Self::Command => "command",
         }
     }
+}
+
+/// The language a guest was written in, where that decides a default (SPEC 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Language {
+    /// Python: an interpreter that runs one thing at a time.
+    Python,
+    /// Any other.
+    #[default]
+    Other,
+}
+
+impl Language {
+    /// The name under which it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What has to be done with a module before it is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing.
+    Complete(GuestKind),
+    /// A core module with a component-type section: it becomes a component first.
+    ToComponentize,
+}
+
+/// What can be told from a module's outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspection {
+    /// What it is.
+    pub form: Form,
+    /// What it was written in.
+    pub language: Language,
 }
 
 /// Why a module was refused. The code is stable, the text is for people.
@@ -37,15 +84,17 @@ pub enum InspectError {
     /// Needs what the sandbox does not offer.
     #[error("this module needs {0}, which wfn does not run; build it without")]
     Unsupported(&'static str),
-    /// A core module without an entry that the host can call.
+    /// A module without an entry that the host can call.
     #[error("{0}")]
     NoEntry(String),
     /// Imports nobody provides.
-    #[error(
-        "unknown imports: {}; wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets) and nothing else",
-        .0.join(", ")
-    )]
-    UnknownImports(Vec<String>),
+    #[error("unknown imports: {}; {}", .imports.join(", "), .advice)]
+    UnknownImports {
+        /// All of them.
+        imports: Vec<String>,
+        /// What is provided to this kind of guest.
+        advice: &'static str,
+    },
 }
 
 impl InspectError {
@@ -56,46 +105,13 @@ impl InspectError {
             Self::Malformed(_) => "malformed-module",
             Self::Unsupported(_) => "unsupported-feature",
             Self::NoEntry(_) => "no-entry",
-            Self::UnknownImports(_) => "unknown-imports",
+            Self::UnknownImports { .. } => "unknown-imports",
         }
     }
 }
 
-/// The interfaces of WASI 0.2 that the linker provides.
-const PROVIDED: [&str; 29] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stderr",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stderr",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:filesystem/preopens",
-    "wasi:filesystem/types",
-    "wasi:http/outgoing-handler",
-    "wasi:http/types",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
-    "wasi:sockets/instance-network",
-    "wasi:sockets/ip-name-lookup",
-    "wasi:sockets/network",
-    "wasi:sockets/tcp",
-    "wasi:sockets/tcp-create-socket",
-    "wasi:sockets/udp",
-    "wasi:sockets/udp-create-socket",
-];
-
-/// Says what kind of guest `bytes` are, or why they cannot run here.
-pub fn inspect(bytes: &[u8]) -> Result<GuestKind, InspectError> {
+/// Says what `bytes` are, or why they cannot run here.
+pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
     if bytes.is_empty() {
         return Err(InspectError::NotWasm("is empty"));
     }
@@ -112,13 +128,22 @@ pub fn inspect(bytes: &[u8]) -> Result<GuestKind, InspectError> {
     if outside.shared_memory {
         return Err(InspectError::Unsupported("threads (shared memory)"));
     }
-    if outside.is_component { outside.component_kind() } else { Err(outside.core_refusal()) }
+    let form = if outside.is_component {
+        Form::Complete(outside.component_kind()?)
+    } else if outside.has_component_type {
+        Form::ToComponentize
+    } else {
+        Form::Complete(outside.command()?)
+    };
+    Ok(Inspection { form, language: outside.language })
 }
 
-/// The imports and exports of the outermost module or component.
+/// The imports and exports of the outermost module or component, and what its makers noted anywhere in it.
 #[derive(Default)]
 struct Outside {
     is_component: bool,
+    has_component_type: bool,
+    language: Language,
     imports: Vec<String>,
     exports: Vec<String>,
     shared_memory: bool,
@@ -133,6 +158,12 @@ impl Outside {
             match payload.map_err(damaged)? {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section) => {
+                    outside.has_component_type |= depth == 0 && section.name().starts_with("component-type");
+                    if is_from_python(&section) {
+                        outside.language = Language::Python;
+                    }
+                }
                 Payload::MemorySection(memories) => {
                     for memory in memories {
                         outside.shared_memory |= memory.map_err(damaged)?.shared;
@@ -176,41 +207,73 @@ impl Outside {
         Ok(outside)
     }
 
-    fn component_kind(&self) -> Result<GuestKind, InspectError> {
-        if !self.exports.iter().any(|export| is_version_0_2(export, "wasi:http/incoming-handler")) {
-            let has = if self.exports.is_empty() { "no interface".into() } else { self.exports.join(", ") };
-            return Err(InspectError::NoEntry(format!(
-                "this component exports {has}, but not wasi:http/incoming-handler@0.2: export an HTTP handler \
-                 (in Rust: crate wfn-sdk or wasip2)"
-            )));
-        }
-        let unknown: Vec<String> = self
-            .imports
-            .iter()
-            .filter(|import| !PROVIDED.iter().any(|provided| is_version_0_2(import, provided)))
-            .cloned()
-            .collect();
-        if unknown.is_empty() { Ok(GuestKind::P2) } else { Err(InspectError::UnknownImports(unknown)) }
+    fn exports(&self, name: &str) -> bool {
+        self.exports.iter().any(|export| export == name)
     }
 
-    fn core_refusal(&self) -> InspectError {
-        let what = if self.exports.iter().any(|export| export == "_start") {
-            "this is a core WebAssembly command (it exports _start), not a component"
-        } else {
-            "this is a core WebAssembly module without a known entry, not a component"
+    fn component_kind(&self) -> Result<GuestKind, InspectError> {
+        let handles = |interface, version| {
+            self.exports.iter().any(|export| interfaces::is_version(export, interface, version))
         };
-        InspectError::NoEntry(format!(
-            "{what}: build a component that exports wasi:http/incoming-handler@0.2 \
-             (in Rust: target wasm32-wasip2 with crate wfn-sdk or wasip2)"
-        ))
+        // Of two ways to call it, the one that lets invocations share a worker.
+        let (kind, provided, advice): (_, fn(&str) -> bool, _) = if handles("wasi:http/handler", "0.3") {
+            (GuestKind::P3, interfaces::is_provided_to_p3, interfaces::PROVIDED_TO_P3)
+        } else if handles("wasi:http/incoming-handler", "0.2") {
+            (GuestKind::P2, interfaces::is_provided_to_p2, interfaces::PROVIDED_TO_P2)
+        } else {
+            return Err(self.no_handler());
+        };
+        self.refuse_unknown(provided, advice)?;
+        Ok(kind)
+    }
+
+    fn no_handler(&self) -> InspectError {
+        let has = if self.exports.is_empty() { "no interface".into() } else { self.exports.join(", ") };
+        let draft = self.exports.iter().any(|export| export.starts_with("wasi:http/handler@0.3."));
+        let advice = if draft {
+            "a draft of WASI 0.3: build it with a compiler or binding crate for 0.3.0 (in Rust: wasip3 0.10 or later)"
+        } else {
+            "neither wasi:http/incoming-handler@0.2 nor wasi:http/handler@0.3: export an HTTP handler \
+             (in Rust: crate wfn-sdk, wstd, wasip2 or wasip3; 'wfn new' begins one in five languages)"
+        };
+        InspectError::NoEntry(format!("this component exports {has}: {advice}"))
+    }
+
+    /// A core module without a component-type section runs as a command or not at all.
+    fn command(&self) -> Result<GuestKind, InspectError> {
+        if self.exports("_start") {
+            self.refuse_unknown(interfaces::is_provided_to_commands, interfaces::PROVIDED_TO_COMMANDS)?;
+            return Ok(GuestKind::Command);
+        }
+        let what = if self.exports("_initialize") {
+            "this is a core WebAssembly reactor (it exports _initialize, not _start): there is nothing to call per request"
+        } else {
+            "this is a core WebAssembly module that exports neither _start nor a component type"
+        };
+        Err(InspectError::NoEntry(format!(
+            "{what}; build a command for WASI preview 1 (a program with main, which answers as CGI) or a component that \
+             exports wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3"
+        )))
+    }
+
+    fn refuse_unknown(&self, is_provided: fn(&str) -> bool, advice: &'static str) -> Result<(), InspectError> {
+        let imports: Vec<String> =
+            self.imports.iter().filter(|import| !is_provided(import)).cloned().collect();
+        if imports.is_empty() { Ok(()) } else { Err(InspectError::UnknownImports { imports, advice }) }
     }
 }
 
-/// Whether `name` is `interface` in a version 0.2.x.
-fn is_version_0_2(name: &str, interface: &str) -> bool {
-    name.strip_prefix(interface)
-        .and_then(|rest| rest.strip_prefix("@0.2."))
-        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether the section is a note of its makers that names Python. A note that cannot be read says nothing.
+fn is_from_python(section: &CustomSectionReader<'_>) -> bool {
+    let KnownCustom::Producers(fields) = section.as_known() else { return false };
+    fields.into_iter().flatten().any(|field| {
+        let mut values = field.values.into_iter().flatten();
+        match field.name {
+            "language" => values.any(|value| value.name.eq_ignore_ascii_case("python")),
+            "processed-by" => values.any(|value| value.name == "componentize-py"),
+            _ => false,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -232,20 +295,6 @@ mod tests {
             (b"\0asm\x01\0\0\0\x05\xff\x01", "malformed-module"),
         ] {
             assert_eq!(inspect(bytes).map_err(|error| error.code()), Err(code), "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn versions_are_matched_whole() {
-        assert!(is_version_0_2("wasi:io/poll@0.2.10", "wasi:io/poll"));
-        for other in [
-            "wasi:io/poll",
-            "wasi:io/poll@0.3.0",
-            "wasi:io/poller@0.2.1",
-            "wasi:io/poll@0.2.",
-            "wasi:io/poll@0.2.0-rc",
-        ] {
-            assert!(!is_version_0_2(other, "wasi:io/poll"), "{other}");
         }
     }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
-use crate::instance::Instance;
+use crate::app::manifest::MemoryClass;
 use crate::limits;
+use crate::pool::quota::QuotaLease;
 
 /// What all guests of the host hold together: bytes of linear memory, and workers.
 /// Invariants: `used_bytes ≤ limit_bytes` and `workers ≤ WORKERS_MAX`, at every moment.
@@ -40,6 +41,29 @@ impl HostMemory {
     }
 }
 
+/// What the workers of one instance hold together, within its memory class. Lives until the last of them is gone,
+/// and so does the instance's share of the quota.
+#[derive(Debug)]
+pub struct InstanceMemory {
+    class_bytes: u64,
+    /// Bytes of linear memory of all workers that may still run. Invariant: `≤ class_bytes`.
+    used_bytes: AtomicU64,
+    host: Arc<HostMemory>,
+    _lease: QuotaLease,
+}
+
+impl InstanceMemory {
+    /// The memory of an instance without workers, for which `lease` holds the class's share of the quota.
+    pub fn new(class: MemoryClass, host: Arc<HostMemory>, lease: QuotaLease) -> Arc<Self> {
+        Arc::new(Self { class_bytes: class.bytes(), used_bytes: AtomicU64::new(0), host, _lease: lease })
+    }
+
+    /// Bytes of linear memory its workers hold now.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+}
+
 /// Adds `bytes` to `used` unless that would pass `limit`.
 fn charge(used: &AtomicU64, bytes: u64, limit: u64) -> bool {
     used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| {
@@ -62,7 +86,9 @@ pub enum RefusedBy {
 /// The limiter of one worker's store; gives everything back when dropped.
 #[derive(Debug)]
 pub struct Limiter {
-    instance: Arc<Instance>,
+    instance: Arc<InstanceMemory>,
+    /// Whether what it holds is the instance's: not once it is only waiting to be freed.
+    in_instance: bool,
     charged_bytes: u64,
     /// What the last permitted growth charged, in case it fails after all.
     last_charge: u64,
@@ -71,7 +97,7 @@ pub struct Limiter {
 
 impl Limiter {
     /// A limiter for one more worker of `instance`; `None` if the host has as many as it can.
-    pub fn new(instance: Arc<Instance>) -> Option<Self> {
+    pub fn new(instance: Arc<InstanceMemory>) -> Option<Self> {
         instance
             .host
             .workers
@@ -79,7 +105,7 @@ impl Limiter {
                 (live < limits::WORKERS_MAX).then_some(live + 1)
             })
             .ok()?;
-        Some(Self { instance, charged_bytes: 0, last_charge: 0, refused: None })
+        Some(Self { instance, in_instance: true, charged_bytes: 0, last_charge: 0, refused: None })
     }
 
     /// Bytes of linear memory this worker holds.
@@ -87,9 +113,12 @@ impl Limiter {
         self.charged_bytes
     }
 
-    /// The instance this worker belongs to.
-    pub fn instance(&self) -> &Arc<Instance> {
-        &self.instance
+    /// The worker runs no more: its memory, until it is freed, is the host's to bear and no longer counts
+    /// against the siblings in its instance.
+    pub fn leave_instance(&mut self) {
+        if std::mem::take(&mut self.in_instance) {
+            self.instance.used_bytes.fetch_sub(self.charged_bytes, Ordering::AcqRel);
+        }
     }
 
     /// Which bound refused memory since this was last asked.
@@ -99,7 +128,9 @@ impl Limiter {
 
     fn release(&mut self, bytes: u64) {
         self.charged_bytes -= bytes;
-        self.instance.memory_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if self.in_instance {
+            self.instance.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
         self.instance.host.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 }
@@ -119,12 +150,12 @@ impl ResourceLimiter for Limiter {
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current) as u64;
-        if !charge(&self.instance.memory_bytes, grown, self.instance.class_bytes) {
+        if !charge(&self.instance.used_bytes, grown, self.instance.class_bytes) {
             self.refused = Some(RefusedBy::Class);
             return Ok(false);
         }
         if !charge(&self.instance.host.used_bytes, grown, self.instance.host.limit_bytes) {
-            self.instance.memory_bytes.fetch_sub(grown, Ordering::AcqRel);
+            self.instance.used_bytes.fetch_sub(grown, Ordering::AcqRel);
             self.refused = Some(RefusedBy::Host);
             return Ok(false);
         }
@@ -156,12 +187,26 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::manifest::MemoryClass;
     use crate::pool::quota::MemoryQuota;
 
-    fn instance(host: &Arc<HostMemory>) -> Arc<Instance> {
+    fn instance(host: &Arc<HostMemory>) -> Arc<InstanceMemory> {
         let lease = MemoryQuota::new(4_096).reserve(2_048).unwrap();
-        Instance::new(MemoryClass::Mb2048, host.clone(), lease)
+        InstanceMemory::new(MemoryClass::Mb2048, host.clone(), lease)
+    }
+
+    #[test]
+    fn what_waits_to_be_freed_counts_against_the_host_alone() {
+        let host = HostMemory::new(u64::MAX);
+        let instance = instance(&host);
+        let mut retired = Limiter::new(instance.clone()).unwrap();
+        assert!(retired.memory_growing(0, 2 << 30, None).unwrap());
+        retired.leave_instance();
+        retired.leave_instance();
+        assert_eq!((instance.used_bytes(), host.used_bytes()), (0, 2 << 30));
+        let mut next = Limiter::new(instance.clone()).unwrap();
+        assert!(next.memory_growing(0, 65_536, None).unwrap());
+        drop(retired);
+        assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
     }
 
     #[test]
@@ -178,17 +223,18 @@ mod tests {
         drop(first);
         assert!(second.memory_growing(1 << 30, 2 << 30, None).unwrap());
         drop(second);
-        assert_eq!((instance.memory_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
+        assert_eq!((instance.used_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
     }
 
     #[test]
     fn the_hosts_budget_refuses_before_it_is_passed() {
         let host = HostMemory::new(100_000);
-        let mut limiter = Limiter::new(instance(&host)).unwrap();
+        let instance = instance(&host);
+        let mut limiter = Limiter::new(instance.clone()).unwrap();
         assert!(limiter.memory_growing(0, 65_536, None).unwrap());
         assert!(!limiter.memory_growing(65_536, 131_072, None).unwrap());
         assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
-        assert_eq!((limiter.instance().memory_bytes(), host.used_bytes()), (65_536, 65_536));
+        assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
     }
 
     #[test]

@@ -6,18 +6,40 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::instance::worker_p2::{Fault, Head, Worker};
-use crate::invocation::{OUTCOME, Outcome};
+use crate::instance::worker::{Head, Worker};
+use crate::invocation::{Fault, OUTCOME, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
 
-/// How a call failed; set before anything else can tell that it did.
-pub type Verdict = Arc<OnceLock<Outcome>>;
+/// What guests hand over as a body.
+pub type OutgoingBody = HyperOutgoingBody;
+
+/// How a call failed; set before anything else can tell that it did, and once.
+#[derive(Default)]
+pub struct Verdict {
+    fault: OnceLock<Fault>,
+    /// Whoever reads the body.
+    reader: AtomicWaker,
+}
+
+impl Verdict {
+    /// The call failed. The first word counts.
+    pub fn set(&self, fault: Fault) {
+        let _ = self.fault.set(fault);
+        self.reader.wake();
+    }
+
+    /// How, if it did.
+    pub fn get(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+}
 
 /// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.
 pub struct Ended {
@@ -49,8 +71,10 @@ enum Inner {
 }
 
 struct Streamed {
+    /// Frames that came before the head was sent.
+    ahead: VecDeque<Frame<Bytes>>,
     inner: HyperOutgoingBody,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     /// Taken when the body has ended; dropped unused, the client went away.
     client: Option<oneshot::Sender<ClientEnd>>,
     /// Bytes still to come by the guest's own `content-length`.
@@ -89,56 +113,93 @@ pub fn whole(ended: Ended, head: Option<Head>) -> Result<http::Response<Response
     }
     let slot = slot.keep_if_reusable(worker);
     let head = head.ok_or_else(|| Fault::plain(Outcome::NoResponse))?;
-    let (parts, mut body) = checked(head)?.into_parts();
-    let (mut next, mut rest) = (None, VecDeque::new());
-    let (mut bytes, mut has_trailers) = (0, false);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        match Pin::new(&mut body).poll_frame(&mut context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                bytes += length as u64;
-                has_trailers |= frame.is_trailers();
-                if length == 0 && !frame.is_trailers() {
-                    continue;
-                }
-                match next {
-                    None => next = Some(frame),
-                    Some(_) => rest.push_back(frame),
-                }
-            }
-            Poll::Ready(None) => break,
-            Poll::Ready(Some(Err(_))) => return Err(wrong_length()),
-            // The guest returned, and what it holds was checked: nothing can come any more.
-            Poll::Pending => {
-                return Err(invalid("the function returned without finishing its response body"));
+    let mut collected = Collected::new(checked(head)?);
+    // The guest returned, and what it holds was checked: nothing can come any more.
+    if !collected.is_complete(&Verdict::default())? {
+        return Err(invalid("the function returned without finishing its response body"));
+    }
+    Ok(collected.into_answer(slot))
+}
+
+/// What has come of an answer without waiting.
+pub struct Collected {
+    parts: http::response::Parts,
+    frames: VecDeque<Frame<Bytes>>,
+    body: HyperOutgoingBody,
+    /// Whether nothing more can come.
+    pub ended: bool,
+}
+
+impl Collected {
+    /// Nothing of the body of `head` yet.
+    pub fn new(head: http::Response<HyperOutgoingBody>) -> Self {
+        let (parts, body) = head.into_parts();
+        Self { parts, frames: VecDeque::new(), body, ended: false }
+    }
+
+    /// Takes what is there now and says whether that is all. A body that was cut is an error.
+    pub fn is_complete(&mut self, verdict: &Verdict) -> Result<bool, Fault> {
+        let mut context = Context::from_waker(Waker::noop());
+        while !self.ended {
+            match Pin::new(&mut self.body).poll_frame(&mut context) {
+                // An empty frame would be forwarded as one, without bound on HTTP/2.
+                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
+                Poll::Ready(Some(Err(_))) => return Err(verdict.get().cloned().unwrap_or_else(broken_body)),
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => return Ok(false),
             }
         }
+        // An end without a verdict is the guest's own.
+        verdict.get().map_or(Ok(true), |fault| Err(fault.clone()))
     }
-    let length = (!has_trailers).then_some(bytes);
-    let body = ResponseBody(Inner::Whole { next, rest, length, slot });
-    Ok(http::Response::from_parts(parts, body))
+
+    /// The whole answer; `slot` is kept until its last frame is taken.
+    pub fn into_whole(self, slot: Slot) -> http::Response<ResponseBody> {
+        self.into_answer(Some(slot))
+    }
+
+    fn into_answer(mut self, slot: Option<Slot>) -> http::Response<ResponseBody> {
+        let has_trailers = self.frames.iter().any(Frame::is_trailers);
+        let bytes = self.frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>() as u64;
+        let length = (!has_trailers).then_some(bytes);
+        let next = self.frames.pop_front();
+        let body = ResponseBody(Inner::Whole { next, rest: self.frames, length, slot });
+        http::Response::from_parts(self.parts, body)
+    }
+
+    /// The answer with its body as it comes. `client` is told how it ends; nobody reads the body of a
+    /// `bodiless` one.
+    pub fn into_streamed(
+        self,
+        bodiless: bool,
+        verdict: Arc<Verdict>,
+        client: oneshot::Sender<ClientEnd>,
+    ) -> http::Response<ResponseBody> {
+        let parts = self.parts;
+        let mut remaining =
+            parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if bodiless || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304) {
+            // Nobody will read the body to its end.
+            remaining = Some(0);
+        }
+        let streamed =
+            Streamed { ahead: self.frames, inner: self.body, verdict, client: Some(client), remaining };
+        http::Response::from_parts(parts, ResponseBody(Inner::Streamed(Box::new(streamed))))
+    }
 }
 
 /// The answer of a guest that has set its head and goes on.
 pub fn streamed(
     head: Head,
     bodiless: bool,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     client: oneshot::Sender<ClientEnd>,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    let (parts, inner) = match checked(head) {
-        Ok(response) => response.into_parts(),
-        Err(fault) => return Err(refuse(client, fault).outcome),
-    };
-    let mut remaining =
-        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if bodiless || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304) {
-        // Nobody will read the body to its end.
-        remaining = Some(0);
+    match checked(head) {
+        Ok(response) => Ok(Collected::new(response).into_streamed(bodiless, verdict, client)),
+        Err(fault) => Err(refuse(client, fault).outcome),
     }
-    let streamed = Streamed { inner, verdict, client: Some(client), remaining };
-    Ok(http::Response::from_parts(parts, ResponseBody(Inner::Streamed(Box::new(streamed)))))
 }
 
 /// Tells the running call that its answer was refused.
@@ -149,7 +210,7 @@ fn refuse(client: oneshot::Sender<ClientEnd>, fault: Fault) -> Fault {
 }
 
 /// Checks what a hostile guest could do to the response's head.
-fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {
+pub fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {
     let mut response =
         head.map_err(|code| invalid(&format!("the function answered with the error {code:?}")))?;
     // The host's own words; a guest cannot put them into its mouth.
@@ -177,7 +238,7 @@ fn invalid(why: &str) -> Fault {
     Fault { outcome: Outcome::InvalidResponse(why.to_owned()), detail: why.to_owned() }
 }
 
-fn wrong_length() -> Fault {
+fn broken_body() -> Fault {
     invalid("the body ended early or does not match its content-length")
 }
 
@@ -222,11 +283,15 @@ impl Body for ResponseBody {
 
 impl Streamed {
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.verdict.reader.register(context.waker());
         loop {
-            if let Some(outcome) = self.verdict.get() {
-                return Poll::Ready(Some(Err(Cut(outcome.code()))));
+            if let Some(fault) = self.verdict.get() {
+                return Poll::Ready(Some(Err(Cut(fault.outcome.code()))));
             }
-            let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(context));
+            let frame = match self.ahead.pop_front() {
+                Some(frame) => Some(Ok(frame)),
+                None => std::task::ready!(Pin::new(&mut self.inner).poll_frame(context)),
+            };
             match frame {
                 // The verdict is set before the guest's end of the body is dropped, so an end without a
                 // verdict is the guest's own.
@@ -236,7 +301,7 @@ impl Streamed {
                     return Poll::Ready(None);
                 }
                 Some(Err(_)) => {
-                    self.end(ClientEnd::Refused(wrong_length()));
+                    self.end(ClientEnd::Refused(broken_body()));
                     return Poll::Ready(Some(Err(Cut("invalid-response"))));
                 }
                 Some(Ok(frame)) => {

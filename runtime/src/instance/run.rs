@@ -2,7 +2,8 @@
 //!
 //! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
 //! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
-//! deadline, moves to the compute threads if it computes, and the response streams.
+//! deadline, moves to the compute threads if it computes, and the response streams. Guests that share a worker
+//! go another way ([`run_shared`]).
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -15,10 +16,11 @@ use tokio::sync::oneshot;
 
 use crate::capability::GuestBody;
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
-use crate::instance::worker_p2::{Call, Fault, Head, polled};
-use crate::invocation::{InvocationId, Outcome};
-use crate::meter::log::LogStream;
-use crate::pool::Pool;
+use crate::instance::run_shared::run_shared;
+use crate::instance::sandbox::polled;
+use crate::instance::tally::Tally;
+use crate::instance::worker::{Call, Head};
+use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::pool::slot::Slot;
 
 /// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
@@ -28,14 +30,17 @@ pub async fn run(
     request: http::Request<GuestBody>,
     invocation: InvocationId,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
+    if slot.pool().template().is_shared() {
+        return run_shared(slot, request, invocation).await;
+    }
     let bodiless = request.method() == http::Method::HEAD;
     let (mut running, mut head) = Running::new(slot, request, invocation);
     let here = match poll_fn(|context| Poll::Ready(running.poll(context))).await {
         Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok()),
         Polled::Waits => Handle::current(),
-        Polled::Computes => running.tally.pool.resources().compute().clone(),
+        Polled::Computes => running.tally.pool().resources().compute().clone(),
     };
-    let verdict = Verdict::default();
+    let verdict = Arc::<Verdict>::default();
     let (client, client_end) = oneshot::channel();
     let (ended, mut has_ended) = oneshot::channel();
     here.spawn(drive(running, ended, verdict.clone(), client_end));
@@ -60,7 +65,7 @@ pub async fn run(
     };
     match ended {
         Some((ended, tally)) => conclude(ended, tally, head),
-        None => Err(verdict.get().cloned().unwrap_or(Outcome::Cancelled)),
+        None => Err(verdict.get().map_or(Outcome::Cancelled, |fault| fault.outcome.clone())),
     }
 }
 
@@ -94,15 +99,15 @@ impl Running {
         request: http::Request<GuestBody>,
         invocation: InvocationId,
     ) -> (Self, oneshot::Receiver<Head>) {
-        let tally = Tally { pool: slot.pool().clone(), invocation, counted: false };
-        let deadline = Instant::now() + tally.pool.policy().timeout;
+        let tally = Tally::new(slot.pool().clone(), invocation);
+        let deadline = Instant::now() + tally.pool().policy().timeout;
         let (head, head_set) = oneshot::channel();
         let call = Box::pin(call(slot, Call { invocation, request, deadline, head }));
         (Self { call, deadline, tally }, head_set)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        self.tally.pool.resources().pulse().beat();
+        self.tally.pool().resources().pulse().beat();
         match polled(|| self.call.as_mut().poll(context)) {
             (Poll::Ready(ended), _) => Polled::Ended(ended),
             (Poll::Pending, false) => Polled::Waits,
@@ -127,11 +132,11 @@ async fn call(mut slot: Slot, call: Call) -> Ended {
 fn drive(
     mut running: Running,
     early: oneshot::Sender<(Ended, Tally)>,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     mut client: oneshot::Receiver<ClientEnd>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let compute = running.tally.pool.resources().compute().clone();
+        let compute = running.tally.pool().resources().compute().clone();
         let on_compute = Handle::current().id() == compute.id();
         let deadline = tokio::time::sleep_until(running.deadline.into());
         tokio::pin!(deadline);
@@ -164,21 +169,23 @@ fn drive(
                     Err(_) => break None,
                 },
                 () = &mut deadline => {
-                    let timeout = running.tally.pool.policy().timeout;
-                    let detail = "the deadline passed while waiting".to_owned();
-                    break Some(Fault { outcome: Outcome::TimedOut(timeout), detail });
+                    break Some(Fault::timed_out(running.tally.pool().policy().timeout, "while waiting"));
                 }
             }
         };
         let Running { call, mut tally, .. } = running;
         if let Some(fault) = fault {
             tally.end(Some(&fault));
-            // Before the call is dropped: whoever reads the body must find it. Only this task sets it.
-            let _ = verdict.set(fault.outcome);
+            // Before the call is dropped: whoever reads the body must find it.
+            verdict.set(fault);
         }
         drop(tally);
-        // Like a worker that is retired: a suspended guest may hold much memory.
-        compute.spawn(async move { drop(call) });
+        // Like a worker that is retired: a suspended guest may hold much memory. Who waits for an answer gets it
+        // when that is free: what they ask for next must find room in the instance.
+        compute.spawn(async move {
+            drop(call);
+            drop(early);
+        });
     })
 }
 
@@ -186,7 +193,7 @@ fn drive(
 async fn finish(
     ended: Ended,
     mut tally: Tally,
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     client: Option<oneshot::Receiver<ClientEnd>>,
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
@@ -194,7 +201,7 @@ async fn finish(
     if let Err(fault) = result {
         tally.end(Some(&fault));
         // Before the worker is dropped: whoever reads the body must find it.
-        let _ = verdict.set(fault.outcome);
+        verdict.set(fault);
         if let Some(worker) = worker {
             slot.retire(worker);
         }
@@ -211,42 +218,10 @@ async fn finish(
             Err(_) => {}
         },
         () = deadline => {
-            let timeout = tally.pool.policy().timeout;
-            let detail = "the deadline passed while the client was reading the response".to_owned();
-            let fault = Fault { outcome: Outcome::TimedOut(timeout), detail };
+            let timeout = tally.pool().policy().timeout;
+            let fault = Fault::timed_out(timeout, "while the client was reading the response");
             tally.end(Some(&fault));
-            // Only this task sets it: nothing was there before.
-            let _ = verdict.set(fault.outcome);
-        }
-    }
-}
-
-/// Counts and logs one invocation, once. Dropped uncounted, the invocation was cancelled.
-struct Tally {
-    pool: Arc<Pool>,
-    invocation: InvocationId,
-    counted: bool,
-}
-
-impl Tally {
-    fn end(&mut self, fault: Option<&Fault>) {
-        self.counted = true;
-        let Some(fault) = fault else { return self.pool.counts().ended(&Outcome::Answered) };
-        self.pool.counts().ended(&fault.outcome);
-        if fault.outcome.is_failure() {
-            let template = self.pool.template();
-            for line in format!("{}: {}", fault.outcome.code(), fault.detail).lines() {
-                let text = line.to_owned();
-                template.log().push(LogStream::Host, Some(self.invocation), template.revision(), text);
-            }
-        }
-    }
-}
-
-impl Drop for Tally {
-    fn drop(&mut self) {
-        if !self.counted {
-            self.pool.counts().ended(&Outcome::Cancelled);
+            verdict.set(fault);
         }
     }
 }

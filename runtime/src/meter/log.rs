@@ -135,6 +135,18 @@ impl GuestOutput {
         self.running.store(invocation.to_bits(), Ordering::Relaxed);
     }
 
+    /// What follows may belong to any of several invocations.
+    pub fn begin_unknown(&self) {
+        self.running.store(0, Ordering::Relaxed);
+    }
+
+    /// Adds lines of the host's own about this worker.
+    pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
+        for line in text.lines() {
+            self.log.push(LogStream::Host, invocation, self.revision, line.to_owned());
+        }
+    }
+
     /// The guest's standard output.
     pub fn stdout(&self) -> GuestPipe {
         GuestPipe { output: self.clone(), stream: LogStream::Stdout }

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
         active        INTEGER NOT NULL,
@@ -19,7 +20,9 @@ const MIGRATIONS: [&str; 1] = ["
         created_ms INTEGER NOT NULL,
         PRIMARY KEY (app, id)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "ALTER TABLE revision ADD COLUMN language TEXT NOT NULL DEFAULT 'other';",
+];
 
 /// Brings the database to the present version, in one transaction.
 pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

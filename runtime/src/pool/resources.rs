@@ -5,10 +5,9 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use wasmtime::Engine;
 
 use crate::app::manifest::MemoryClass;
-use crate::component::engine::Pulse;
+use crate::component::engine::{Engines, Pulse};
 use crate::instance::Instance;
 use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
@@ -17,7 +16,7 @@ use crate::pool::quota::MemoryQuota;
 
 /// The shared part of all pools.
 pub struct Resources {
-    engine: Engine,
+    engines: Engines,
     pulse: Pulse,
     compute: Handle,
     cores: usize,
@@ -32,9 +31,9 @@ pub struct Resources {
 const NEW_INSTANCE_MEMORY_PERCENT: u64 = 95;
 
 impl Resources {
-    /// Resources of a host whose guests run on `engine`.
+    /// Resources of a host whose guests run on `engines`.
     pub fn new(
-        engine: Engine,
+        engines: Engines,
         pulse: Pulse,
         compute: Handle,
         cores: usize,
@@ -42,12 +41,12 @@ impl Resources {
         memory: Arc<HostMemory>,
     ) -> Arc<Self> {
         let (pools, room) = (Mutex::default(), Notify::new());
-        Arc::new(Self { engine, pulse, compute, cores, quota, memory, pools, room })
+        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room })
     }
 
-    /// The engine guests run on.
-    pub fn engine(&self) -> &Engine {
-        &self.engine
+    /// The engines guests run on.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// Keeps guests interruptible.

@@ -4,15 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::instance::Instance;
-use crate::instance::worker_p2::{Fault, Worker};
-use crate::invocation::Outcome;
+use crate::instance::worker::Worker;
+use crate::instance::worker_p3::AsyncWorker;
+use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::Pool;
 use crate::pool::ledger::{Room, Taken};
-
-/// A worker that holds more memory than this is not dropped on an event loop: the kernel frees about a
-/// gigabyte in 100 ms, so this takes less than a tick.
-const INLINE_DROP_BYTES_MAX: u64 = 8 * limits::MEBIBYTE;
 
 /// Room for one invocation in an instance, held until its response body has ended.
 pub struct Slot {
@@ -53,7 +50,7 @@ impl Slot {
         let Some(mut worker) = worker else { return Some(self) };
         if worker.is_reusable(&self.pool.policy) {
             self.worker = Some(worker);
-        } else if worker.memory_bytes() > INLINE_DROP_BYTES_MAX {
+        } else if worker.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
             self.retire(worker);
             return None;
         }
@@ -62,8 +59,9 @@ impl Slot {
 
     /// Drops a worker that must not run again, then gives the slot back: it is taken until the memory is
     /// free. Where that takes long, it happens on the compute threads.
-    pub fn retire(self, worker: Box<Worker>) {
-        if worker.memory_bytes() > INLINE_DROP_BYTES_MAX {
+    pub fn retire(self, mut worker: Box<Worker>) {
+        worker.leave_instance();
+        if worker.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
             let compute = self.pool.resources.compute().clone();
             compute.spawn(async move {
                 drop(worker);
@@ -82,10 +80,25 @@ impl Slot {
             }
         };
         let worker = self.pool.template.start(&instance, deadline).await?;
+        self.has_started();
+        Ok(worker)
+    }
+
+    /// The worker of the slot's instance that takes the invocation, among those that take many.
+    pub async fn shared_worker(&mut self, deadline: Instant) -> Result<Arc<AsyncWorker>, Fault> {
+        let Some(instance) = &self.instance else {
+            return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
+        };
+        let (template, resources) = (&self.pool.template, &self.pool.resources);
+        let worker = instance.shared.least_loaded(instance, template, resources, deadline).await?;
+        self.has_started();
+        Ok(worker)
+    }
+
+    fn has_started(&mut self) {
         if let Some(since) = self.cold_since.take() {
             self.pool.counts.cold_start(since.elapsed());
         }
-        Ok(worker)
     }
 }
 

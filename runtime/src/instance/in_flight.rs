@@ -1,0 +1,284 @@
+//! The invocations in one asynchronous worker: who waits to begin, who runs, whose computing holds up the others.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use wasmtime::component::GuestTaskId;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::app::manifest::ScalePolicy;
+use crate::capability::GuestBody;
+use crate::instance::response::Verdict;
+use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::limits;
+use crate::meter::log::GuestOutput;
+
+/// What an invocation in an asynchronous worker leads to.
+pub enum Answer {
+    /// The guest's head; its body may still be under way.
+    Head(http::Response<HyperOutgoingBody>),
+    /// It failed.
+    Failed(Fault),
+    /// The worker ended before it began: here is the request again.
+    NotBegun(http::Request<GuestBody>),
+}
+
+/// What one invocation brings along.
+pub struct Job {
+    /// Its id.
+    pub invocation: InvocationId,
+    /// The request as the guest sees it.
+    pub request: http::Request<GuestBody>,
+    /// When it must be over.
+    pub deadline: Instant,
+    /// Where the answer goes.
+    pub answer: oneshot::Sender<Answer>,
+    /// How it failed, for whoever reads the answer's body.
+    pub verdict: Arc<Verdict>,
+}
+
+/// The books of one worker, shared by its event loop and its callers.
+pub struct InFlight {
+    jobs: Mutex<Jobs>,
+    running: Mutex<Vec<Running>>,
+    load: AtomicU32,
+    uses: AtomicU32,
+    memory_bytes: AtomicU64,
+    start_bytes: u64,
+    retired: AtomicBool,
+    at_once: AtomicBool,
+    turns: AtomicU64,
+    stretch: Mutex<Stretch>,
+    output: GuestOutput,
+    policy: ScalePolicy,
+}
+
+#[derive(Default)]
+struct Jobs {
+    waiting: VecDeque<Job>,
+    closed: bool,
+}
+
+/// An invocation that the guest has begun, until its caller leaves.
+struct Running {
+    invocation: InvocationId,
+    task: GuestTaskId,
+    deadline: Instant,
+    /// Taken when it is answered.
+    answer: Option<oneshot::Sender<Answer>>,
+    verdict: Arc<Verdict>,
+}
+
+/// Computing without a turn of the event loop in between.
+struct Stretch {
+    turn: u64,
+    since: Instant,
+    reported: bool,
+}
+
+impl InFlight {
+    /// The books of a worker that held `start_bytes` of memory when it was new.
+    pub fn new(output: GuestOutput, policy: ScalePolicy, start_bytes: u64) -> Self {
+        Self {
+            jobs: Mutex::default(),
+            running: Mutex::default(),
+            load: AtomicU32::new(0),
+            uses: AtomicU32::new(0),
+            memory_bytes: AtomicU64::new(start_bytes),
+            start_bytes,
+            retired: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
+            turns: AtomicU64::new(0),
+            stretch: Mutex::new(Stretch { turn: 0, since: Instant::now(), reported: false }),
+            output,
+            policy,
+        }
+    }
+
+    /// What the worker goes by.
+    pub fn policy(&self) -> &ScalePolicy {
+        &self.policy
+    }
+
+    /// Invocations that have joined and not left.
+    pub fn load(&self) -> u32 {
+        self.load.load(Ordering::Acquire)
+    }
+
+    /// Bytes of linear memory at the last turn.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// An invocation comes in. If the worker has ended meanwhile, it is handed back at once.
+    pub fn join(&self, job: Job) {
+        self.load.fetch_add(1, Ordering::AcqRel);
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        let mut jobs = self.jobs.lock();
+        if jobs.closed {
+            drop(jobs);
+            hand_back(job);
+        } else {
+            jobs.waiting.push_back(job);
+        }
+    }
+
+    /// What has come in since the last turn.
+    pub fn take_jobs(&self) -> VecDeque<Job> {
+        std::mem::take(&mut self.jobs.lock().waiting)
+    }
+
+    /// The guest runs an invocation, as `task`.
+    pub fn begun(
+        &self,
+        invocation: InvocationId,
+        task: GuestTaskId,
+        deadline: Instant,
+        answer: oneshot::Sender<Answer>,
+        verdict: Arc<Verdict>,
+    ) {
+        let mut running = self.running.lock();
+        running.push(Running { invocation, task, deadline, answer: Some(answer), verdict });
+        self.mark_output(&running);
+    }
+
+    /// The guest has answered, or says why not.
+    pub fn answer(&self, invocation: InvocationId, response: Result<http::Response<HyperOutgoingBody>, String>) {
+        let answer = match response {
+            Ok(head) => Answer::Head(head),
+            Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),
+        };
+        let mut running = self.running.lock();
+        let waits = running.iter_mut().find(|running| running.invocation == invocation);
+        if let Some(sender) = waits.and_then(|running| running.answer.take()) {
+            // Nobody waits any more, if that fails.
+            let _ = sender.send(answer);
+        }
+    }
+
+    /// The caller has its answer to the end, or gives up.
+    pub fn leave(&self, invocation: InvocationId) {
+        {
+            let mut running = self.running.lock();
+            running.retain(|running| running.invocation != invocation);
+            self.mark_output(&running);
+        }
+        self.load.fetch_sub(1, Ordering::AcqRel);
+        let share_bytes = self.policy.memory.bytes() / u64::from(self.policy.workers);
+        if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX
+            || self.memory_bytes() > share_bytes.max(self.start_bytes * 2)
+        {
+            self.retire(false);
+        }
+    }
+
+    /// Output belongs to an invocation only while it is the only one: the library does not say who writes.
+    fn mark_output(&self, running: &[Running]) {
+        match running {
+            [only] => self.output.begin(only.invocation),
+            _ => self.output.begin_unknown(),
+        }
+    }
+
+    /// Takes nothing new from now on; see [`crate::instance::worker_p3::AsyncWorker::retire`].
+    pub fn retire(&self, at_once: bool) {
+        self.at_once.fetch_or(at_once, Ordering::AcqRel);
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether it takes nothing new.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether it does not wait for what guests go on doing.
+    pub fn ends_at_once(&self) -> bool {
+        self.at_once.load(Ordering::Acquire)
+    }
+
+    /// Whether it is to be dropped now, whatever guests are doing.
+    pub fn has_to_end(&self) -> bool {
+        self.is_retired() && self.ends_at_once() && self.load() == 0
+    }
+
+    /// The worker ends: what has not begun is handed back, now and from now on.
+    pub fn close(&self) {
+        self.retired.store(true, Ordering::Release);
+        let waiting = {
+            let mut jobs = self.jobs.lock();
+            jobs.closed = true;
+            std::mem::take(&mut jobs.waiting)
+        };
+        waiting.into_iter().for_each(hand_back);
+    }
+
+    /// The store is lost: `culprit` by `fault`, the others by their bad luck. Who was answered whole has left.
+    pub fn fail(&self, culprit: Option<GuestTaskId>, fault: &Fault) {
+        self.retired.store(true, Ordering::Release);
+        let running = std::mem::take(&mut *self.running.lock());
+        let mut found = false;
+        for lost in running {
+            let is_culprit = culprit == Some(lost.task);
+            found |= is_culprit;
+            let fault = if is_culprit { fault.clone() } else { Fault::plain(lost_by(&fault.outcome)) };
+            lost.verdict.set(fault.clone());
+            if let Some(sender) = lost.answer {
+                // Nobody waits any more, if that fails.
+                let _ = sender.send(Answer::Failed(fault));
+            }
+        }
+        if !found {
+            // What an earlier invocation went on doing after its answer.
+            let text = format!("after its answer, {}: {}", fault.outcome.code(), fault.detail);
+            self.output.host_says(None, &text);
+        }
+    }
+
+    /// A turn of the event loop: nobody holds up the others.
+    pub fn turn_begins(&self, memory_bytes: u64) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
+    }
+
+    /// Whether `task`, which computes since a tick at least, has to end. Reports it once per stretch of computing
+    /// if it holds up others for too long (SPEC 2.11).
+    pub fn is_overdue(&self, task: Option<GuestTaskId>, now: Instant) -> bool {
+        let turn = self.turns.load(Ordering::Relaxed);
+        let mut stretch = self.stretch.lock();
+        if stretch.turn != turn {
+            *stretch = Stretch { turn, since: now, reported: false };
+        }
+        let running = self.running.lock();
+        let computing = running.iter().find(|running| Some(running.task) == task);
+        let others = self.load().saturating_sub(1);
+        if !stretch.reported && others > 0 && now - stretch.since >= limits::COMPUTE_STRETCH_REPORTED {
+            stretch.reported = true;
+            let text = format!(
+                "computes for {} ms without yielding: {others} other invocations in its worker wait for it; yield \
+                 in between, or give the app more workers or less concurrency",
+                limits::COMPUTE_STRETCH_REPORTED.as_millis()
+            );
+            self.output.host_says(computing.map(|running| running.invocation), &text);
+        }
+        // Work after the answer has no deadline of its own.
+        let deadline = computing.map_or(stretch.since + self.policy.timeout, |running| running.deadline);
+        now >= deadline
+    }
+}
+
+fn hand_back(job: Job) {
+    // Nobody waits any more, if that fails.
+    let _ = job.answer.send(Answer::NotBegun(job.request));
+}
+
+fn lost_by(outcome: &Outcome) -> Outcome {
+    Outcome::WorkerLost(match outcome {
+        Outcome::TimedOut(_) => "another invocation in it computed past its deadline",
+        Outcome::MemoryLimit(_) => "another invocation in it ran out of memory",
+        _ => "another invocation in it trapped",
+    })
+}

@@ -1,0 +1,154 @@
+//! Runs one invocation in its slot of an instance with asynchronous workers, from the call of the guest to the end
+//! of the response body.
+
+use std::time::Instant;
+
+use crate::capability::GuestBody;
+use crate::instance::in_flight::Answer;
+use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
+use crate::instance::tally::Tally;
+use crate::instance::worker_p3::AsyncCall;
+use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::pool::slot::Slot;
+
+/// Runs `request` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
+/// future cancels the invocation for the caller; the guest cannot be told, so the slot is kept until it answers
+/// or its time is over.
+pub async fn run_shared(
+    mut slot: Slot,
+    mut request: http::Request<GuestBody>,
+    invocation: InvocationId,
+) -> Result<http::Response<ResponseBody>, Outcome> {
+    let bodiless = request.method() == http::Method::HEAD;
+    let mut tally = Tally::new(slot.pool().clone(), invocation);
+    let deadline = Instant::now() + tally.pool().policy().timeout;
+    let failed = |tally: &mut Tally, fault: Fault| {
+        tally.end(Some(&fault));
+        fault.outcome
+    };
+    loop {
+        let worker = match slot.shared_worker(deadline).await {
+            Ok(worker) => worker,
+            Err(fault) => return Err(failed(&mut tally, fault)),
+        };
+        let call = worker.call(request, invocation, deadline);
+        let mut waiting = Waiting { place: Some((slot, call)), deadline };
+        let answer = waiting.answer().await;
+        let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };
+        slot = kept;
+        match answer {
+            Some(Answer::Head(head)) => {
+                return answered(head, bodiless, slot, call, tally, deadline).map_err(|fault| fault.outcome);
+            }
+            Some(Answer::Failed(fault)) => return Err(failed(&mut tally, fault)),
+            // The worker ended under it before the guest saw it: another one takes it.
+            Some(Answer::NotBegun(again)) => request = again,
+            None => {
+                call.retire_worker();
+                let fault = Fault::timed_out(tally.pool().policy().timeout, "before the function answered");
+                return Err(failed(&mut tally, fault));
+            }
+        }
+    }
+}
+
+/// An invocation that waits for its answer. Dropped meanwhile, it keeps its place until the guest is done with it.
+struct Waiting {
+    place: Option<(Slot, AsyncCall)>,
+    deadline: Instant,
+}
+
+impl Waiting {
+    /// What becomes of it; `None` if the deadline passes.
+    async fn answer(&mut self) -> Option<Answer> {
+        let (_, call) = self.place.as_mut()?;
+        match call.answer.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                let answer = tokio::time::timeout_at(self.deadline.into(), &mut call.answer).await.ok()?;
+                Some(answer.unwrap_or_else(|_| {
+                    let lost = || Fault::plain(Outcome::WorkerLost("the worker was dropped"));
+                    Answer::Failed(call.verdict.get().cloned().unwrap_or_else(lost))
+                }))
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            let mut rest = Waiting { place: Some(place), deadline: self.deadline };
+            tokio::spawn(async move {
+                let answer = rest.answer().await;
+                if let (Some((_slot, call)), None) = (rest.place.take(), answer) {
+                    call.retire_worker();
+                }
+            });
+        }
+    }
+}
+
+/// The guest's head is there: sends the whole answer if it has come to its end, otherwise streams it.
+fn answered(
+    head: http::Response<response::OutgoingBody>,
+    bodiless: bool,
+    slot: Slot,
+    call: AsyncCall,
+    mut tally: Tally,
+    deadline: Instant,
+) -> Result<http::Response<ResponseBody>, Fault> {
+    let collected = response::checked(Ok(head)).and_then(|head| {
+        let mut collecting = Collected::new(head);
+        if !collecting.is_complete(&call.verdict)? {
+            // Taking what was there may have made room for the rest.
+            call.turn();
+            collecting.is_complete(&call.verdict)?;
+        }
+        Ok(collecting)
+    });
+    let collected = match collected {
+        Ok(collected) => collected,
+        Err(fault) => {
+            tally.end(Some(&fault));
+            return Err(fault);
+        }
+    };
+    if collected.ended {
+        tally.end(None);
+        return Ok(collected.into_whole(slot));
+    }
+    let (client, client_end) = tokio::sync::oneshot::channel();
+    let streamed = collected.into_streamed(bodiless, call.verdict.clone(), client);
+    tokio::spawn(attend(slot, call, tally, client_end, deadline));
+    Ok(streamed)
+}
+
+/// Keeps the slot until the body is out, or its time is over.
+async fn attend(
+    slot: Slot,
+    call: AsyncCall,
+    mut tally: Tally,
+    client_end: tokio::sync::oneshot::Receiver<ClientEnd>,
+    deadline: Instant,
+) {
+    match tokio::time::timeout_at(deadline.into(), client_end).await {
+        Ok(Ok(ClientEnd::Whole)) => tally.end(None),
+        Ok(Ok(ClientEnd::Refused(fault))) => tally.end(Some(&fault)),
+        // The body was cut, or the client went away.
+        Ok(Err(_)) => {
+            if let Some(fault) = call.verdict.get() {
+                tally.end(Some(fault));
+            }
+        }
+        Err(_) => {
+            let fault = Fault::timed_out(tally.pool().policy().timeout, "while the response was streaming");
+            tally.end(Some(&fault));
+            call.verdict.set(fault);
+            call.retire_worker();
+        }
+    }
+    // Its place in the worker first: what comes next finds room there.
+    drop(call);
+    drop(slot);
+}

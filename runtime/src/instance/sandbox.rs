@@ -1,0 +1,121 @@
+//! What holds for every guest, of whatever kind: it is limited, interrupted, and its failures become faults.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
+
+use crate::app::manifest::ScalePolicy;
+use crate::instance::limiter::{Limiter, RefusedBy};
+use crate::invocation::{Fault, Outcome, Throttle};
+use crate::limits;
+
+/// Epoch ticks a guest may compute before it has to yield: between one and two milliseconds.
+const TICKS_BEFORE_YIELD: u64 = 2;
+
+thread_local! {
+    /// Set by a guest that computes through an epoch tick, on the thread that polls it.
+    static COMPUTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls a guest and says whether it computed through an epoch tick, that is: did not wait for anything.
+pub fn polled<T>(poll: impl FnOnce() -> T) -> (T, bool) {
+    COMPUTED.with(|computed| computed.set(false));
+    let result = poll();
+    (result, COMPUTED.with(Cell::get))
+}
+
+/// The deadline passed while the guest computed.
+#[derive(Debug, thiserror::Error)]
+#[error("the deadline passed while computing")]
+pub struct DeadlinePassed;
+
+/// The data of a store whose guest is limited and interrupted.
+pub trait Sandboxed: Send + 'static {
+    /// Charges its memory.
+    fn limiter(&mut self) -> &mut Limiter;
+
+    /// Whether the guest, which computes since an epoch tick at least, has to end.
+    fn is_overdue(&self, now: Instant) -> bool;
+}
+
+/// A store for one worker.
+pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
+    let mut store = Store::new(engine, data);
+    store.limiter(|data| data.limiter());
+    store.epoch_deadline_callback(|context| {
+        if context.data().is_overdue(Instant::now()) {
+            return Err(DeadlinePassed.into());
+        }
+        Ok(yield_to_others())
+    });
+    allow(&mut store);
+    store
+}
+
+/// What an epoch callback answers when the guest may go on: others get a turn first.
+pub fn yield_to_others() -> UpdateDeadline {
+    COMPUTED.with(|computed| computed.set(true));
+    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+}
+
+/// Fills up what one invocation may use; before each.
+pub fn allow<T: 'static>(store: &mut Store<T>) {
+    store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
+    store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+}
+
+/// Fills up what a turn of an asynchronous worker may use without yielding.
+pub fn allow_turn<T: 'static>(mut store: wasmtime::StoreContextMut<'_, T>) {
+    store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+}
+
+/// How the start of a worker failed.
+pub fn start_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &ScalePolicy) -> Fault {
+    let detail = format!("{error:?}");
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Fault { outcome: Outcome::Throttled(Throttle::WorkerCount), detail };
+    }
+    let outcome = match limiter.take_refusal() {
+        Some(RefusedBy::Host) => Outcome::Throttled(Throttle::HostMemory),
+        Some(refused) => Outcome::MemoryLimit(bound(refused, policy)),
+        None => Outcome::StartFailed(first_line(error)),
+    };
+    Fault { outcome, detail }
+}
+
+/// How a call failed that ended in `error`.
+pub fn call_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &ScalePolicy) -> Fault {
+    let refused = limiter.take_refusal();
+    let mut detail = format!("{error:?}");
+    let outcome = if error.downcast_ref::<DeadlinePassed>().is_some() {
+        Outcome::TimedOut(policy.timeout)
+    } else if let Some(refused) = refused {
+        let bound = bound(refused, policy);
+        detail = format!("refused memory by {bound}\n{detail}");
+        Outcome::MemoryLimit(bound)
+    } else {
+        Outcome::Trapped(first_line(error))
+    };
+    Fault { outcome, detail }
+}
+
+/// The fault of a worker that did not start in `limit`.
+pub fn start_timed_out(limit: Duration) -> Fault {
+    let detail = format!("it did not start within {} s", limit.as_secs());
+    Fault { outcome: Outcome::StartFailed(detail.clone()), detail }
+}
+
+fn bound(refused: RefusedBy, policy: &ScalePolicy) -> String {
+    match refused {
+        RefusedBy::Class => format!("the memory class of {} MB", policy.memory.megabytes()),
+        RefusedBy::Host => "the memory that all functions of this host may hold".to_owned(),
+        RefusedBy::Table => format!("{} table elements", limits::TABLE_ELEMENTS_MAX),
+    }
+}
+
+/// The last cause is the trap itself; what comes before says where it happened.
+fn first_line(error: &wasmtime::Error) -> String {
+    let root = error.root_cause().to_string();
+    root.lines().next().unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,347 @@
+//! A worker for programs of WASI preview 1: one process that answers one invocation as a CGI program does. The
+//! request comes in environment variables and on stdin, the response goes out on stdout, stderr is the log.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use wasmtime::{Engine, Linker, Store};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::{I32Exit, WasiCtx};
+
+use crate::app::manifest::ScalePolicy;
+use crate::capability::{GuestBody, sandboxed_context};
+use crate::instance::cgi;
+use crate::instance::limiter::Limiter;
+use crate::instance::pipe::{PipeWriter, pipe};
+use crate::instance::sandbox::{self, Sandboxed};
+use crate::instance::worker::{Call, Head};
+use crate::invocation::{Fault, Outcome};
+use crate::limits;
+use crate::meter::log::GuestOutput;
+
+/// What a program is told its name is.
+const PROGRAM_NAME: &str = "function";
+
+/// The data of one command's store.
+pub struct CommandGuest {
+    wasi: WasiP1Ctx,
+    limiter: Limiter,
+    deadline: Instant,
+}
+
+impl CommandGuest {
+    /// Store data of a command that has not been given its request yet.
+    pub fn new(limiter: Limiter, deadline: Instant) -> Self {
+        Self { wasi: WasiCtx::builder().build_p1(), limiter, deadline }
+    }
+}
+
+impl Sandboxed for CommandGuest {
+    fn limiter(&mut self) -> &mut Limiter {
+        &mut self.limiter
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        now >= self.deadline
+    }
+}
+
+/// A linker with the functions of WASI preview 1.
+pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<CommandGuest>> {
+    let mut linker = Linker::new(engine);
+    p1::add_to_linker_async(&mut linker, |guest: &mut CommandGuest| &mut guest.wasi)?;
+    Ok(linker)
+}
+
+/// One process that has not run yet, or is running.
+pub struct Worker {
+    command: wasmtime::Instance,
+    store: Store<CommandGuest>,
+    output: GuestOutput,
+    env: Vec<(String, String)>,
+    response: Response,
+}
+
+impl Worker {
+    /// A worker that was just instantiated in `store`; `env` are the app's own variables.
+    pub fn new(
+        command: wasmtime::Instance,
+        store: Store<CommandGuest>,
+        output: GuestOutput,
+        env: Vec<(String, String)>,
+    ) -> Self {
+        Self { command, store, output, env, response: Response::default() }
+    }
+
+    /// Runs the program from `_start` to its exit.
+    pub async fn handle(&mut self, call: Call, policy: &ScalePolicy) -> Result<(), Fault> {
+        let Call { invocation, request, deadline, head } = call;
+        self.output.begin(invocation);
+        let (parts, body) = request.into_parts();
+        let variables = cgi::variables(&parts, body.size_hint().exact());
+        // What the host says about the request cannot be said by the app's settings.
+        self.env.retain(|(name, _)| variables.iter().all(|(variable, _)| variable != name));
+        self.response = Response::new(head);
+        let guest = self.store.data_mut();
+        guest.deadline = deadline;
+        guest.wasi = sandboxed_context(&[], &self.output)
+            .arg(PROGRAM_NAME)
+            .envs(&self.env)
+            .envs(&variables)
+            .stdin(Stdin(Mutex::new(Some(body))))
+            .stdout(self.response.clone())
+            .build_p1();
+        sandbox::allow(&mut self.store);
+        let ended = match self.command.get_typed_func::<(), ()>(&mut self.store, "_start") {
+            Ok(start) => start.call_async(&mut self.store, ()).await,
+            Err(error) => Err(error),
+        };
+        self.conclude(ended, policy)
+    }
+
+    /// What the way it ended and what it wrote make together. The response's body ends only if all is well:
+    /// otherwise the caller says so first.
+    fn conclude(&mut self, ended: wasmtime::Result<()>, policy: &ScalePolicy) -> Result<(), Fault> {
+        if let Err(error) = &ended {
+            if let Some(why) = self.response.refusal() {
+                return Err(Fault::plain(Outcome::InvalidResponse(why)));
+            }
+            match error.downcast_ref::<I32Exit>() {
+                Some(I32Exit(0)) => {}
+                Some(I32Exit(code)) => {
+                    let why = format!("the program exited with code {code}");
+                    return Err(Fault::plain(Outcome::InvalidResponse(why)));
+                }
+                None => return Err(sandbox::call_fault(error, &mut self.store.data_mut().limiter, policy)),
+            }
+        }
+        self.response.finish().map_err(Fault::plain)
+    }
+
+    /// Charges its memory.
+    pub fn limiter(&mut self) -> &mut Limiter {
+        &mut self.store.data_mut().limiter
+    }
+
+    /// Bytes of linear memory it holds.
+    pub fn memory_bytes(&self) -> u64 {
+        self.store.data().limiter.charged_bytes()
+    }
+}
+
+/// The program's stdout: becomes the response's head, then its body.
+#[derive(Clone, Default)]
+struct Response(Arc<Mutex<ResponseState>>);
+
+#[derive(Default)]
+enum ResponseState {
+    /// The head has not come whole.
+    Head { bytes: Vec<u8>, head: oneshot::Sender<Head> },
+    /// The head was handed over.
+    Body(PipeWriter),
+    /// What it wrote is no response.
+    Refused(String),
+    #[default]
+    Ended,
+}
+
+impl Response {
+    fn new(head: oneshot::Sender<Head>) -> Self {
+        Self(Arc::new(Mutex::new(ResponseState::Head { bytes: Vec::new(), head })))
+    }
+
+    fn refusal(&self) -> Option<String> {
+        match &*self.0.lock() {
+            ResponseState::Refused(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+
+    /// The program has exited in order: its body, if it has begun one, is whole.
+    fn finish(&self) -> Result<(), Outcome> {
+        match std::mem::take(&mut *self.0.lock()) {
+            ResponseState::Head { bytes, .. } if bytes.is_empty() => Err(Outcome::NoResponse),
+            ResponseState::Head { .. } => Err(Outcome::InvalidResponse(
+                "the program's output ended before the empty line that ends the header lines".into(),
+            )),
+            ResponseState::Refused(why) => Err(Outcome::InvalidResponse(why)),
+            ResponseState::Body(_) | ResponseState::Ended => Ok(()),
+        }
+    }
+
+    fn take(&self, written: &[u8]) -> StreamResult<()> {
+        let mut state = self.0.lock();
+        match &mut *state {
+            ResponseState::Body(body) => body.write(written),
+            ResponseState::Head { bytes, .. } => {
+                bytes.extend_from_slice(written);
+                match cgi::parse_head(bytes) {
+                    Ok(None) => {}
+                    Ok(Some(found)) => state.begin_body(found),
+                    Err(why) => {
+                        *state = ResponseState::Refused(why);
+                        // Nothing it could still write would be used.
+                        return Err(StreamError::trap("the output is not a CGI response"));
+                    }
+                }
+            }
+            ResponseState::Refused(_) | ResponseState::Ended => return Err(StreamError::Closed),
+        }
+        Ok(())
+    }
+}
+
+impl ResponseState {
+    fn begin_body(&mut self, found: cgi::Head) {
+        let ResponseState::Head { bytes, head } = std::mem::take(self) else { return };
+        let length = found.parts.headers.get(http::header::CONTENT_LENGTH);
+        let (writer, body) = pipe(length.and_then(|length| length.to_str().ok()?.parse().ok()));
+        writer.write(&bytes[found.bytes..]);
+        // If the client has gone away, the call is being dropped.
+        let _ = head.send(Ok(http::Response::from_parts(found.parts, body.boxed_unsync())));
+        *self = ResponseState::Body(writer);
+    }
+}
+
+impl IsTerminal for Response {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Response {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Response {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        match &*self.0.lock() {
+            ResponseState::Body(body) => body.room().ok_or(StreamError::Closed),
+            ResponseState::Head { .. } => Ok(limits::RESPONSE_HEADER_BYTES_MAX),
+            ResponseState::Refused(_) | ResponseState::Ended => Err(StreamError::Closed),
+        }
+    }
+}
+
+impl Response {
+    fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &*self.0.lock() {
+            ResponseState::Body(body) => body.poll_room(context),
+            _ => Poll::Ready(()),
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Response {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|context| self.poll_room(context)).await;
+    }
+}
+
+impl AsyncWrite for Response {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        std::task::ready!(self.poll_room(context));
+        let closed = |_| std::io::ErrorKind::BrokenPipe.into();
+        let room = self.check_write().map_err(closed)?.min(bytes.len());
+        Poll::Ready(self.take(&bytes[..room]).map(|()| room).map_err(closed))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The program's stdin: the request's body, for whoever opens it first.
+struct Stdin(Mutex<Option<GuestBody>>);
+
+impl IsTerminal for Stdin {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Stdin {
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(BodyInput { body: self.0.lock().take(), next: Ok(Bytes::new()) })
+    }
+
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        // Preview 1 reads through `p2_stream` alone.
+        Box::new(tokio::io::empty())
+    }
+}
+
+/// Reads a body frame by frame.
+struct BodyInput {
+    body: Option<GuestBody>,
+    next: Result<Bytes, String>,
+}
+
+impl BodyInput {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while let Ok(bytes) = &self.next
+            && bytes.is_empty()
+            && let Some(body) = &mut self.body
+        {
+            match std::task::ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => self.next = Ok(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => self.next = Err(format!("{error:?}")),
+                None => self.body = None,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl InputStream for BodyInput {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        if self.poll_next(&mut Context::from_waker(Waker::noop())).is_pending() {
+            return Ok(Bytes::new());
+        }
+        match &mut self.next {
+            Ok(bytes) if bytes.is_empty() => Err(StreamError::Closed),
+            Ok(bytes) => Ok(bytes.split_to(size.min(bytes.len()))),
+            Err(why) => Err(StreamError::LastOperationFailed(wasmtime::Error::msg(why.clone()))),
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for BodyInput {
+    async fn ready(&mut self) {
+        std::future::poll_fn(|context| self.poll_next(context)).await;
+    }
+}

@@ -1,0 +1,347 @@
+//! A worker for WASI 0.3 HTTP guests: one store with one live component that runs many invocations at a time.
+//!
+//! The store's event loop is one future ([`serve`]). Whoever has something for it to do polls it in place, on the
+//! thread that already holds the request; its own task ([`drive`]) polls it when something it waited for has
+//! come. A guest that computes through a tick takes that task to the compute threads.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use futures_util::stream::{FuturesUnordered, Stream};
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use wasmtime::component::Accessor;
+use wasmtime::{AsContextMut, Store};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+
+use crate::app::manifest::ScalePolicy;
+use crate::capability::{Guest, GuestBody};
+use crate::instance::in_flight::{Answer, InFlight, Job};
+use crate::instance::response::Verdict;
+use crate::instance::sandbox::{self, DeadlinePassed, polled};
+use crate::invocation::{Fault, InvocationId};
+use crate::limits;
+use crate::meter::log::GuestOutput;
+use crate::pool::resources::Resources;
+
+/// One live component with its event loop.
+pub struct AsyncWorker {
+    in_flight: Arc<InFlight>,
+    /// `None` once it is over. Held by whoever polls it.
+    event_loop: Mutex<Option<EventLoop>>,
+    bell: Arc<Bell>,
+    /// Rings the bell; always the same, so that what waits need not be told of another.
+    waker: Waker,
+    /// Somebody wants the event loop polled; whoever polls it looks again.
+    asked: AtomicBool,
+    /// The guest computed when it was last polled: leave it to its own task.
+    computes: AtomicBool,
+    is_driven: AtomicBool,
+    resources: Arc<Resources>,
+}
+
+type EventLoop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Wakes the task that drives a worker, whichever that is now.
+#[derive(Default)]
+struct Bell {
+    driver: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.driver.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.driver.wake();
+    }
+}
+
+/// What became of a turn of the event loop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Everything in it waits.
+    Waits,
+    /// A guest has been computing.
+    Computes,
+    /// The worker is gone.
+    Over,
+}
+
+/// An invocation in a worker, from the caller's side. Dropping it gives up its place there.
+pub struct AsyncCall {
+    worker: Arc<AsyncWorker>,
+    invocation: InvocationId,
+    /// What becomes of it; nothing, if the worker ended and [`Self::verdict`] says how.
+    pub answer: oneshot::Receiver<Answer>,
+    /// How it failed after it was answered.
+    pub verdict: Arc<Verdict>,
+}
+
+impl AsyncWorker {
+    /// Instantiates a component with `guest` as its data.
+    pub async fn start(
+        pre: &ServicePre<Guest>,
+        guest: Guest,
+        output: GuestOutput,
+        policy: &ScalePolicy,
+        resources: &Arc<Resources>,
+    ) -> Result<Arc<Self>, Fault> {
+        let mut store = sandbox::store(pre.engine(), guest);
+        let service = match pre.instantiate_async(&mut store).await {
+            Ok(service) => service,
+            Err(error) => return Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, policy)),
+        };
+        let start_bytes = store.data().limiter.charged_bytes();
+        let in_flight = Arc::new(InFlight::new(output, *policy, start_bytes));
+        let watched = in_flight.clone();
+        store.epoch_deadline_callback(move |mut context| {
+            let task = context.async_call_stack()?.last();
+            if watched.is_overdue(task, Instant::now()) {
+                return Err(DeadlinePassed.into());
+            }
+            Ok(sandbox::yield_to_others())
+        });
+        let ending = run(store, service, in_flight.clone(), *policy, resources.compute().clone());
+        let bell = Arc::<Bell>::default();
+        Ok(Arc::new(Self {
+            in_flight,
+            event_loop: Mutex::new(Some(Box::pin(ending))),
+            waker: Waker::from(bell.clone()),
+            bell,
+            asked: AtomicBool::new(false),
+            computes: AtomicBool::new(false),
+            is_driven: AtomicBool::new(false),
+            resources: resources.clone(),
+        }))
+    }
+
+    /// Begins an invocation: hands `request` to the guest, which runs on this thread until it waits.
+    pub fn call(
+        self: &Arc<Self>,
+        request: http::Request<GuestBody>,
+        invocation: InvocationId,
+        deadline: Instant,
+    ) -> AsyncCall {
+        let (answered, answer) = oneshot::channel();
+        let verdict = Arc::<Verdict>::default();
+        self.in_flight.join(Job { invocation, request, deadline, answer: answered, verdict: verdict.clone() });
+        if !self.is_driven.swap(true, Ordering::AcqRel) {
+            drive(self.clone(), Handle::current());
+        }
+        if self.computes.load(Ordering::Acquire) {
+            self.waker.wake_by_ref();
+        } else {
+            self.turn();
+        }
+        AsyncCall { worker: self.clone(), invocation, answer, verdict }
+    }
+
+    /// Invocations in it.
+    pub fn load(&self) -> u32 {
+        self.in_flight.load()
+    }
+
+    /// Whether it takes no more invocations.
+    pub fn is_retired(&self) -> bool {
+        self.in_flight.is_retired()
+    }
+
+    /// Takes nothing new from now on. It goes when its last invocation has left: at once if `at_once`, otherwise
+    /// it may first finish what a guest goes on doing after its answer, for as long as an invocation may take.
+    pub fn retire(self: &Arc<Self>, at_once: bool) {
+        self.in_flight.retire(at_once);
+        self.end_if_left();
+    }
+
+    /// Bytes of linear memory it held at its last turn.
+    pub fn memory_bytes(&self) -> u64 {
+        self.in_flight.memory_bytes()
+    }
+
+    fn end_if_left(self: &Arc<Self>) {
+        if !self.is_retired() || self.load() > 0 {
+            return;
+        }
+        let worker = self.clone();
+        if self.in_flight.ends_at_once() {
+            // A suspended guest may hold much memory.
+            self.resources.compute().spawn(async move { worker.turn() });
+        } else if self.turn() != Turn::Over {
+            self.resources.compute().spawn(async move {
+                tokio::time::sleep(worker.in_flight.policy().timeout).await;
+                worker.in_flight.retire(true);
+                worker.turn();
+            });
+        }
+    }
+
+    /// Polls the event loop until it waits and nobody has asked for more meanwhile. If somebody else is polling
+    /// it, that one looks again.
+    fn turn(&self) -> Turn {
+        self.asked.store(true, Ordering::SeqCst);
+        while self.asked.load(Ordering::SeqCst) {
+            let Some(mut event_loop) = self.event_loop.try_lock() else { break };
+            self.asked.store(false, Ordering::SeqCst);
+            let Some(running) = event_loop.as_mut() else { return Turn::Over };
+            if self.in_flight.has_to_end() {
+                self.in_flight.close();
+                *event_loop = None;
+                return Turn::Over;
+            }
+            self.resources.pulse().beat();
+            let (polled, computed) =
+                polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
+            self.computes.store(computed, Ordering::Release);
+            if polled.is_ready() {
+                *event_loop = None;
+                return Turn::Over;
+            }
+            if computed {
+                // It has asked to be polled again; that is for its own task.
+                return Turn::Computes;
+            }
+        }
+        if self.computes.load(Ordering::Acquire) { Turn::Computes } else { Turn::Waits }
+    }
+}
+
+/// Polls a worker whenever it is woken: on `home`, or on the compute threads while its guest computes.
+fn drive(worker: Arc<AsyncWorker>, home: Handle) {
+    let compute = worker.resources.compute().clone();
+    let moves = worker.computes.load(Ordering::Acquire);
+    let here = if moves { &compute } else { &home }.clone();
+    here.spawn(async move {
+        let ended = std::future::poll_fn(|context| {
+            worker.bell.driver.register(context.waker());
+            match worker.turn() {
+                Turn::Over => Poll::Ready(true),
+                turn if (turn == Turn::Computes) != moves => Poll::Ready(false),
+                Turn::Waits | Turn::Computes => Poll::Pending,
+            }
+        });
+        if !ended.await {
+            drive(worker, home);
+        }
+    });
+}
+
+impl AsyncCall {
+    /// Lets the worker go on with whatever it can do now.
+    pub fn turn(&self) {
+        if !self.worker.computes.load(Ordering::Acquire) {
+            self.worker.turn();
+        }
+    }
+
+    /// The worker takes no more invocations, because this one has to be ended.
+    pub fn retire_worker(&self) {
+        self.worker.retire(true);
+    }
+}
+
+impl Drop for AsyncCall {
+    fn drop(&mut self) {
+        self.worker.in_flight.leave(self.invocation);
+        self.worker.end_if_left();
+    }
+}
+
+/// The whole life of a worker's store.
+async fn run(
+    mut store: Store<Guest>,
+    service: Service,
+    in_flight: Arc<InFlight>,
+    policy: ScalePolicy,
+    compute: Handle,
+) {
+    let served = store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight).await).await;
+    if let Err(error) = served {
+        // The guest that was running is the one that trapped.
+        let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
+        let fault = sandbox::call_fault(&error, &mut store.data_mut().limiter, &policy);
+        in_flight.fail(culprit, &fault);
+    }
+    in_flight.close();
+    let guest = store.data_mut();
+    guest.limiter.leave_instance();
+    if guest.limiter.charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+        compute.spawn(async move { drop(store) });
+    }
+}
+
+/// The event loop's own part: begins what was handed in, until the worker is to end and the guest is quiet.
+async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight) {
+    let mut calls = std::pin::pin!(FuturesUnordered::new());
+    std::future::poll_fn(|context| {
+        let memory_bytes = accessor.with(|mut store| {
+            sandbox::allow_turn(store.as_context_mut());
+            store.get().limiter.charged_bytes()
+        });
+        in_flight.turn_begins(memory_bytes);
+        loop {
+            let mut began = false;
+            for job in in_flight.take_jobs() {
+                calls.push(call(accessor, service, in_flight, job));
+                began = true;
+            }
+            while let Poll::Ready(Some(())) = calls.as_mut().poll_next(context) {}
+            if !began {
+                break;
+            }
+        }
+        if !calls.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
+            return Poll::Pending;
+        }
+        let handles = accessor.with(|mut store| store.get().left_over().handles);
+        if handles > limits::WORKER_HANDLES_KEPT_MAX {
+            in_flight.retire(false);
+        }
+        if in_flight.is_retired() && in_flight.load() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// One invocation, until the guest has answered.
+async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: Job) {
+    let Job { invocation, request, deadline, answer, verdict } = job;
+    let handle = service.wasi_http_handler().func_handle();
+    let begun = accessor.with(|mut store| {
+        let http = store.get().http();
+        let (request, _processed) = Request::from_http(http.hooks, request);
+        let request = http.table.push(request)?;
+        handle.start_call_concurrent(store, (request,))
+    });
+    let call = match begun {
+        Ok(call) => call,
+        Err(error) => {
+            let fault = accessor.with(|mut store| {
+                sandbox::call_fault(&error, &mut store.get().limiter, in_flight.policy())
+            });
+            // Nobody waits any more, if that fails.
+            let _ = answer.send(Answer::Failed(fault));
+            return;
+        }
+    };
+    in_flight.begun(invocation, call.task(), deadline, answer, verdict);
+    // A trap ends the whole event loop; what is left here is the guest's own word.
+    let Ok((result,)) = handle.finish_call_concurrent(accessor, call).await else { return };
+    let response = match result {
+        Ok(response) => accessor
+            .with(|mut store| -> wasmtime::Result<_> {
+                let response = store.get().http().table.delete(response)?;
+                response.into_http(store, std::future::ready(Ok(())))
+            })
+            .map_err(|error| format!("{error:#}")),
+        Err(code) => Err(format!("the function answered with the error {code:?}")),
+    };
+    in_flight.answer(invocation, response);
+}
