@@ -48,7 +48,50 @@ fn modules_that_cannot_run_are_refused_by_name() {
         ("half a module", good[..good.len() / 2].to_vec(), &["malformed-module"], "damaged"),
         ("a few bytes", good[..6].to_vec(), &["malformed-module"], "damaged"),
         ("a core module", wat("(module)"), &["no-entry"], "wasi:http/incoming-handler"),
-        ("a command", wat("(module (func (export \"_start\")))"), &["no-entry"], "_start"),
+        ("a reactor", wat("(module (func (export \"_initialize\")))"), &["no-entry"], "reactor"),
+        (
+            "a command that wants more",
+            wat("(module
+                   (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))
+                   (import \"wasi_snapshot_preview1\" \"fd_fly\" (func)) (import \"env\" \"emscripten_x\" (func))
+                   (func (export \"_start\")))"),
+            &["unknown-imports"],
+            "wasi_snapshot_preview1/fd_fly, env/emscripten_x",
+        ),
+        (
+            "a command for another function type",
+            wat("(module
+                   (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i64))) (func (export \"_start\")))"),
+            &["link-failed"],
+            "fd_write",
+        ),
+        (
+            "a command that traps at start",
+            wat("(module (func $s unreachable) (start $s) (func (export \"_start\")))"),
+            &["start-failed"],
+            "unreachable",
+        ),
+        (
+            "a component type that is none",
+            wat("(module (@custom \"component-type:x\" \"nonsense\"))"),
+            &["not-a-component"],
+            "component",
+        ),
+        (
+            "a draft of WASI 0.3",
+            wat("(component (instance $i) (export \"wasi:http/handler@0.3.0-rc-2025-09-16\" (instance $i)))"),
+            &["no-entry"],
+            "draft",
+        ),
+        (
+            "unknown imports of an asynchronous guest",
+            wat("(component
+                   (import \"acme:db/query@1.0.0\" (instance)) (import \"wasi:http/types@0.2.3\" (instance))
+                   (import \"wasi:clocks/timezone@0.3.0\" (instance))
+                   (instance $i) (export \"wasi:http/handler@0.3.0\" (instance $i)))"),
+            &["unknown-imports"],
+            "acme:db/query@1.0.0, wasi:clocks/timezone@0.3.0; ",
+        ),
         ("an empty component", wat("(component)"), &["no-entry"], "wasi:http/incoming-handler"),
         (
             "threads",

@@ -5,7 +5,9 @@
 
 mod harness;
 
+mod async_guests;
 mod bad_input;
+mod commands;
 mod crash;
 mod deploy;
 mod faults;

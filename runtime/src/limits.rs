@@ -45,10 +45,10 @@ pub const GUEST_MEMORY_PERCENT: u64 = 75;
 /// the 128 TiB a process has) and each needs about six of the 65,530 mappings Linux grants by default.
 pub const WORKERS_MAX: u32 = 10_000;
 /// Live workers of asynchronous guests, each of which runs many invocations; their slots are apart.
-pub const ASYNC_WORKERS_MAX: u32 = 2_500;
-/// Stacks for what is suspended inside asynchronous workers: one per worker and as many again for calls that
+pub const ASYNC_WORKERS_MAX: u32 = 1_500;
+/// Stacks for what is suspended inside asynchronous workers: one per worker and some for calls that
 /// wait without giving up their stack. Each needs two of the mappings Linux grants.
-pub const ASYNC_STACKS_MAX: u32 = 5_000;
+pub const ASYNC_STACKS_MAX: u32 = 2_000;
 /// Apps of one host.
 pub const APPS_MAX: usize = 10_000;
 /// Revisions kept per app for rolling back; the oldest inactive ones are removed beyond that.
@@ -128,8 +128,8 @@ pub const H2_RESETS_MAX: usize = 64;
 pub const MODULE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of any other admin request body.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Wall-clock time of one compilation.
-pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Wall-clock time of one compilation, which waits for every core that serves.
+pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 /// CPU seconds of one compilation.
 pub const COMPILE_CPU_SECONDS: u64 = 60;
 /// Address space of the compiling child: a 410 KB module was measured to take 4 GB.

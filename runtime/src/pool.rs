@@ -226,10 +226,11 @@ impl Pool {
         let deadline = Instant::now() + limits::START_TIMEOUT;
         let start = async {
             if self.template.is_shared() {
-                instance.shared.add(self.template.start_shared(instance, deadline, &self.resources).await?);
-                return Ok(None);
+                let (template, resources) = (&self.template, &self.resources);
+                instance.shared.stock(instance, template, resources, deadline).await.map(|()| None)
+            } else {
+                self.template.start(instance, deadline).await.map(Some)
             }
-            self.template.start(instance, deadline).await.map(Some)
         };
         let started = tokio::time::timeout_at(deadline.into(), start).await;
         started.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT)))

@@ -51,8 +51,8 @@ impl ComponentCache {
     pub fn open(engines: Engines, data_dir: &Path) -> io::Result<Self> {
         let modules = data_dir.join("modules");
         let all_artifacts = data_dir.join("artifacts");
-        let artifacts = EngineKind::ALL
-            .map(|kind| all_artifacts.join(engine::compatibility_key(engines.get(kind))));
+        let artifacts =
+            EngineKind::ALL.map(|kind| all_artifacts.join(engine::compatibility_key(engines.get(kind))));
         fs::create_dir_all(&modules)?;
         artifacts::remove_temporary(&modules)?;
         for folder in &artifacts {

@@ -37,7 +37,9 @@ impl Code {
         // (temporary file, fsync, rename), and lies in a directory that only the host's user may enter.
         unsafe {
             match (Engine::detect_precompiled_file(artifact)?, kind) {
-                (Some(Precompiled::Module), _) => Ok(Self::Command(Module::deserialize_file(engine, artifact)?)),
+                (Some(Precompiled::Module), _) => {
+                    Ok(Self::Command(Module::deserialize_file(engine, artifact)?))
+                }
                 (_, EngineKind::Sequential) => Ok(Self::P2(Component::deserialize_file(engine, artifact)?)),
                 (_, EngineKind::Concurrent) => Ok(Self::P3(Component::deserialize_file(engine, artifact)?)),
             }

@@ -135,8 +135,8 @@ fn compile(bytes: &[u8], artifact: &Path) -> i32 {
         }
     };
     let bytes = component.as_deref().unwrap_or(bytes);
-    let compiled = engine::compiling_engine(kind.engine_kind())
-        .and_then(|engine| Code::compile(&engine, kind, bytes));
+    let compiled =
+        engine::compiling_engine(kind.engine_kind()).and_then(|engine| Code::compile(&engine, kind, bytes));
     let code = match compiled {
         Ok(code) => code,
         Err(error) => {

@@ -4,7 +4,9 @@
 //! what is missing or unknown and what to do.
 
 use serde::{Deserialize, Serialize};
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, CustomSectionReader, KnownCustom, Parser, Payload, TypeRef};
+use wasmparser::{
+    ComponentExternalKind, ComponentTypeRef, CustomSectionReader, KnownCustom, Parser, Payload, TypeRef,
+};
 
 use crate::component::interfaces;
 
@@ -256,7 +258,11 @@ impl Outside {
         )))
     }
 
-    fn refuse_unknown(&self, is_provided: fn(&str) -> bool, advice: &'static str) -> Result<(), InspectError> {
+    fn refuse_unknown(
+        &self,
+        is_provided: fn(&str) -> bool,
+        advice: &'static str,
+    ) -> Result<(), InspectError> {
         let imports: Vec<String> =
             self.imports.iter().filter(|import| !is_provided(import)).cloned().collect();
         if imports.is_empty() { Ok(()) } else { Err(InspectError::UnknownImports { imports, advice }) }

@@ -116,11 +116,9 @@ const PREVIEW_1: &[&str] = &[
 ];
 
 /// What to say to a p2 guest that asks for more.
-pub const PROVIDED_TO_P2: &str =
-    "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets) and nothing else";
+pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets) and nothing else";
 /// What to say to a p3 guest that asks for more.
-pub const PROVIDED_TO_P3: &str =
-    "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io) and nothing else";
+pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io) and nothing else";
 /// What to say to a command that asks for more.
 pub const PROVIDED_TO_COMMANDS: &str = "wfn provides a command with wasi_snapshot_preview1 and nothing else";
 
@@ -176,7 +174,9 @@ mod tests {
     fn each_kind_has_its_own_imports() {
         assert!(is_provided_to_p2("wasi:http/types@0.2.3") && is_provided_to_p3("wasi:http/types@0.2.3"));
         assert!(!is_provided_to_p2("wasi:http/types@0.3.0") && is_provided_to_p3("wasi:http/types@0.3.0"));
-        assert!(!is_provided_to_p3("wasi:http/typesetting@0.3.0") && !is_provided_to_p3("wasi:httptypes@0.3.0"));
+        assert!(
+            !is_provided_to_p3("wasi:http/typesetting@0.3.0") && !is_provided_to_p3("wasi:httptypes@0.3.0")
+        );
         assert!(is_provided_to_commands("wasi_snapshot_preview1/fd_write"));
         for other in ["wasi_snapshot_preview1/fd_fly", "wasi_unstable/fd_write", "env/fd_write"] {
             assert!(!is_provided_to_commands(other), "{other}");

@@ -46,8 +46,7 @@ pub fn variables(request: &request::Parts, body_bytes: Option<u64>) -> Vec<(Stri
     }
     variables.extend(headers.keys().filter(|name| is_passed_on(name)).map(|name| {
         let separator = if *name == header::COOKIE { "; " } else { ", " };
-        let values: Vec<String> =
-            headers.get_all(name).iter().map(|value| lossy(value.as_bytes())).collect();
+        let values: Vec<String> = headers.get_all(name).iter().map(|value| lossy(value.as_bytes())).collect();
         let variable = format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_"));
         (variable, values.join(separator))
     }));
@@ -92,7 +91,9 @@ fn decoded(path: &str) -> String {
 /// Name and port of a `Host`; 80 where it names none.
 fn host_and_port(authority: &str) -> (String, String) {
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (host, port)
+        }
         _ => (authority, "80"),
     };
     (host.to_owned(), port.to_owned())
@@ -143,7 +144,9 @@ pub fn parse_head(output: &[u8]) -> Result<Option<Head>, String> {
 fn read_line(line: &[u8], headers: &mut HeaderMap, status: &mut Option<StatusCode>) -> Result<(), String> {
     let wrong = || {
         let shown: String = String::from_utf8_lossy(line).chars().take(60).collect();
-        format!("{shown:?} is not a header line: a CGI response begins with lines like \"Content-Type: text/plain\"")
+        format!(
+            "{shown:?} is not a header line: a CGI response begins with lines like \"Content-Type: text/plain\""
+        )
     };
     let colon = line.iter().position(|byte| *byte == b':').ok_or_else(wrong)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -242,7 +245,15 @@ mod tests {
         for unfinished in ["", "Content-Type", "Content-Type: a/b\n", "Content-Type: a/b\r\n\r"] {
             assert!(parse_head(unfinished.as_bytes()).unwrap().is_none(), "{unfinished:?}");
         }
-        for wrong in ["HTTP/1.1 200 OK\n\n", "hello\n", ": x\n", "Status: ok\n", "Status: 99\n", "A b: c\n", "A: \x01\n"] {
+        for wrong in [
+            "HTTP/1.1 200 OK\n\n",
+            "hello\n",
+            ": x\n",
+            "Status: ok\n",
+            "Status: 99\n",
+            "A b: c\n",
+            "A: \x01\n",
+        ] {
             assert!(parse_head(wrong.as_bytes()).is_err(), "{wrong:?}");
         }
         let endless = vec![b'a'; limits::RESPONSE_HEADER_BYTES_MAX + 1];

@@ -147,7 +147,11 @@ impl InFlight {
     }
 
     /// The guest has answered, or says why not.
-    pub fn answer(&self, invocation: InvocationId, response: Result<http::Response<HyperOutgoingBody>, String>) {
+    pub fn answer(
+        &self,
+        invocation: InvocationId,
+        response: Result<http::Response<HyperOutgoingBody>, String>,
+    ) {
         let answer = match response {
             Ok(head) => Answer::Head(head),
             Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),

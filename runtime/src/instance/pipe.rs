@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn a_promised_length_is_kept_or_an_error() {
-        for (promised, written, fits) in [(2, "ab", true), (3, "ab", false), (1, "ab", false), (0, "", true)] {
+        for (promised, written, fits) in [(2, "ab", true), (3, "ab", false), (1, "ab", false), (0, "", true)]
+        {
             let (writer, mut body) = pipe(Some(promised));
             writer.write(written.as_bytes());
             drop(writer);

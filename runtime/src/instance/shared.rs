@@ -21,9 +21,20 @@ pub struct SharedWorkers {
 }
 
 impl SharedWorkers {
-    /// Adds a worker that was made ahead.
-    pub fn add(&self, worker: Arc<AsyncWorker>) {
-        self.workers.lock().push(worker);
+    /// Makes a worker ahead, unless `instance`, whose workers these are, has one.
+    pub async fn stock(
+        &self,
+        instance: &Instance,
+        template: &Template,
+        resources: &Arc<Resources>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let _turn = self.starting.lock().await;
+        if self.is_empty() {
+            let worker = template.start_shared(instance, deadline, resources).await?;
+            self.workers.lock().push(worker);
+        }
+        Ok(())
     }
 
     /// Whether there is none that takes invocations.
@@ -49,7 +60,7 @@ impl SharedWorkers {
         }
         let worker = template.start_shared(instance, deadline, resources).await?;
         if template.policy().isolation == Isolation::Reuse {
-            self.add(worker.clone());
+            self.workers.lock().push(worker.clone());
         }
         Ok(worker)
     }

@@ -140,7 +140,9 @@ impl Template {
 
 fn link(engine: &Engine, code: &Code) -> wasmtime::Result<Pre> {
     Ok(match code {
-        Code::P2(component) => Pre::P2(ProxyPre::new(capability::linker(engine)?.instantiate_pre(component)?)?),
+        Code::P2(component) => {
+            Pre::P2(ProxyPre::new(capability::linker(engine)?.instantiate_pre(component)?)?)
+        }
         Code::P3(component) => {
             Pre::P3(ServicePre::new(capability::async_linker(engine)?.instantiate_pre(component)?)?)
         }

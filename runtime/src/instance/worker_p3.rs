@@ -21,7 +21,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::app::manifest::ScalePolicy;
+use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::{Guest, GuestBody};
 use crate::instance::in_flight::{Answer, InFlight, Job};
 use crate::instance::response::Verdict;
@@ -133,7 +133,16 @@ impl AsyncWorker {
     ) -> AsyncCall {
         let (answered, answer) = oneshot::channel();
         let verdict = Arc::<Verdict>::default();
-        self.in_flight.join(Job { invocation, request, deadline, answer: answered, verdict: verdict.clone() });
+        self.in_flight.join(Job {
+            invocation,
+            request,
+            deadline,
+            answer: answered,
+            verdict: verdict.clone(),
+        });
+        if self.in_flight.policy().isolation == Isolation::Fresh {
+            self.in_flight.retire(false);
+        }
         if !self.is_driven.swap(true, Ordering::AcqRel) {
             drive(self.clone(), Handle::current());
         }
@@ -198,8 +207,7 @@ impl AsyncWorker {
                 return Turn::Over;
             }
             self.resources.pulse().beat();
-            let (polled, computed) =
-                polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
+            let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
             self.computes.store(computed, Ordering::Release);
             if polled.is_ready() {
                 *event_loop = None;
@@ -323,9 +331,8 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
     let call = match begun {
         Ok(call) => call,
         Err(error) => {
-            let fault = accessor.with(|mut store| {
-                sandbox::call_fault(&error, &mut store.get().limiter, in_flight.policy())
-            });
+            let fault = accessor
+                .with(|mut store| sandbox::call_fault(&error, &mut store.get().limiter, in_flight.policy()));
             // Nobody waits any more, if that fails.
             let _ = answer.send(Answer::Failed(fault));
             return;
