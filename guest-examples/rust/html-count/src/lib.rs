@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn real_page_is_counted() {
-        let counts = count(include_str!("../../../tests/data/page-73k.html"));
+        let counts = count(include_str!("../../../../tests/data/page-73k.html"));
         assert_eq!(
             counts.title,
             "Implementing an Object-Oriented Design Pattern - The Rust Programming Language"
