@@ -1,6 +1,6 @@
 //! Synchronous handlers: `wasi:http/incoming-handler@0.2` through the crate `wasip2`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 
 use bytes::{Buf as _, Bytes};
 use http::uri::{Scheme, Uri};
@@ -16,7 +16,7 @@ use crate::{Body, Error, IntoResponse, Request, Response};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A function that writes a response's body.
-pub(crate) type WriteBody = Box<dyn FnOnce(&mut BodyWriter) -> io::Result<()>>;
+pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
 
 /// Answers one invocation by `handler`. `#[handler]` calls it; so does a guest that implements the export itself,
 /// to answer some requests with its own hands:
@@ -114,7 +114,11 @@ fn send(mut response: Response, out: wasi::ResponseOutparam) -> io::Result<()> {
             }
         }
         Kind::Reader(mut reader) => drop(io::copy(&mut reader, &mut writer)?),
-        Kind::Writer(write) => write(&mut writer)?,
+        Kind::Writer(write) => {
+            let mut buffered = BufWriter::new(writer);
+            write(&mut buffered)?;
+            writer = buffered.into_inner()?;
+        }
         #[cfg(feature = "async")]
         Kind::Http(_) => return Err(io::Error::other("this body needs an asynchronous handler")),
     }
@@ -199,8 +203,8 @@ impl Body {
         Self(Kind::Reader(Box::new(reader)))
     }
 
-    /// A response's body that `write` writes after the head is on its way. Writing waits for a caller who reads
-    /// slower; `flush` sends what there is. An error cuts the body off.
+    /// A response's body that `write` writes after the head is on its way, through a buffer. Writing waits for a
+    /// caller who reads slower; `flush` sends what there is. An error cuts the body off.
     ///
     /// ```
     /// use std::io::Write as _;
@@ -212,7 +216,7 @@ impl Body {
     ///     Ok(())
     /// });
     /// ```
-    pub fn from_writer(write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + 'static) -> Self {
+    pub fn from_writer(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + 'static) -> Self {
         Self(Kind::Writer(Box::new(write)))
     }
 
@@ -258,9 +262,8 @@ impl Read for Body {
     }
 }
 
-/// Where [`Body::from_writer`]'s function writes to.
-#[derive(Debug)]
-pub struct BodyWriter {
+/// A response's body after its head.
+struct BodyWriter {
     // Invariant: the stream is dropped before the body that owns it, hence this order.
     stream: OutputStream,
     body: wasi::OutgoingBody,

@@ -1,12 +1,11 @@
 //! Streams request bodies back as they arrive, and answers with streams, headers and printed lines.
 
-use std::io::Write as _;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use wfn_sdk::http::header::CONTENT_TYPE;
+use wfn_sdk::http::header::{ALLOW, CONTENT_TYPE};
 use wfn_sdk::{
     Body, Error, IntoResponse, Json, Method, Request, RequestExt, Response, Router, StatusCode, handler,
 };
@@ -33,10 +32,14 @@ static ROUTER: LazyLock<Router> = LazyLock::new(|| {
 });
 
 #[handler]
-fn handle(request: Request) -> Response {
+fn handle(request: Request) -> Result<Response, Error> {
     match *request.method() {
-        Method::POST | Method::PUT | Method::PATCH => echo(request),
-        _ => ROUTER.handle(request),
+        Method::POST | Method::PUT | Method::PATCH => Ok(echo(request)),
+        Method::GET | Method::HEAD => Ok(ROUTER.handle(request)),
+        _ => Ok(Response::builder()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .header(ALLOW, "GET, HEAD, POST, PUT, PATCH")
+            .body(HELP.into())?),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Faults of bodies: endless, cut off, not as long as promised, read slowly.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
