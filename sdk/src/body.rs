@@ -1,103 +1,100 @@
-//! Bodies as streams: a reader for the request's, a writer with backpressure for the response's.
+//! The body of a request or a response: bytes at hand, or a stream.
 
-use wasip2::http::types::{ErrorCode, IncomingBody, OutgoingBody};
-use wasip2::io::streams::{InputStream, OutputStream, StreamError};
+use std::fmt;
 
-use crate::Error;
+#[cfg(feature = "sync")]
+use crate::p2;
+use bytes::Bytes;
 
-/// The request's body as it arrives.
-#[derive(Debug)]
-pub struct BodyReader {
-    // Invariant: the stream is dropped before the body that owns it, hence this order.
-    stream: InputStream,
-    _body: IncomingBody,
+/// The body of a request or a response.
+///
+/// Anything that is bytes or text becomes one by [`From`]. Reading is bounded: who reads a whole body says how many
+/// bytes it may have.
+///
+/// A synchronous guest reads a request's body by [`std::io::Read`] or [`read_bytes`](Self::read_bytes), and streams a
+/// response's by [`from_reader`](Self::from_reader) or [`from_writer`](Self::from_writer). An asynchronous guest
+/// reads by [`chunk`](Self::chunk) or [`collect_bytes`](Self::collect_bytes), and streams by
+/// [`channel`](Self::channel) or [`from_http`](Self::from_http).
+///
+/// In both a request's body is a response's as it is, streamed back while it arrives:
+///
+/// ```
+/// use wfn_sdk::{Request, Response};
+///
+/// fn echo(request: Request) -> Response {
+///     Response::new(request.into_body())
+/// }
+/// ```
+pub struct Body(pub(crate) Kind);
+
+/// Where the bytes come from.
+pub(crate) enum Kind {
+    Bytes(Bytes),
+    #[cfg(feature = "sync")]
+    Incoming(p2::Incoming),
+    #[cfg(feature = "sync")]
+    Reader(Box<dyn std::io::Read>),
+    #[cfg(feature = "sync")]
+    Writer(p2::WriteBody),
+    #[cfg(feature = "async")]
+    Http(crate::p3::HttpBody),
 }
 
-impl BodyReader {
-    /// Opens the one stream of `body`.
-    pub(crate) fn new(body: IncomingBody) -> Result<Self, Error> {
-        let stream = body.stream().map_err(|()| Error::BodyTaken)?;
-        Ok(Self { stream, _body: body })
+impl Body {
+    /// A body without bytes.
+    pub fn empty() -> Self {
+        Self(Kind::Bytes(Bytes::new()))
     }
 
-    /// Waits for the next bytes, at most `bytes_max` and never none; `None` at the end.
-    ///
-    /// # Errors
-    /// [`Error::Stream`] when the caller breaks off.
-    pub fn read(&mut self, bytes_max: u64) -> Result<Option<Vec<u8>>, Error> {
-        loop {
-            match self.stream.blocking_read(bytes_max) {
-                Ok(chunk) if chunk.is_empty() => {}
-                Ok(chunk) => return Ok(Some(chunk)),
-                Err(StreamError::Closed) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
+    /// The number of bytes, where it is known before they are sent.
+    pub(crate) fn exact_length(&self) -> Option<usize> {
+        match &self.0 {
+            Kind::Bytes(bytes) => Some(bytes.len()),
+            #[cfg(any(feature = "sync", feature = "async"))]
+            _ => None,
         }
     }
 }
 
-/// The response's body after its head. Dropped without [`finish`](Self::finish) it tells the caller that the
-/// response is incomplete.
-#[derive(Debug)]
-pub struct BodyWriter {
-    // Invariant: the stream is dropped before the body that owns it, hence this order.
-    stream: OutputStream,
-    body: OutgoingBody,
+/// Says that a body is larger than the guest takes.
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) fn too_large(bytes_max: usize) -> crate::Error {
+    crate::Error::new(
+        http::StatusCode::PAYLOAD_TOO_LARGE,
+        format!("the body is larger than {bytes_max} bytes"),
+    )
 }
 
-impl BodyWriter {
-    /// Opens the one stream of `body`.
-    pub(crate) fn new(body: OutgoingBody) -> Result<Self, Error> {
-        let stream = body.write().map_err(|()| Error::BodyTaken)?;
-        Ok(Self { stream, body })
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
     }
+}
 
-    /// Writes what the host takes at once; answers how many bytes that was. A broken stream takes none and
-    /// says so at the next write.
-    pub(crate) fn write_without_waiting(&mut self, bytes: &[u8]) -> usize {
-        let permit = self.stream.check_write().unwrap_or(0);
-        let now = at_most(bytes, permit);
-        if now.is_empty() || self.stream.write(now).is_err() { 0 } else { now.len() }
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exact_length() {
+            Some(length) => write!(f, "Body({length} bytes)"),
+            None => f.write_str("Body(stream)"),
+        }
     }
+}
 
-    /// Writes all of `bytes`, waiting as long as the caller reads slower than this writes.
-    ///
-    /// # Errors
-    /// [`Error::Closed`] when the caller has gone, [`Error::Stream`] when the host refuses (for example more
-    /// bytes than `content-length` says).
-    pub fn write_all(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        while !bytes.is_empty() {
-            match self.stream.check_write()? {
-                0 => self.stream.subscribe().block(),
-                permit => {
-                    let now = at_most(bytes, permit);
-                    self.stream.write(now)?;
-                    bytes = &bytes[now.len()..];
-                }
+/// What becomes a body as it is.
+macro_rules! from_bytes {
+    ($($type:ty),*) => {$(
+        impl From<$type> for Body {
+            fn from(bytes: $type) -> Self {
+                Self(Kind::Bytes(bytes.into()))
             }
         }
-        Ok(())
-    }
-
-    /// Waits until the host has passed on everything written so far.
-    ///
-    /// # Errors
-    /// As [`Self::write_all`].
-    pub fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.stream.blocking_flush()?)
-    }
-
-    /// Ends the body: the response is complete.
-    ///
-    /// # Errors
-    /// [`Error::Stream`] when the host finds it is not, for example shorter than `content-length` says.
-    pub fn finish(self) -> Result<(), Error> {
-        drop(self.stream);
-        OutgoingBody::finish(self.body, None).map_err(|error: ErrorCode| Error::Stream(error.to_string()))
-    }
+    )*};
 }
 
-/// The first `permit` bytes, or all if there are fewer.
-fn at_most(bytes: &[u8], permit: u64) -> &[u8] {
-    &bytes[..bytes.len().min(usize::try_from(permit).unwrap_or(usize::MAX))]
+from_bytes!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
 }

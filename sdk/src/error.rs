@@ -1,49 +1,93 @@
-//! Everything that can go wrong between a handler and its host.
+//! What a handler returns when it cannot answer as asked: a status, words for the caller, a cause for the log.
 
+use std::error::Error as StdError;
 use std::fmt;
 
-use wasip2::io::streams::StreamError;
+use http::StatusCode;
 
-/// Why a request could not be read or a response not be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Error {
-    /// The host refuses this status or these headers.
-    InvalidHead(String),
-    /// The request's body was taken before; it can be read once.
-    BodyTaken,
-    /// The request's body is larger than the handler's own bound.
-    BodyTooLarge {
-        /// That bound, in bytes.
-        limit_bytes: usize,
-    },
-    /// The other end has gone: nobody reads the response any more.
-    Closed,
-    /// The host reports a broken body, in its own words.
-    Stream(String),
+use crate::{IntoResponse, Response};
+
+/// A failure that becomes a response.
+///
+/// Made by [`Error::new`] it tells the caller its message. Made by `?` from any other error it is a 500 that tells
+/// the caller nothing; the cause goes to stderr, which wfn keeps in the app's log.
+///
+/// ```
+/// use wfn_sdk::{Error, StatusCode};
+///
+/// let refused = Error::new(StatusCode::CONFLICT, "this name is taken");
+/// assert_eq!(refused.to_string(), "this name is taken");
+///
+/// fn parse() -> Result<u32, Error> {
+///     Ok("seven".parse()?)
+/// }
+/// let failed = parse().unwrap_err();
+/// assert_eq!(failed.status(), StatusCode::INTERNAL_SERVER_ERROR);
+/// assert_eq!(failed.to_string(), "internal error: invalid digit found in string");
+/// ```
+pub struct Error {
+    status: StatusCode,
+    message: String,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InvalidHead(what) => write!(f, "the host refuses the response's head: {what}"),
-            Self::BodyTaken => f.write_str("the request's body was taken before"),
-            Self::BodyTooLarge { limit_bytes } => {
-                write!(f, "the request's body is larger than {limit_bytes} bytes")
-            }
-            Self::Closed => f.write_str("the other end has closed the body"),
-            Self::Stream(what) => write!(f, "the body broke off: {what}"),
-        }
+impl Error {
+    /// A failure that answers with this status and message.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), cause: None }
+    }
+
+    /// Adds the cause, which is printed on stderr and not shown to the caller.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// The response's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
     }
 }
 
-impl std::error::Error for Error {}
+// It cannot be a std Error itself: then it would be one of the errors that this makes it from.
+impl<E: StdError + Send + Sync + 'static> From<E> for Error {
+    fn from(cause: E) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").caused_by(cause)
+    }
+}
 
-impl From<StreamError> for Error {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::Closed => Self::Closed,
-            StreamError::LastOperationFailed(error) => Self::Stream(error.to_debug_string()),
+impl From<Error> for Box<dyn StdError + Send + Sync> {
+    fn from(error: Error) -> Self {
+        error.to_string().into()
+    }
+}
+
+/// The message, then each cause.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let mut cause = self.cause.as_deref().map(|cause| cause as &dyn StdError);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
         }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.status)
+    }
+}
+
+/// The message as plain text; a cause is printed on stderr.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if self.cause.is_some() {
+            eprintln!("failed to answer: {self}");
+        }
+        (self.status, self.message + "\n").into_response()
     }
 }

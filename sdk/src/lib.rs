@@ -1,56 +1,134 @@
-//! A thin layer over [`wasip2`] for functions that answer HTTP: read a request, send or stream a response.
+//! Functions that answer HTTP, written with the types of the crate `http`.
 //!
-//! A function is a library of crate type `cdylib` with one handler:
+//! A function is a library of crate type `cdylib` with one handler. An ordinary `fn` is answered one request at a
+//! time in each instance (`wasi:http/incoming-handler@0.2`, feature `sync`):
 //!
 //! ```
-//! use wfn_sdk::{Error, Request, Responder, Response};
+//! use wfn_sdk::{Error, Request, RequestExt, Response, handler};
 //!
-//! wfn_sdk::handler!(handle);
-//!
-//! fn handle(request: Request, responder: Responder) -> Result<(), Error> {
-//!     let who = request.query("name").unwrap_or_else(|| "world".to_owned());
-//!     responder.send(Response::text(200, format!("hello, {who}\n")))
+//! #[handler]
+//! fn handle(request: Request) -> Result<Response, Error> {
+//!     let name = request.query("name")?.unwrap_or_else(|| "world".to_owned());
+//!     Ok(Response::new(format!("hello, {name}\n").into()))
 //! }
 //! ```
 //!
-//! Whatever this crate leaves out is one step away: [`Request::raw`], [`Responder::into_raw`] and the
-//! re-exported [`wasip2`].
+//! An `async fn` shares its instance with others while it waits (`wasi:http/handler@0.3`, feature `async`):
+//!
+//! ```
+//! use wfn_sdk::{Error, Request, Response, handler, wasip3::clocks::monotonic_clock};
+//!
+//! #[handler]
+//! async fn handle(request: Request) -> Result<Response, Error> {
+//!     monotonic_clock::wait_for(50_000_000).await;
+//!     Ok(Response::new(request.into_body()))
+//! }
+//! ```
+//!
+//! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
+//! features = ["sync"] }`. Feature `json`, which is on unless turned off, adds [`Json`].
+//!
+//! Handlers return anything that is [`IntoResponse`]; [`Router`] and [`AsyncRouter`] choose among several. Whatever
+//! this crate leaves out is one step away: the crates [`http`], [`wasip2`] and [`wasip3`] are re-exported, and
+//! [`p2::serve`] and [`p3::serve`] answer single requests of a guest that implements the export itself.
 
 mod body;
 mod error;
-pub mod json;
-mod query;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "sync")]
+pub mod p2;
+#[cfg(feature = "async")]
+pub mod p3;
 mod request;
 mod response;
+mod router;
 
-pub use body::{BodyReader, BodyWriter};
+pub use body::Body;
+pub use bytes::Bytes;
 pub use error::Error;
-pub use request::Request;
-pub use response::{Responder, Response};
+pub use http::{self, Method, StatusCode};
+#[cfg(feature = "json")]
+pub use json::Json;
+pub use request::{Request, RequestExt};
+pub use response::{IntoResponse, Response};
+#[cfg(feature = "async")]
+pub use router::AsyncRouter;
+pub use router::Router;
+#[cfg(feature = "sync")]
 pub use wasip2;
-
-/// Makes `fn handle(request: Request, responder: Responder) -> Result<(), Error>` the component's HTTP handler.
+#[cfg(feature = "async")]
+pub use wasip3;
+/// Makes a function the component's HTTP handler: `fn` in WASI 0.2, `async fn` in WASI 0.3.
 ///
-/// An error that `handle` returns is printed on stderr; the host answers the caller itself if no response was
-/// begun by then.
-#[macro_export]
-macro_rules! handler {
-    ($handle:path) => {
-        struct WfnHandler;
+/// It takes a [`Request`] and returns anything that is [`IntoResponse`]; the crate's own page has one example of
+/// each. The function itself stays as it is, so tests call it.
+pub use wfn_sdk_macros::handler;
 
-        impl $crate::wasip2::exports::http::incoming_handler::Guest for WfnHandler {
-            fn handle(
-                request: $crate::wasip2::http::types::IncomingRequest,
-                out: $crate::wasip2::http::types::ResponseOutparam,
-            ) {
-                let request = $crate::Request::new(request);
-                let responder = $crate::Responder::new(out);
-                if let Err(error) = $handle(request, responder) {
-                    eprintln!("failed to answer: {error}");
+/// Exports a synchronous handler; `#[handler]` calls it.
+#[cfg(feature = "sync")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_sync {
+    ($handler:ident) => {
+        const _: () = {
+            struct Function;
+
+            impl $crate::wasip2::exports::http::incoming_handler::Guest for Function {
+                fn handle(
+                    request: $crate::wasip2::http::types::IncomingRequest,
+                    out: $crate::wasip2::http::types::ResponseOutparam,
+                ) {
+                    $crate::p2::serve(request, out, $handler);
                 }
             }
-        }
 
-        $crate::wasip2::http::proxy::export!(WfnHandler with_types_in $crate::wasip2);
+    $crate::wasip2::http::proxy::export!(Function with_types_in $crate::wasip2);
+        };
+    };
+}
+
+/// Says what is missing.
+#[cfg(not(feature = "sync"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_sync {
+    ($handler:ident) => {
+        ::core::compile_error!("a handler that is no `async fn` needs wfn-sdk's feature `sync`");
+    };
+}
+
+/// Exports an asynchronous handler; `#[handler]` calls it.
+#[cfg(feature = "async")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_async {
+    ($handler:ident) => {
+        const _: () = {
+            struct Function;
+
+            impl $crate::wasip3::exports::http::handler::Guest for Function {
+                async fn handle(
+                    request: $crate::wasip3::http::types::Request,
+                ) -> ::core::result::Result<
+                    $crate::wasip3::http::types::Response,
+                    $crate::wasip3::http::types::ErrorCode,
+                > {
+                    $crate::p3::serve(request, $handler).await
+                }
+            }
+
+    $crate::wasip3::http::service::export!(Function with_types_in $crate::wasip3);
+        };
+    };
+}
+
+/// Says what is missing.
+#[cfg(not(feature = "async"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export_async {
+    ($handler:ident) => {
+        ::core::compile_error!("a handler that is an `async fn` needs wfn-sdk's feature `async`");
     };
 }

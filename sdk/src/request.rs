@@ -1,121 +1,106 @@
-//! The request as a handler sees it.
+//! The request, and what its path and query say.
 
-use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
 
-use wasip2::http::types::{IncomingRequest, Method};
+use http::StatusCode;
 
-use crate::{BodyReader, Error, Response, query};
+use crate::{Body, Error};
 
-/// One request; its head is here, its body is still to come.
-#[derive(Debug)]
-pub struct Request {
-    raw: IncomingRequest,
-    method: Cow<'static, str>,
-    path_with_query: String,
+/// A request as a handler gets it: the `http` crate's, with a [`Body`] still to come.
+pub type Request<B = Body> = http::Request<B>;
+
+/// What a router's pattern matched, by name, decoded.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PathParameters(pub(crate) Vec<(String, String)>);
+
+/// What the `http` crate leaves out of [`Request`]: typed path and query parameters.
+///
+/// ```
+/// use wfn_sdk::{Error, Request, RequestExt, Router};
+///
+/// fn page(request: Request) -> Result<String, Error> {
+///     let book: String = request.param("book")?;
+///     let page: u32 = request.param("page")?;
+///     let lines = request.query("lines")?.unwrap_or(40u16);
+///     Ok(format!("{lines} lines of page {page} of {book}"))
+/// }
+///
+/// let router = Router::new().get("/books/{book}/{page}", page);
+/// ```
+pub trait RequestExt {
+    /// The path parameter of this name, percent-decoded.
+    ///
+    /// # Errors
+    /// 400 when it is no `T`; 500 when the route's pattern has no such parameter.
+    fn param<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error>;
+
+    /// The first query parameter of this name, decoded; none when it is absent.
+    ///
+    /// # Errors
+    /// 400 when it is no `T`.
+    fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Error>;
 }
 
-impl Request {
-    /// Wraps the host's request; [`handler!`](crate::handler) calls it.
-    pub fn new(raw: IncomingRequest) -> Self {
-        let method = match raw.method() {
-            Method::Get => "GET".into(),
-            Method::Head => "HEAD".into(),
-            Method::Post => "POST".into(),
-            Method::Put => "PUT".into(),
-            Method::Delete => "DELETE".into(),
-            Method::Connect => "CONNECT".into(),
-            Method::Options => "OPTIONS".into(),
-            Method::Trace => "TRACE".into(),
-            Method::Patch => "PATCH".into(),
-            Method::Other(name) => name.into(),
+impl<B> RequestExt for http::Request<B> {
+    fn param<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error> {
+        let parameters = self.extensions().get::<PathParameters>();
+        let value = parameters.and_then(|all| all.0.iter().find(|(known, _)| known == name));
+        let Some((_, value)) = value else {
+            return Err(Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+                .caused_by(format!("the route has no parameter \"{name}\"")));
         };
-        let path_with_query = raw.path_with_query().unwrap_or_else(|| "/".to_owned());
-        Self { raw, method, path_with_query }
+        parse(name, value)
     }
 
-    /// The method in capitals, for example `GET`.
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// Path and query as they arrived, for example `/a%20b?c=d`.
-    pub fn path_with_query(&self) -> &str {
-        &self.path_with_query
-    }
-
-    /// The path without its query, not decoded.
-    pub fn path(&self) -> &str {
-        self.path_with_query.split('?').next().unwrap_or("/")
-    }
-
-    /// The first query parameter of this name, decoded.
-    pub fn query(&self, name: &str) -> Option<String> {
-        query::value(&self.path_with_query, name)
-    }
-
-    /// The first query parameter of this name as a whole number; `None` when absent or anything else.
-    pub fn query_u64(&self, name: &str) -> Option<u64> {
-        self.query(name)?.parse().ok()
-    }
-
-    /// Checks that each of these query parameters is absent or a whole number.
-    ///
-    /// # Errors
-    /// The 400 to send when one is not.
-    pub fn require_numbers(&self, names: &[&str]) -> Result<(), Response> {
-        for name in names {
-            if let Some(value) = self.query(name)
-                && value.parse::<u64>().is_err()
-            {
-                let help = format!("{name} must be a whole number, not \"{value}\"\n");
-                return Err(Response::text(400, help));
-            }
-        }
-        Ok(())
-    }
-
-    /// The first header of this name (any case), bytes that are not UTF-8 replaced.
-    pub fn header(&self, name: &str) -> Option<String> {
-        let value = self.raw.headers().get(name).into_iter().next()?;
-        Some(String::from_utf8_lossy(&value).into_owned())
-    }
-
-    /// All headers, in the order in which the host lists them.
-    pub fn headers(&self) -> Vec<(String, Vec<u8>)> {
-        self.raw.headers().entries()
-    }
-
-    /// The body as a stream. It can be taken once.
-    ///
-    /// # Errors
-    /// [`Error::BodyTaken`] the second time.
-    pub fn take_body(&mut self) -> Result<BodyReader, Error> {
-        let body = self.raw.consume().map_err(|()| Error::BodyTaken)?;
-        BodyReader::new(body)
-    }
-
-    /// The whole body, which may have up to `limit_bytes`. It can be taken once.
-    ///
-    /// # Errors
-    /// [`Error::BodyTooLarge`] beyond the limit (nothing more is read), [`Error::BodyTaken`] the second time,
-    /// [`Error::Stream`] when the caller breaks off.
-    pub fn read_body(&mut self, limit_bytes: usize) -> Result<Vec<u8>, Error> {
-        let mut reader = self.take_body()?;
-        let mut body = Vec::new();
-        while let Some(chunk) = reader.read(CHUNK_BYTES)? {
-            if chunk.len() > limit_bytes - body.len() {
-                return Err(Error::BodyTooLarge { limit_bytes });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    /// The host's request, for what this type leaves out.
-    pub fn raw(&self) -> &IncomingRequest {
-        &self.raw
+    fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Error> {
+        let query = self.uri().query().unwrap_or_default();
+        let value = form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name);
+        value.map(|(_, value)| parse(name, &value)).transpose()
     }
 }
 
-/// How much [`Request::read_body`] asks for at once, in bytes.
-const CHUNK_BYTES: u64 = 64 * 1024;
+fn parse<T: FromStr<Err: Display>>(name: &str, value: &str) -> Result<T, Error> {
+    value.parse().map_err(|error| {
+        Error::new(StatusCode::BAD_REQUEST, format!("{name} must not be \"{value}\": {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestExt as _;
+    use crate::StatusCode;
+
+    fn query(uri: &str, name: &str) -> Option<String> {
+        let request = http::Request::builder().uri(uri).body(()).expect("a valid URI");
+        request.query(name).expect("any text is a String")
+    }
+
+    #[test]
+    fn query_parameters_are_found_and_decoded() {
+        for (uri, name, expected) in [
+            ("/", "a", None),
+            ("/?", "a", None),
+            ("/?a", "a", Some("")),
+            ("/?b=1&a=2&a=3", "a", Some("2")),
+            ("/?a=x+y%20z%2B", "a", Some("x y z+")),
+            ("/?a=100%&b=%4", "a", Some("100%")),
+            ("/?a=100%&b=%4", "b", Some("%4")),
+            ("/?a=%ff", "a", Some("\u{fffd}")),
+            ("/?a=%C3%A4", "a", Some("ä")),
+        ] {
+            assert_eq!(query(uri, name).as_deref(), expected, "{name} in {uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_by_name() {
+        let request = http::Request::builder().uri("/?n=x&m=-1").body(()).expect("a valid URI");
+        for name in ["n", "m"] {
+            let error = request.query::<u64>(name).expect_err("no number");
+            assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+            assert!(error.to_string().starts_with(&format!("{name} must not be")), "{error}");
+        }
+        assert!(matches!(request.query::<u64>("absent"), Ok(None)));
+    }
+}

@@ -1,113 +1,141 @@
-//! The response: built whole, or begun and then streamed.
+//! What a handler may return, and how it becomes a response.
 
-use wasip2::http::types::{ErrorCode, Fields, OutgoingResponse, ResponseOutparam};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 
-use crate::{BodyWriter, Error};
+use crate::{Body, Error};
 
-/// A response's status, headers and (first) bytes.
-#[derive(Debug, Clone)]
-pub struct Response {
-    status: u16,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+/// A response as a handler returns it: the `http` crate's, with a [`Body`].
+///
+/// ```
+/// use wfn_sdk::{Error, Request, Response, StatusCode};
+///
+/// fn moved(_: Request) -> Result<Response, Error> {
+///     let response = Response::builder().status(StatusCode::SEE_OTHER).header("location", "/new");
+///     Ok(response.body("moved\n".into())?)
+/// }
+/// ```
+pub type Response<B = Body> = http::Response<B>;
+
+/// What a handler may return.
+///
+/// Text is answered as `text/plain`, bytes as `application/octet-stream`, [`Json`](crate::Json) as JSON; a pair with a
+/// status sets that. Headers are set by the `http` crate's own builder: its response is taken, with anything that
+/// becomes a [`Body`] inside.
+///
+/// ```
+/// use wfn_sdk::{IntoResponse, StatusCode};
+///
+/// let response = (StatusCode::CREATED, "made\n").into_response();
+/// assert_eq!(response.status(), 201);
+/// assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+/// ```
+pub trait IntoResponse {
+    /// The response.
+    fn into_response(self) -> Response;
 }
 
-impl Response {
-    /// A response without headers and body.
-    pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new() }
-    }
-
-    /// A response of plain text in UTF-8.
-    pub fn text(status: u16, text: impl Into<String>) -> Self {
-        Self::new(status).header("content-type", "text/plain; charset=utf-8").body(text.into().into_bytes())
-    }
-
-    /// A response of JSON, given as text.
-    pub fn json(status: u16, json: impl Into<String>) -> Self {
-        Self::new(status).header("content-type", "application/json").body(json.into().into_bytes())
-    }
-
-    /// Adds a header; the same name twice makes two headers.
-    #[must_use]
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Sets the body.
-    #[must_use]
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// Whether a header of this name (any case) is set.
-    fn has_header(&self, name: &str) -> bool {
-        self.headers.iter().any(|(present, _)| present.eq_ignore_ascii_case(name))
-    }
-
-    /// Status and headers as the host wants them.
-    fn to_head(&self) -> Result<OutgoingResponse, Error> {
-        let fields =
-            Fields::from_list(&self.headers).map_err(|error| Error::InvalidHead(error.to_string()))?;
-        let head = OutgoingResponse::new(fields);
-        head.set_status_code(self.status)
-            .map_err(|()| Error::InvalidHead(format!("status {}", self.status)))?;
-        Ok(head)
+impl<B: Into<Body>> IntoResponse for http::Response<B> {
+    fn into_response(self) -> Response {
+        self.map(Into::into)
     }
 }
 
-/// The right to answer a request, once. Dropping it unused leaves the caller to the host.
-#[derive(Debug)]
-pub struct Responder {
-    out: ResponseOutparam,
+impl IntoResponse for () {
+    fn into_response(self) -> Response {
+        Response::new(Body::empty())
+    }
 }
 
-impl Responder {
-    /// Wraps the host's response slot; [`handler!`](crate::handler) calls it.
-    pub fn new(out: ResponseOutparam) -> Self {
-        Self { out }
+/// The status alone, without a body.
+impl IntoResponse for StatusCode {
+    fn into_response(self) -> Response {
+        (self, ()).into_response()
     }
+}
 
-    /// Sends a whole response; sets `content-length` unless it is there already.
-    ///
-    /// # Errors
-    /// [`Error::InvalidHead`] if the host refuses the head (it then answers the caller itself), else as
-    /// [`BodyWriter::write_all`].
-    pub fn send(self, mut response: Response) -> Result<(), Error> {
-        if !response.has_header("content-length") {
-            let length = response.body.len().to_string();
-            response = response.header("content-length", length);
+impl<T: IntoResponse> IntoResponse for (StatusCode, T) {
+    fn into_response(self) -> Response {
+        let mut response = self.1.into_response();
+        *response.status_mut() = self.0;
+        response
+    }
+}
+
+impl<T: IntoResponse, E: Into<Error>> IntoResponse for Result<T, E> {
+    fn into_response(self) -> Response {
+        match self {
+            Ok(value) => value.into_response(),
+            Err(error) => error.into().into_response(),
         }
-        self.start(response)?.finish()
     }
+}
 
-    /// Sends the head and what body the response has, and hands back the stream for the rest.
-    ///
-    /// # Errors
-    /// As [`Self::send`].
-    pub fn start(self, response: Response) -> Result<BodyWriter, Error> {
-        let head = match response.to_head() {
-            Ok(head) => head,
-            Err(error) => {
-                let told = ErrorCode::InternalError(Some(error.to_string()));
-                ResponseOutparam::set(self.out, Err(told));
-                return Err(error);
+/// Bodies that say what they are.
+macro_rules! typed {
+    ($content_type:literal: $($type:ty),*) => {$(
+        impl IntoResponse for $type {
+            fn into_response(self) -> Response {
+                of_type($content_type, self)
             }
-        };
-        let body = head.body().map_err(|()| Error::BodyTaken)?;
-        let mut writer = BodyWriter::new(body)?;
-        // What the host takes before it has the head leaves in one piece with the head; waiting for more room
-        // before the head is out could last for ever.
-        let early = writer.write_without_waiting(&response.body);
-        ResponseOutparam::set(self.out, Ok(head));
-        writer.write_all(&response.body[early..])?;
-        Ok(writer)
+        }
+    )*};
+}
+
+typed!("text/plain; charset=utf-8": String, &'static str);
+typed!("application/octet-stream": Bytes, Vec<u8>, &'static [u8], Body);
+
+/// A response with this `content-type`.
+pub(crate) fn of_type(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Sets `content-length` where the length is known, the handler has not set one, and the status allows it.
+#[cfg(any(feature = "sync", feature = "async"))]
+pub(crate) fn set_content_length(response: &mut Response) {
+    let status = response.status();
+    let without_body = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || response.headers().contains_key(http::header::CONTENT_LENGTH);
+    if let Some(length) = response.body().exact_length()
+        && !without_body
+    {
+        response.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Response, set_content_length};
+    use crate::{Body, Error, IntoResponse, StatusCode};
+
+    #[test]
+    fn whole_bodies_get_a_content_length_where_one_may_be() {
+        let chosen = Response::builder().header("content-length", "10").body(Body::from("abc"));
+        for (response, expected) in [
+            ("abc".into_response(), Some("3")),
+            (().into_response(), Some("0")),
+            (StatusCode::NO_CONTENT.into_response(), None),
+            (StatusCode::NOT_MODIFIED.into_response(), None),
+            (chosen.expect("valid").into_response(), Some("10")),
+            (Response::new(Body::from_reader(std::io::empty())), None),
+        ] {
+            let mut response = response;
+            set_content_length(&mut response);
+            let length = response.headers().get("content-length").map(|value| value.to_str().expect("ascii"));
+            assert_eq!(length, expected, "{response:?}");
+        }
     }
 
-    /// The host's response slot, for what this type leaves out.
-    pub fn into_raw(self) -> ResponseOutparam {
-        self.out
+    #[test]
+    fn errors_answer_their_own_status_and_others_500() {
+        let own: Result<(), Error> = Err(Error::new(StatusCode::CONFLICT, "taken"));
+        assert_eq!(own.into_response().status(), 409);
+        let other: Result<(), std::fmt::Error> = Err(std::fmt::Error);
+        assert_eq!(other.into_response().status(), 500);
     }
 }

@@ -24,7 +24,11 @@ enum Way {
     /// The active toolchain has the target's std.
     Active,
     /// Debian's compiler with a sysroot built by [`sysroot`].
-    Debian { flags: Vec<String> },
+    Debian {
+        flags: Vec<String>,
+        /// A folder with this `cargo` and `rustc`, for a `PATH`.
+        bin: PathBuf,
+    },
 }
 
 impl Compiler {
@@ -37,13 +41,36 @@ impl Compiler {
                 cargo.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_BUILD_TARGET");
                 cargo
             }
-            Way::Debian { flags } => {
+            Way::Debian { flags, .. } => {
                 let mut cargo = process::command(debian::CARGO);
                 cargo.env("RUSTC", debian::RUSTC);
                 cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
                 cargo
             }
         }
+    }
+
+    /// Lines for a POSIX shell after which plain `cargo build --target wasm32-wasip2` uses this compiler, anywhere.
+    ///
+    /// The flags are those of one target, so that what else is built in that shell is not concerned.
+    ///
+    /// # Errors
+    /// When a path has white space, which cargo takes for the end of a flag.
+    pub(crate) fn shell_environment(&self) -> Result<String> {
+        let Way::Debian { flags, bin } = &self.way else { return Ok(String::new()) };
+        if let Some(flag) = flags.iter().find(|flag| flag.contains(char::is_whitespace)) {
+            bail!("cargo cannot take the flag \"{flag}\" from the environment: its path has white space");
+        }
+        let target = TARGET.to_uppercase().replace('-', "_");
+        Ok(format!(
+            "export PATH={}:\"$PATH\"\n\
+             export RUSTC={}\n\
+             export CARGO_TARGET_{target}_RUSTFLAGS={}\n\
+             unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS\n",
+            process::shell_quoted(&bin.to_string_lossy()),
+            process::shell_quoted(debian::RUSTC),
+            process::shell_quoted(&flags.join(" ")),
+        ))
     }
 
     /// Whether this is the active toolchain, which brings a clippy that knows the target.
@@ -72,7 +99,8 @@ pub(crate) fn find(root: &Path) -> Result<Compiler> {
     let tools = linker_tools()?;
     let sysroot = sysroot::prepare(root, &tools)?;
     let description = format!("{} and the std in target/{}", debian::RUSTC, sysroot.name());
-    Ok(Compiler { description, way: Way::Debian { flags: sysroot.rustflags() } })
+    let way = Way::Debian { flags: sysroot.rustflags(), bin: sysroot.bin()? };
+    Ok(Compiler { description, way })
 }
 
 /// Whether the active rustc has the target's std: its folder holds a compiled `std`.

@@ -27,16 +27,17 @@ pub(crate) fn build(root: &Path) -> Result<Vec<PathBuf>> {
     let build_dir = root.join("target/guests-build");
     eprintln!("guests: building {} with {}", names.join(", "), compiler.description);
 
-    let mut cargo = compiler.cargo();
-    cargo
-        .args(["build", "--release", "--target", TARGET, "--manifest-path"])
-        .arg(root.join("guest-examples/rust/Cargo.toml"))
-        .arg("--target-dir")
-        .arg(&build_dir);
     for name in &names {
-        cargo.args(["--package", name]);
+        // One run each: cargo unites the features of all that it builds together, which would give std to those
+        // that do without and both worlds to those that use the SDK.
+        let mut cargo = compiler.cargo();
+        cargo
+            .args(["build", "--release", "--target", TARGET, "--package", name, "--manifest-path"])
+            .arg(root.join("guest-examples/rust/Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&build_dir);
+        process::run(&mut cargo)?;
     }
-    process::run(&mut cargo)?;
 
     let built = build_dir.join(TARGET).join("release");
     let guests = root.join("target/guests");

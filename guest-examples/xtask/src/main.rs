@@ -10,13 +10,16 @@ mod process;
 mod sysroot;
 mod test;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use anyhow::Result;
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
   guests                    build the guests of guest-examples/ into target/guests/
+  guest-env                 print the shell's settings for building guests elsewhere: eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
   test                      formatting, clippy, guests, wfn, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
     let root = root();
     let done = match arguments[..] {
         ["guests"] => guests::run(&root).map(|()| ExitCode::SUCCESS),
+        ["guest-env"] => guest_env(&root).map(|()| ExitCode::SUCCESS),
         ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
         ["test"] => test::run(&root),
         ["demo-component"] => demo_component::refresh(&root).map(|()| ExitCode::SUCCESS),
@@ -45,6 +49,12 @@ fn main() -> ExitCode {
         eprintln!("xtask: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Prints nothing where the active toolchain does as it is.
+fn guest_env(root: &Path) -> Result<()> {
+    print!("{}", compiler::find(root)?.shell_environment()?);
+    Ok(())
 }
 
 /// The repository's root: two folders above this crate, wherever cargo found it.

@@ -43,6 +43,21 @@ impl Sysroot {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
+    /// A folder with the names `cargo` and `rustc` for Debian's, made if it is missing: rustup's come first in most
+    /// `PATH`s.
+    pub(crate) fn bin(&self) -> Result<PathBuf> {
+        let bin = self.path.join("bin");
+        create_dir(&bin)?;
+        for (name, program) in [("cargo", debian::CARGO), ("rustc", debian::RUSTC)] {
+            let link = bin.join(name);
+            if !link.exists() {
+                std::os::unix::fs::symlink(program, &link)
+                    .with_context(|| format!("failed to link {}", link.display()))?;
+            }
+        }
+        Ok(bin)
+    }
+
     /// What rustc has to be told to use it.
     pub(crate) fn rustflags(&self) -> Vec<String> {
         vec![

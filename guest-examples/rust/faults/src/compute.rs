@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use wfn_sdk::wasip2::clocks::monotonic_clock;
-use wfn_sdk::{Error, Request, Responder, Response};
+use wfn_sdk::{Error, Request, RequestExt as _, Response};
+
+use crate::text;
 
 /// Executes the `unreachable` instruction (natively: aborts).
 pub(crate) fn unreachable() -> ! {
@@ -13,16 +15,16 @@ pub(crate) fn unreachable() -> ! {
     std::process::abort();
 }
 
-pub(crate) fn trap(_: Request, _: Responder) -> Result<(), Error> {
+pub(crate) fn trap(_: Request) -> Result<Response, Error> {
     unreachable()
 }
 
-pub(crate) fn panic(_: Request, _: Responder) -> Result<(), Error> {
+pub(crate) fn panic(_: Request) -> Result<Response, Error> {
     panic!("this guest was asked to panic")
 }
 
-pub(crate) fn spin(request: Request, responder: Responder) -> Result<(), Error> {
-    let Some(ms) = request.query_u64("ms") else {
+pub(crate) fn spin(request: Request) -> Result<Response, Error> {
+    let Some(ms) = request.query::<u64>("ms")? else {
         loop {
             black_box(0);
         }
@@ -34,12 +36,12 @@ pub(crate) fn spin(request: Request, responder: Responder) -> Result<(), Error> 
             black_box(turn);
         }
     }
-    responder.send(Response::text(200, format!("spun for {ms} ms\n")))
+    text(format!("spun for {ms} ms\n"))
 }
 
-pub(crate) fn recurse(_: Request, responder: Responder) -> Result<(), Error> {
+pub(crate) fn recurse(_: Request) -> Result<Response, Error> {
     let depth = descend(1);
-    responder.send(Response::text(200, format!("came back from {depth}\n")))
+    text(format!("came back from {depth}\n"))
 }
 
 /// Calls itself with a frame that cannot be optimized away.

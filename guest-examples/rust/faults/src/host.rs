@@ -1,44 +1,94 @@
-//! What a guest asks of its host besides HTTP: the clock, its environment, its output, its exit.
+//! What a guest asks of its host besides HTTP: clocks, randomness, files, network, its output, its exit.
 
-use wfn_sdk::wasip2::cli::{environment, exit};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{env, fs, thread};
+
+use wfn_sdk::wasip2::cli::exit as wasi_exit;
 use wfn_sdk::wasip2::clocks::monotonic_clock;
-use wfn_sdk::{Error, Request, Responder, Response};
+use wfn_sdk::wasip2::random::random::get_random_bytes;
+use wfn_sdk::wasip2::sockets::network::{
+    ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress, Network,
+};
+use wfn_sdk::wasip2::sockets::{instance_network, ip_name_lookup, tcp_create_socket};
+use wfn_sdk::{Error, IntoResponse as _, Request, RequestExt as _, Response, StatusCode};
 
-use crate::compute;
+use crate::{compute, text};
 
-/// Waits on the host's clock.
-pub(crate) fn wait_ms(ms: u64) {
-    monotonic_clock::subscribe_duration(ms.saturating_mul(1_000_000)).block();
+pub(crate) fn sleep(request: Request) -> Result<Response, Error> {
+    thread::sleep(Duration::from_millis(request.query("ms")?.unwrap_or(100)));
+    text("slept\n")
 }
 
-pub(crate) fn sleep(request: Request, responder: Responder) -> Result<(), Error> {
-    wait_ms(request.query_u64("ms").unwrap_or(100));
-    responder.send(Response::text(200, "slept\n"))
+pub(crate) fn env(request: Request) -> Result<Response, Error> {
+    let key: String = request.query("key")?.unwrap_or_default();
+    let value = env::vars().find_map(|(name, value)| (name == key).then_some(value));
+    match value {
+        Some(value) => text(value),
+        None => Ok((StatusCode::NOT_FOUND, format!("no environment variable \"{key}\"\n")).into_response()),
+    }
 }
 
-pub(crate) fn env(request: Request, responder: Responder) -> Result<(), Error> {
-    let key = request.query("key").unwrap_or_default();
-    let value = environment::get_environment().into_iter().find(|(name, _)| *name == key);
-    responder.send(match value {
-        Some((_, value)) => Response::text(200, value),
-        None => Response::text(404, format!("no environment variable \"{key}\"\n")),
-    })
+pub(crate) fn random(_: Request) -> Result<Response, Error> {
+    let digits: String = get_random_bytes(16).iter().map(|byte| format!("{byte:02x}")).collect();
+    text(digits + "\n")
 }
 
-pub(crate) fn flood(request: Request, responder: Responder) -> Result<(), Error> {
-    let lines = request.query_u64("lines").unwrap_or(1000);
+pub(crate) fn clock(_: Request) -> Result<Response, Error> {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    text(format!("wall {} ms\nmonotonic {} ns\n", wall.as_millis(), monotonic_clock::now()))
+}
+
+pub(crate) fn fs(_: Request) -> Result<Response, Error> {
+    came_of(fs::read_dir("/").map(|entries| format!("{} entries", entries.count())))
+}
+
+pub(crate) fn connect(request: Request) -> Result<Response, Error> {
+    let port = request.query("port")?.unwrap_or(1);
+    // With the bare interface: some builds of std have no sockets in WASI.
+    let connect = || -> Result<String, ErrorCode> {
+        let socket = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4)?;
+        let network: Network = instance_network::instance_network();
+        let address = IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) });
+        socket.start_connect(&network, address)?;
+        socket.subscribe().block();
+        socket.finish_connect().map(|_| "connected".to_owned())
+    };
+    came_of(connect())
+}
+
+pub(crate) fn dns(request: Request) -> Result<Response, Error> {
+    let name: String = request.query("name")?.unwrap_or_else(|| "localhost".to_owned());
+    let resolve = || -> Result<String, ErrorCode> {
+        let addresses = ip_name_lookup::resolve_addresses(&instance_network::instance_network(), &name)?;
+        addresses.subscribe().block();
+        let first = addresses.resolve_next_address()?;
+        Ok(format!("first address {first:?}"))
+    };
+    came_of(resolve())
+}
+
+/// Answers 200 in either case: what the guest was told is the answer.
+fn came_of<E: std::fmt::Display>(result: Result<String, E>) -> Result<Response, Error> {
+    match result {
+        Ok(said) => text(format!("allowed: {said}\n")),
+        Err(error) => text(format!("refused: {error}\n")),
+    }
+}
+
+pub(crate) fn flood(request: Request) -> Result<Response, Error> {
+    let lines = request.query("lines")?.unwrap_or(1000u64);
     for line in 1..=lines {
         println!("line {line} of {lines}");
     }
-    responder.send(Response::text(200, format!("printed {lines} lines\n")))
+    text(format!("printed {lines} lines\n"))
 }
 
-pub(crate) fn stdout_then_trap(_: Request, _: Responder) -> Result<(), Error> {
+pub(crate) fn stdout_then_trap(_: Request) -> Result<Response, Error> {
     println!("the last words of this guest");
     compute::unreachable()
 }
 
-pub(crate) fn exit(_: Request, responder: Responder) -> Result<(), Error> {
-    exit::exit(Err(()));
-    responder.send(Response::text(200, "the host lets guests go on after exit\n"))
+pub(crate) fn exit(_: Request) -> Result<Response, Error> {
+    wasi_exit::exit(Err(()));
+    text("the host lets guests go on after exit\n")
 }

@@ -5,7 +5,9 @@ use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use wfn_sdk::wasip2::http::types::Fields;
-use wfn_sdk::{Error, Request, Responder, Response};
+use wfn_sdk::{Error, Request, RequestExt as _, Response};
+
+use crate::text;
 
 /// Bytes in one block; `mb` counts these.
 const BLOCK_BYTES: usize = 1024 * 1024;
@@ -19,8 +21,8 @@ fn touched_block() -> Vec<u8> {
     black_box(vec![1; BLOCK_BYTES])
 }
 
-pub(crate) fn allocate(request: Request, responder: Responder) -> Result<(), Error> {
-    let Some(mb) = request.query_u64("mb") else {
+pub(crate) fn allocate(request: Request) -> Result<Response, Error> {
+    let Some(mb) = request.query::<u64>("mb")? else {
         loop {
             mem::forget(touched_block());
         }
@@ -28,22 +30,22 @@ pub(crate) fn allocate(request: Request, responder: Responder) -> Result<(), Err
     let blocks: Vec<Vec<u8>> = (0..mb).map(|_| touched_block()).collect();
     let bytes: usize = blocks.iter().map(Vec::len).sum();
     drop(blocks);
-    responder.send(Response::text(200, format!("allocated and freed {bytes} bytes\n")))
+    text(format!("allocated and freed {bytes} bytes\n"))
 }
 
-pub(crate) fn leak(request: Request, responder: Responder) -> Result<(), Error> {
-    let mb = request.query_u64("mb").unwrap_or(1);
+pub(crate) fn leak(request: Request) -> Result<Response, Error> {
+    let mb = request.query("mb")?.unwrap_or(1u64);
     for _ in 0..mb {
         mem::forget(touched_block());
     }
     let kept = LEAKED_MB.fetch_add(mb, Ordering::Relaxed) + mb;
-    responder.send(Response::text(200, format!("holding {kept} MB\n")))
+    text(format!("holding {kept} MB\n"))
 }
 
-pub(crate) fn handles(request: Request, responder: Responder) -> Result<(), Error> {
-    let n = request.query_u64("n").unwrap_or(1000);
+pub(crate) fn handles(request: Request) -> Result<Response, Error> {
+    let n = request.query("n")?.unwrap_or(1000u64);
     for _ in 0..n {
         mem::forget(Fields::new());
     }
-    responder.send(Response::text(200, format!("left {n} resources behind\n")))
+    text(format!("left {n} resources behind\n"))
 }

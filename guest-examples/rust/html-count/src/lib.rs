@@ -1,9 +1,10 @@
 //! Counts what is in an HTML page; the `html-parse` guest and its native twin in the benchmarks share it.
 
 use scraper::{Html, Node};
+use serde::Serialize;
 
 /// What [`count`] found in a page.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Elements of any name, those the parser adds (`html`, `head`, `body`, `tbody`) among them.
     pub elements: usize,
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn real_page_is_counted() {
-        let counts = count(include_str!("../../../tests/data/page-73k.html"));
+        let counts = count(include_str!("../../../../tests/data/page-73k.html"));
         assert_eq!(
             counts.title,
             "Implementing an Object-Oriented Design Pattern - The Rust Programming Language"

@@ -1,0 +1,108 @@
+//! One path for each way an asynchronous guest can behave and misbehave; `GET /` lists them.
+//!
+//! Written with `wasip3` alone, because a test of the host wants every handle in its own hands.
+
+mod bodies;
+mod compute;
+mod query;
+mod time;
+
+use wasip3::exports::http::handler::Guest;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+
+use crate::bodies::{BodyWriter, text};
+use crate::query::Query;
+
+const HELP: &str = "\
+/ok                         answers 200
+/count                      answers the worker's counters as JSON
+/wait?ms=N                  waits N ms (100) on the clock, then answers as /count does
+/never                      waits for ever
+/deadlock                   waits for ever for a byte that only it could send
+/after?ms=N                 answers at once and works on for N ms (100)
+/spin?ms=N                  computes N ms without a break, or for ever
+/trap                       executes the unreachable instruction
+/panic                      panics
+/exit                       exits with code 1
+/allocate?mb=N              takes memory until refused and aborts, or N MB and frees them
+/recurse                    calls itself until the stack is used up
+/print?text=T               prints T on stdout and on stderr, one line each
+/no-response                returns an error code instead of a response
+/echo                       streams the request's body and trailers back as they arrive
+/pass-on                    hands the request's body over to the host as the response's
+/stream?chunks=N&bytes=M    N chunks (10) of M bytes (1024)
+/trickle?chunks=N&ms=T      N lines (10), one every T ms (100)
+/trailers                   a body and two trailers
+/trailers-only              no body, two trailers
+/endless-body               streams for as long as the caller reads
+/trap-in-body               traps after the first chunk
+/error-in-body              ends with an error after the first chunk
+/wrong-length               promises 10 bytes and writes 3
+/many-headers?n=N           answers with N headers (10000)
+";
+
+struct Faults;
+
+impl Guest for Faults {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let _in_flight = time::InFlight::enter();
+        let target = request.get_path_with_query().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        answer(request, path, &Query::new(query)).await
+    }
+}
+
+wasip3::http::service::export!(Faults);
+
+async fn answer(request: Request, path: &str, query: &Query<'_>) -> Result<Response, ErrorCode> {
+    match path {
+        "/" => text(200, HELP),
+        "/ok" => text(200, "ok\n"),
+        "/count" => time::count(),
+        "/wait" => time::wait(query.number("ms", 100)).await,
+        "/never" => time::never().await,
+        "/deadlock" => time::deadlock().await,
+        "/after" => time::after(query.number("ms", 100)),
+        "/spin" => compute::spin(query.optional_number("ms")),
+        "/trap" => compute::unreachable(),
+        "/panic" => panic!("this guest was asked to panic"),
+        "/exit" => std::process::exit(1),
+        "/allocate" => compute::allocate(query.optional_number("mb")),
+        "/recurse" => compute::recurse(),
+        "/print" => print(query.text("text").unwrap_or("hello")),
+        "/no-response" => Err(ErrorCode::InternalError(Some("this guest was asked for no response".into()))),
+        "/echo" => bodies::echo(request),
+        "/pass-on" => bodies::pass_on(request),
+        "/stream" => bodies::stream(query.number("chunks", 10), query.number("bytes", 1024)),
+        "/trickle" => bodies::trickle(query.number("chunks", 10), query.number("ms", 100)),
+        "/trailers" => bodies::trailers(),
+        "/trailers-only" => bodies::trailers_only(),
+        "/endless-body" => bodies::endless(),
+        "/trap-in-body" => bodies::trap_in_body(),
+        "/error-in-body" => bodies::error_in_body(),
+        "/wrong-length" => bodies::wrong_length(),
+        "/many-headers" => many_headers(query.number("n", 10_000)),
+        _ => text(404, HELP),
+    }
+}
+
+fn print(words: &str) -> Result<Response, ErrorCode> {
+    println!("stdout: {words}");
+    eprintln!("stderr: {words}");
+    text(200, "printed one line on stdout and one on stderr\n")
+}
+
+/// Adds headers until all are in or the host refuses one, then answers, saying how far that was.
+fn many_headers(n: u64) -> Result<Response, ErrorCode> {
+    let headers = Fields::new();
+    for added in 0..n {
+        if let Err(error) = headers.append(&format!("x-header-{added}"), b"0123456789") {
+            let said = format!("added {added} of {n} headers; the host refused the next: {error}\n");
+            return text(200, &said);
+        }
+    }
+    let said = format!("added {n} of {n} headers; all were taken\n");
+    let (response, writer) = BodyWriter::start(headers);
+    writer.send(said.into_bytes());
+    Ok(response)
+}
