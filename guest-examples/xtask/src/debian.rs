@@ -18,7 +18,7 @@ pub(crate) const STD_SOURCE: &str = "/usr/lib/rustlib/src/rust/library/std/Cargo
 /// Where wasi-libc puts its library and start files.
 pub(crate) const WASI_LIBC: &str = "/usr/lib/wasm32-wasi";
 
-/// All that building guests takes from Debian.
+/// All that building Rust guests takes from Debian.
 const PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "wasi-libc"];
 
 /// Whether packages can be asked for here.
@@ -26,9 +26,20 @@ pub(crate) fn is_debian() -> bool {
     Path::new("/etc/debian_version").is_file()
 }
 
-/// Installs what is missing if this is root, else says which command does.
+/// Gets a compiler for Rust guests: see [`install`].
 pub(crate) fn install_missing() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.iter().copied().filter(|name| !is_installed(name)).collect();
+    install(PACKAGES)?;
+    for file in [CARGO, RUSTC, STD_SOURCE, WASI_LIBC] {
+        if !Path::new(file).exists() {
+            bail!("{file} is not there, though {} are installed", PACKAGES.join(", "));
+        }
+    }
+    Ok(())
+}
+
+/// Installs what is missing of `packages` if this is root, else says which command does.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = packages.iter().copied().filter(|name| !is_installed(name)).collect();
     if !missing.is_empty() {
         let install = ["install", "-y", "--no-install-recommends"];
         let shown = format!("apt-get {} {}", install.join(" "), missing.join(" "));
@@ -39,11 +50,6 @@ pub(crate) fn install_missing() -> Result<()> {
         process::run(process::command("apt-get").arg("update"))?;
         process::run(process::command("apt-get").args(install).args(&missing))
             .with_context(|| format!("failed to install {}", missing.join(", ")))?;
-    }
-    for file in [CARGO, RUSTC, STD_SOURCE, WASI_LIBC] {
-        if !Path::new(file).exists() {
-            bail!("{file} is not there, though {} are installed", PACKAGES.join(", "));
-        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask guests`: every guest of guest-examples/ as a component in target/guests/.
+//! `cargo xtask guests`: every Rust guest of guest-examples/ as a component in target/guests/.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,16 @@ use crate::process;
 /// Builds what is not up to date and prints one line per guest.
 pub(crate) fn run(root: &Path) -> Result<()> {
     for component in build(root)? {
-        let bytes = fs::metadata(&component)
-            .with_context(|| format!("failed to read {}", component.display()))?
-            .len();
-        let shown = component.strip_prefix(root).unwrap_or(&component).display().to_string();
-        println!("{shown:<32} {:>7.1} KB", bytes as f64 / 1000.0);
+        print_size(root, &component)?;
     }
+    Ok(())
+}
+
+/// One line for a guest that is up to date.
+pub(crate) fn print_size(root: &Path, module: &Path) -> Result<()> {
+    let bytes = fs::metadata(module).with_context(|| format!("failed to read {}", module.display()))?.len();
+    let shown = module.strip_prefix(root).unwrap_or(module).display().to_string();
+    println!("{shown:<38} {:>9.1} KB", bytes as f64 / 1000.0);
     Ok(())
 }
 

@@ -6,20 +6,28 @@ mod demo;
 mod demo_component;
 mod guests;
 mod host;
+mod languages;
 mod process;
 mod sysroot;
 mod test;
+mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::tools::Language;
+
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  guests                    build the guests of guest-examples/ into target/guests/
-  guest-env                 print the shell's settings for building guests elsewhere: eval \"$(cargo xtask guest-env)\"
+  guests                    build the guests of guest-examples/ into target/guests/; those that are
+                            not in Rust where their tools are installed
+  guests --with LIST        the same, and first install the tools of the listed languages (python,c)
+  guests --all              the same for all languages: js,python,c,go
+  guest-env                 print the shell's settings for building Rust guests elsewhere:
+                            eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
   test                      formatting, clippy, guests, wfn, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
@@ -30,8 +38,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = root();
     let done = match arguments[..] {
-        ["guests"] => guests::run(&root).map(|()| ExitCode::SUCCESS),
         ["guest-env"] => guest_env(&root).map(|()| ExitCode::SUCCESS),
+        ["guests"] => all_guests(&root, &[]).map(|()| ExitCode::SUCCESS),
+        ["guests", "--all"] => all_guests(&root, Language::ALL).map(|()| ExitCode::SUCCESS),
+        ["guests", "--with", list] => {
+            Language::list(list).and_then(|wanted| all_guests(&root, &wanted)).map(|()| ExitCode::SUCCESS)
+        }
         ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
         ["test"] => test::run(&root),
         ["demo-component"] => demo_component::refresh(&root).map(|()| ExitCode::SUCCESS),
@@ -55,6 +67,12 @@ fn main() -> ExitCode {
 fn guest_env(root: &Path) -> Result<()> {
     print!("{}", compiler::find(root)?.shell_environment()?);
     Ok(())
+}
+
+/// Rust's guests, then those of the other languages; of the `wanted` ones none may be left out.
+fn all_guests(root: &Path, wanted: &[Language]) -> Result<()> {
+    guests::run(root)?;
+    languages::run(root, wanted)
 }
 
 /// The repository's root: two folders above this crate, wherever cargo found it.
