@@ -84,8 +84,10 @@ class Exchange(BaseHandler):
         pass
 
     def close(self):
+        # The base class forgets it.
+        is_begun = self.headers_sent
         super().close()
-        if self.headers_sent:
+        if is_begun:
             self.stream.__exit__(None, None, None)
             OutgoingBody.finish(self.response_body, None)
 

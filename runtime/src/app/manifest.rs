@@ -92,8 +92,8 @@ impl MemoryClass {
     pub fn default_concurrency(self, language: Language) -> u32 {
         match (language, self) {
             (Language::Python, _) => 1,
-            (Language::Other, Self::Mb2048) => 16,
-            (Language::Other, Self::Mb4096) => 32,
+            (_, Self::Mb2048) => 16,
+            (_, Self::Mb4096) => 32,
         }
     }
 }
@@ -151,7 +151,17 @@ impl ScaleSettings {
             max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
             idle_timeout: self.idle_timeout.map_or(limits::IDLE_TIMEOUT_DEFAULT, Span::get),
             timeout: self.timeout.map_or(limits::TIMEOUT_DEFAULT, Span::get),
-            isolation: self.isolation.unwrap_or_default(),
+            isolation: self.isolation.unwrap_or(language.default_isolation()),
+        }
+    }
+}
+
+impl Language {
+    /// A JavaScript guest traps when it is called again.
+    fn default_isolation(self) -> Isolation {
+        match self {
+            Self::JavaScript => Isolation::Fresh,
+            Self::Python | Self::Other => Isolation::Reuse,
         }
     }
 }
@@ -283,6 +293,9 @@ mod tests {
         let explicit = ScaleSettings { concurrency: Bounded::new(7), ..Default::default() };
         assert_eq!(explicit.overlaid(&class).resolved(Language::Other).concurrency, 7);
         assert_eq!(explicit.resolved(Language::Python).concurrency, 7);
+        assert_eq!(small.resolved(Language::JavaScript).isolation, Isolation::Fresh);
+        let reuse = ScaleSettings { isolation: Some(Isolation::Reuse), ..Default::default() };
+        assert_eq!(reuse.resolved(Language::JavaScript).isolation, Isolation::Reuse);
     }
 
     #[test]

@@ -39,6 +39,8 @@ impl GuestKind {
 pub enum Language {
     /// Python: an interpreter that runs one thing at a time.
     Python,
+    /// JavaScript: StarlingMonkey's event loop ends with the first `fetch` event it has answered.
+    JavaScript,
     /// Any other.
     #[default]
     Other,
@@ -49,6 +51,7 @@ impl Language {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Python => "python",
+            Self::JavaScript => "javascript",
             Self::Other => "other",
         }
     }
@@ -162,9 +165,7 @@ impl Outside {
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::CustomSection(section) => {
                     outside.has_component_type |= depth == 0 && section.name().starts_with("component-type");
-                    if is_from_python(&section) {
-                        outside.language = Language::Python;
-                    }
+                    outside.language = language_by_producers(&section).unwrap_or(outside.language);
                 }
                 Payload::MemorySection(memories) => {
                     for memory in memories {
@@ -178,6 +179,8 @@ impl Outside {
                             matches!(import.ty, TypeRef::Memory(memory) if memory.shared);
                         if depth == 0 {
                             outside.imports.push(format!("{}/{}", import.module, import.name));
+                        } else if import.module == "env" && is_of_python(import.name) {
+                            outside.language = Language::Python;
                         }
                     }
                 }
@@ -269,17 +272,27 @@ impl Outside {
     }
 }
 
-/// Whether the section is a note of its makers that names Python. A note that cannot be read says nothing.
-fn is_from_python(section: &CustomSectionReader<'_>) -> bool {
-    let KnownCustom::Producers(fields) = section.as_known() else { return false };
-    fields.into_iter().flatten().any(|field| {
-        let mut values = field.values.into_iter().flatten();
+/// What the makers noted, if the section is such a note. One that cannot be read says nothing.
+fn language_by_producers(section: &CustomSectionReader<'_>) -> Option<Language> {
+    let KnownCustom::Producers(fields) = section.as_known() else { return None };
+    fields.into_iter().flatten().find_map(|field| {
+        let mut values = field.values.into_iter().flatten().map(|value| value.name);
         match field.name {
-            "language" => values.any(|value| value.name.eq_ignore_ascii_case("python")),
-            "processed-by" => values.any(|value| value.name == "componentize-py"),
-            _ => false,
+            "language" => values.find_map(|name| match name {
+                "Python" => Some(Language::Python),
+                "JavaScript" => Some(Language::JavaScript),
+                _ => None,
+            }),
+            "processed-by" => values.any(|name| name == "componentize-py").then_some(Language::Python),
+            _ => None,
         }
     })
+}
+
+/// Whether a function that one module of a component takes from another is of CPython's interface: componentize-py
+/// leaves no note, and names can be stripped.
+fn is_of_python(function: &str) -> bool {
+    function.starts_with("_Py_") || function.starts_with("PyObject_") || function.starts_with("PyErr_")
 }
 
 #[cfg(test)]
