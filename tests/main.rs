@@ -8,6 +8,7 @@ mod harness;
 mod bad_input;
 mod crash;
 mod deploy;
+mod dev_loop;
 mod faults;
 mod http;
 mod memory;

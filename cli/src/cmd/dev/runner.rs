@@ -81,6 +81,7 @@ fn pid(child: &Child) -> Pid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::sync::Arc;
 
     fn shell(line: &str) -> Command {
@@ -94,23 +95,30 @@ mod tests {
         let runner = Runner::default();
         let code = |line: &str| runner.run(&mut shell(line)).unwrap().unwrap().code();
         assert_eq!(code("exit 3"), Some(3));
-        // The pipe's reader ends only when the process left behind does.
+        // The pipe ends only when the process left behind has ended, too.
+        let (mut reader, writer) = io::pipe().unwrap();
         let mut command = shell("sleep 600 & exit 0");
-        command.stdout(Stdio::piped());
+        command.stdout(writer);
         assert_eq!(runner.run(&mut command).unwrap().unwrap().code(), Some(0));
+        drop(command);
+        let mut written = String::new();
+        reader.read_to_string(&mut written).unwrap();
+        assert_eq!(written, "");
     }
 
     #[test]
     fn a_stopped_runner_ends_what_runs_and_runs_nothing_more() {
         let runner = Arc::new(Runner::default());
+        let (mut reader, writer) = io::pipe().unwrap();
         let running = {
             let runner = runner.clone();
             // Does not end at being asked to.
-            std::thread::spawn(move || runner.run(&mut shell("trap '' TERM; while :; do sleep 600; done")))
+            let mut command = shell("trap '' TERM; echo deaf; while :; do sleep 600; done");
+            command.stdout(writer);
+            std::thread::spawn(move || runner.run(&mut command))
         };
-        while runner.state.lock().group.is_none() {
-            std::thread::yield_now();
-        }
+        let mut said = [0; 5];
+        reader.read_exact(&mut said).unwrap();
         runner.stop();
         assert!(running.join().unwrap().unwrap().is_none());
         assert!(runner.run(&mut shell("exit 0")).unwrap().is_none());
