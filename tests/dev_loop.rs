@@ -178,10 +178,15 @@ impl Dev {
         });
     }
 
-    /// Interrupts it and waits for its end.
-    fn interrupt(&mut self) -> Option<i32> {
+    /// What Ctrl-C does.
+    fn signal(&self) {
         let status = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Interrupts it and waits for its end.
+    fn interrupt(&mut self) -> Option<i32> {
+        self.signal();
         until(&format!("wfn dev ends; {}", self.said()), || self.child.try_wait().unwrap()).code()
     }
 }
@@ -310,6 +315,19 @@ fn ctrl_c_ends_a_build_with_everything_it_started() {
         // Whoever adopts it may take a moment to notice its end.
         until("the build's processes are gone", || (!is_running(pid)).then_some(()));
     }
+    assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "temporary files are left");
+}
+
+#[test]
+fn a_second_ctrl_c_ends_even_a_build_that_does_not_listen() {
+    let folder = dev_project("trap '' TERM INT; echo $$ > shell; while :; do sleep 600; done", "hello");
+    let mut dev = Dev::start(folder.path());
+    let path = folder.path().join("shell");
+    let pid = until("the build runs", || fs::read_to_string(&path).ok()?.trim().parse::<u32>().ok());
+    dev.signal();
+    dev.until_said("a second signal stops at once");
+    assert_eq!(dev.interrupt(), Some(1), "{}", dev.said());
+    until("the build's processes are gone", || (!is_running(pid)).then_some(()));
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0, "temporary files are left");
 }
 

@@ -97,7 +97,10 @@ impl Dev {
                     None => {
                         say("stopping; a second signal stops at once");
                         // Waits for the build to end, which the session waits for as well.
-                        let stopping = tokio::task::spawn_blocking(move || control.stop());
+                        let stopping = tokio::task::spawn_blocking({
+                            let control = control.clone();
+                            move || control.stop()
+                        });
                         let ended = session.await;
                         // A panic in it is one in the session, too.
                         let _ = stopping.await;
@@ -109,7 +112,10 @@ impl Dev {
             };
             tokio::select! {
                 done = finish => done,
-                () = stops.next() => Err(Failure::new("stopped at once")),
+                () = stops.next() => {
+                    control.kill();
+                    Err(Failure::new("stopped at once"))
+                }
             }
         })
     }

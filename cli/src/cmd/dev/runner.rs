@@ -68,7 +68,16 @@ impl Runner {
         let _ = kill_process_group(group, Signal::TERM);
         let deadline = Instant::now() + END_PATIENCE;
         while state.group.is_some() && !self.ended.wait_until(&mut state, deadline).timed_out() {}
+        drop(state);
+        self.kill();
+    }
+
+    /// Ends what runs at once, without asking it.
+    pub fn kill(&self) {
+        let mut state = self.state.lock();
+        state.stopped = true;
         if let Some(group) = state.group {
+            // It may have ended just now.
             let _ = kill_process_group(group, Signal::KILL);
         }
     }

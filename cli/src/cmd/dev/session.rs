@@ -33,6 +33,12 @@ impl Control {
         self.noted.stop();
         self.runner.stop();
     }
+
+    /// Ends the build that runs without asking it.
+    pub fn kill(&self) {
+        self.noted.stop();
+        self.runner.kill();
+    }
 }
 
 /// One function under development.
