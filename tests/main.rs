@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod crash;
 mod deploy;
+mod dev_loop;
 mod faults;
 mod http;
 mod memory;

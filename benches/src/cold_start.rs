@@ -40,7 +40,7 @@ impl ColdStart {
         let mut report = Report::begin("cold-start");
         report.note(format!(
             "{} apps for each guest, none with an instance; one keep-alive connection calls each twice; \
-             html-parse gets a POST of 73 KB",
+             the parsers and go-digest get a POST of 73 KB",
             self.count
         ));
         let shown =
@@ -85,7 +85,10 @@ impl ColdStart {
     fn show(&self, workspace: &Workspace, guest: &str) -> Result<Shown> {
         let module = workspace.guest(guest)?;
         let body = match guest {
-            "html-parse" => Some(std::fs::read(workspace.page()).context("failed to read the page")?),
+            // A page, where the guest wants one.
+            _ if guest.ends_with("html-parse") || guest == "go-digest" => {
+                Some(std::fs::read(workspace.page()).context("failed to read the page")?)
+            }
             _ => None,
         };
         let host = Host::start_for(workspace, u64::from(self.count) + 1)?;

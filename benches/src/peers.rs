@@ -124,7 +124,10 @@ fn wfn(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
 
 fn wasmtime(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
     let mut command = Command::new(workspace.peers().join("bin/wasmtime"));
-    command.args(["serve", "-Scli", "--addr", "127.0.0.1:0"]).args(flags).arg(guest);
+    // The flags for WASI 0.3 cost guests of 0.2 nothing but are not default.
+    let is_async = guest.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("async-"));
+    let wasi = if is_async { &["-Scli,p3", "-Wcomponent-model-async"][..] } else { &["-Scli"] };
+    command.args(["serve", "--addr", "127.0.0.1:0"]).args(wasi).args(flags).arg(guest);
     plain(&mut command, "Serving HTTP on http://")
 }
 

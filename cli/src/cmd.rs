@@ -1,10 +1,13 @@
 //! The commands, one file each.
 
+pub mod build;
 pub mod deploy;
+pub mod dev;
 pub mod doctor;
 pub mod invoke;
 pub mod logs;
 pub mod ls;
+pub mod new;
 pub mod rm;
 pub mod rollback;
 pub mod scale;

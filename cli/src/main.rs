@@ -5,8 +5,10 @@ mod cmd;
 mod failure;
 mod flags;
 mod output;
+mod project;
 mod publish;
 mod settings;
+mod template;
 
 use std::env;
 use std::path::Path;
@@ -15,7 +17,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use wfn_runtime::component::compile;
 
-use crate::cmd::{deploy, doctor, invoke, logs, ls, rm, rollback, scale, status, up, versions};
+use crate::cmd::{
+    build, deploy, dev, doctor, invoke, logs, ls, new, rm, rollback, scale, status, up, versions,
+};
 use crate::settings::Global;
 
 /// Self-hosted WebAssembly functions: one binary, one machine.
@@ -24,7 +28,7 @@ use crate::settings::Global;
     name = "wfn",
     version,
     max_term_width = 110,
-    after_help = "Begin with 'wfn up' in one terminal and 'wfn deploy MODULE.wasm' in another, or with 'wfn up --demo'.\n\
+    after_help = "Begin with 'wfn new' and 'wfn dev'; or 'wfn up' in one terminal and 'wfn deploy MODULE.wasm' in another.\n\
                   Exit codes: 0 done, 1 refused or failed, 2 wrong usage."
 )]
 struct Cli {
@@ -37,6 +41,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make the folder of a new function, or list the templates
+    New(new::New),
+    /// Build the module of a function
+    Build(build::Build),
+    /// Build, serve and watch a function: every change is served at once
+    Dev(dev::Dev),
     /// Start the host
     Up(up::Up),
     /// Deploy a module as an app, or a new revision of it
@@ -71,6 +81,9 @@ fn main() -> ExitCode {
     // Wrong usage ends here, with code 2.
     let Cli { command, global } = Cli::parse();
     let done = match command {
+        Command::New(new) => new.run(&global),
+        Command::Build(build) => build.run(&global),
+        Command::Dev(dev) => dev.run(&global),
         Command::Up(up) => up.run(&global),
         Command::Deploy(deploy) => deploy.run(&global),
         Command::Ls => ls::run(&global),
@@ -102,8 +115,10 @@ mod tests {
     #[test]
     fn every_flag_is_an_environment_variable_too() {
         // What is asked of one call, not set up once, and what an environment cannot repeat.
-        let without =
-            ["json", "dry-run", "yes", "follow", "method", "data", "header", "include", "tail", "env"];
+        let without = [
+            "json", "template", "build", "dry-run", "yes", "follow", "method", "data", "header", "include",
+            "tail", "env",
+        ];
         for command in Cli::command().get_subcommands() {
             for flag in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 let name = flag.get_long().unwrap_or_default();

@@ -51,10 +51,15 @@ impl Global {
         Ok(server.trim_end_matches('/').to_owned())
     }
 
+    /// The data directory, if one was named.
+    pub fn given_data_dir(&self) -> Option<PathBuf> {
+        self.data_dir.clone().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> Done<PathBuf> {
-        if let Some(given) = self.data_dir.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            return Ok(given.clone());
+        if let Some(given) = self.given_data_dir() {
+            return Ok(given);
         }
         default_data_dir().ok_or_else(|| {
             Failure::usage("there is no data directory: HOME is not set").remedy("--data-dir DIR")

@@ -1,6 +1,6 @@
 //! `wfn deploy`: a module and its settings become the next revision of an app.
 
-mod source;
+pub mod source;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::Value;
 use wfn_runtime::names::{AppName, HostName};
 
+use crate::cmd::build::build;
 use crate::cmd::deploy::source::Source;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
@@ -43,6 +44,10 @@ pub struct Deploy {
     #[arg(long, value_name = "NAME", env = "WFN_HOST", value_delimiter = ',', value_parser = host_name, hide_env_values = true)]
     host: Vec<HostName>,
 
+    /// Run the build command of wfn.toml first
+    #[arg(long)]
+    build: bool,
+
     /// Do everything except the switch: compile, check, start; then forget it
     #[arg(long)]
     dry_run: bool,
@@ -56,6 +61,9 @@ impl Deploy {
     pub fn run(self, global: &Global) -> Done {
         let client = global.client()?;
         let what = self.name.as_ref().map_or(self.target.display().to_string(), AppName::to_string);
+        if self.build {
+            build(&self.target, global.json)?;
+        }
         let source = self.source().while_doing(|| format!("deploy {what}"))?;
         let name = source.manifest.name.clone();
         if let Some(file) = source.file.as_ref().filter(|file| **file != self.target) {
@@ -83,11 +91,7 @@ impl Deploy {
         let mut source = source::find(&self.target, self.name.clone())?;
         let manifest = &mut source.manifest;
         manifest.scale = manifest.scale.overlaid(&self.scale.settings());
-        let from_environment = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.to_str()?.strip_prefix(ENV_PREFIX)?.to_owned();
-            Some((name, value.into_string().ok()?))
-        });
-        manifest.env.extend(from_environment);
+        manifest.env.extend(env_of_environment());
         manifest.env.extend(self.env.iter().cloned());
         if !self.host.is_empty() {
             manifest.hosts.clone_from(&self.host);
@@ -96,6 +100,14 @@ impl Deploy {
         manifest.check().map_err(Failure::usage)?;
         Ok(source)
     }
+}
+
+/// The variables of functions that this process's environment names.
+pub fn env_of_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str()?.strip_prefix(ENV_PREFIX)?.to_owned();
+        Some((name, value.into_string().ok()?))
+    })
 }
 
 /// Where a deployed app can be called.

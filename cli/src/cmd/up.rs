@@ -73,7 +73,7 @@ impl Up {
         if let Some(megabytes) = self.guest_memory_mb {
             config.guest_memory_bytes = megabytes * limits::MEBIBYTE;
         }
-        log_to_stderr()?;
+        log_to_stderr(LOG_DEFAULT)?;
         if !self.admin.ip().is_loopback() {
             tracing::warn!(
                 "the admin API listens beyond this machine and speaks plain HTTP: its token can be overheard"
@@ -110,17 +110,19 @@ impl Up {
 }
 
 /// What tells the host to stop.
-struct Stops {
+pub struct Stops {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stops {
-    fn new() -> io::Result<Self> {
+    /// Listens for SIGINT and SIGTERM from now on.
+    pub fn new() -> io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -169,7 +171,7 @@ fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
 }
 
 /// What a client has to be told if this host is not where clients look for one.
-fn flags_of_clients(admin: SocketAddr, data_dir: &Path) -> String {
+pub fn flags_of_clients(admin: SocketAddr, data_dir: &Path) -> String {
     let admin = reachable(admin);
     let mut flags = String::new();
     if admin != SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)) {
@@ -182,19 +184,24 @@ fn flags_of_clients(admin: SocketAddr, data_dir: &Path) -> String {
 }
 
 /// Where a client on this machine finds what listens on `address`.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     match address.ip().is_unspecified() {
         true => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
         false => address,
     }
 }
 
-/// Deploys the demo like any client would, over the admin API.
-fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
+/// A client of the host that runs in this process.
+pub fn own_client(admin: SocketAddr, data_dir: &Path) -> Done<Client> {
     let path = data_dir.join("token");
     let text = std::fs::read_to_string(&path).map_err(Failure::new)?.trim().to_owned();
     let token = Token { text, source: TokenSource::File(path) };
-    let client = Client::new(format!("http://{}", reachable(admin)), token);
+    Ok(Client::new(format!("http://{}", reachable(admin)), token))
+}
+
+/// Deploys the demo like any client would, over the admin API.
+fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
+    let client = own_client(admin, data_dir)?;
     let name = AppName::new(DEMO_APP).map_err(Failure::new)?;
     match client.get(&app_path(&name, "")) {
         Ok(_) => Ok(()),
@@ -205,9 +212,10 @@ fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
     }
 }
 
-fn log_to_stderr() -> Done {
+/// Logs what `WFN_LOG` says to stderr, or `default` if it does not say.
+pub fn log_to_stderr(default: &str) -> Done {
     let given = std::env::var("WFN_LOG").unwrap_or_default();
-    let given = if given.is_empty() { LOG_DEFAULT } else { &given };
+    let given = if given.is_empty() { default } else { &given };
     let filter = EnvFilter::builder()
         .parse(format!("{LOG_OF_THE_SANDBOX},{given}"))
         .map_err(|error| Failure::usage(format!("WFN_LOG={given}: {error}")).remedy("WFN_LOG=info"))?;
@@ -222,7 +230,7 @@ fn log_to_stderr() -> Done {
 }
 
 /// Reads `IP:PORT`, `localhost:PORT`, or a port of this machine alone.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
         return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));

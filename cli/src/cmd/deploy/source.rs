@@ -10,7 +10,7 @@ use wfn_runtime::names::AppName;
 use crate::failure::{Done, Failure};
 
 /// The file that says everything flags can say.
-const FILE_NAME: &str = "wfn.toml";
+pub const FILE_NAME: &str = "wfn.toml";
 
 /// A module and its manifest.
 #[derive(Debug)]
@@ -53,7 +53,11 @@ fn of_file(file: &Path, name: Option<AppName>) -> Done<Source> {
     };
     let module = beside(file, module);
     if !module.is_file() {
-        return Err(missing(&module, file.parent()));
+        return Err(match parsed.build {
+            Some(_) => Failure::new(format!("there is no file {}", module.display()))
+                .remedy("run 'wfn build' first, or 'wfn deploy --build'"),
+            None => missing(&module, file.parent()),
+        });
     }
     with_name(module, Some(file.to_owned()), parsed, name)
 }
@@ -88,7 +92,19 @@ fn with_name(
     Ok(Source { module, manifest, file })
 }
 
-fn parse(file: &Path) -> Done<ManifestFile> {
+/// The name of the app that a manifest's file is about; its module need not exist yet.
+pub fn name(file: &Path) -> Done<AppName> {
+    let parsed = parse(file)?;
+    match (parsed.name, parsed.module) {
+        (Some(name), _) => Ok(name),
+        (None, Some(module)) => name_of(Path::new(&module)),
+        (None, None) => Err(Failure::new(format!("{}: it names no app", file.display()))
+            .remedy("a line name = \"APP\" at its beginning")),
+    }
+}
+
+/// Reads the file of a manifest.
+pub fn parse(file: &Path) -> Done<ManifestFile> {
     let text =
         fs::read_to_string(file).map_err(|error| Failure::new(format!("{}: {error}", file.display())))?;
     ManifestFile::parse(&text).map_err(|error| Failure::new(placed(file, &error)))
@@ -109,7 +125,7 @@ fn placed(file: &Path, error: &str) -> String {
 }
 
 /// A path as a file names it: relative to that file.
-fn beside(file: &Path, path: &str) -> PathBuf {
+pub fn beside(file: &Path, path: &str) -> PathBuf {
     // A file's name always has a parent; that of a bare name is the empty path, which joins well.
     file.parent().unwrap_or(Path::new("")).join(path)
 }
@@ -194,12 +210,14 @@ mod tests {
             ("unknown.toml", "name = \"x\"\nmodul = \"b.wasm\""),
             ("none.toml", "name = \"x\""),
             ("unbuilt.toml", "module = \"target/x.wasm\""),
+            ("unbuilt-too.toml", "module = \"target/x.wasm\"\n[build]\ncommand = \"make\""),
         ]);
         let cases = [
             ("_.wasm", "--name APP"),
             ("unknown.toml", "line 2"),
             ("none.toml", "module = \"MODULE.wasm\""),
             ("unbuilt.toml", "cargo build"),
+            ("unbuilt-too.toml", "run 'wfn build' first"),
             ("", "has no wfn.toml"),
             ("missing.wasm", "there is no file"),
         ];

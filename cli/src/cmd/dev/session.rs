@@ -1,0 +1,159 @@
+//! The loop of `wfn dev`: build, deploy, wait for a change. What fails is shown, and what served goes on.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::names::AppName;
+
+use crate::client::Client;
+use crate::cmd::deploy::{env_of_environment, source};
+use crate::cmd::dev::changes::{Changes, Noted};
+use crate::cmd::dev::follower::Follower;
+use crate::cmd::dev::runner::Runner;
+use crate::cmd::text_of;
+use crate::failure::{Done, Failure, WhileDoing};
+use crate::output::say;
+use crate::project::Project;
+use crate::publish::publish;
+
+/// What the session and whoever ends it share.
+#[derive(Default)]
+pub struct Control {
+    runner: Runner,
+    noted: Arc<Noted>,
+}
+
+impl Control {
+    /// Ends the build that runs, and the session after what it is doing.
+    pub fn stop(&self) {
+        self.noted.stop();
+        self.runner.stop();
+    }
+
+    /// Ends the build that runs without asking it.
+    pub fn kill(&self) {
+        self.noted.stop();
+        self.runner.kill();
+    }
+}
+
+/// One function under development.
+pub struct Session {
+    /// The manifest's file.
+    pub file: PathBuf,
+    /// The app, whose name holds for the whole session.
+    pub name: AppName,
+    /// The host in this process.
+    pub client: Client,
+    /// Where the function answers.
+    pub url: String,
+    /// Shows what the function writes.
+    pub follower: Follower,
+    /// How the session is ended.
+    pub control: Arc<Control>,
+}
+
+/// What serves: nothing is deployed twice.
+type Served = (Manifest, [u8; 32]);
+
+/// How a round ended that was not stopped.
+enum Round {
+    Deployed { built_in: Duration, served_in: Duration, revision: String },
+    Unchanged { built_in: Duration },
+}
+
+impl Session {
+    /// Goes on until it is stopped. Fails only if the project cannot be watched at all.
+    pub fn run(mut self, project: &Project) -> Done {
+        let mut changes = Changes::of(project, self.control.noted.clone())?;
+        let mut served = None;
+        loop {
+            match self.round(&mut changes, &mut served) {
+                Ok(None) => return Ok(()),
+                Ok(Some(round)) => say(&self.shown(&round)),
+                Err(failure) => {
+                    let then = match &served {
+                        Some(_) => "\nthe version before goes on serving; waiting for a change",
+                        None => "\nnothing is served yet; waiting for a change",
+                    };
+                    say(&format!("{failure}{then}"));
+                }
+            }
+            match changes.next()? {
+                Some(path) => say(&format!("changed: {}", self.shown_path(&path))),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Builds and deploys what there is now; `None` if it was stopped.
+    fn round(&mut self, changes: &mut Changes, served: &mut Option<Served>) -> Done<Option<Round>> {
+        let project = Project::find(&self.file)?;
+        changes.follow(&project)?;
+        let begun = Instant::now();
+        let status = self.control.runner.run(&mut project.command());
+        let Some(status) = status.map_err(|error| project.not_run(&error))? else { return Ok(None) };
+        let doing = || format!("build {}", self.name);
+        project.check_status(status).while_doing(doing)?;
+        let module = project.read_module().while_doing(doing)?;
+        let built_in = begun.elapsed();
+
+        let manifest = self.manifest()?;
+        let now = (manifest, Sha256::digest(&module.bytes).into());
+        if served.as_ref() == Some(&now) {
+            return Ok(Some(Round::Unchanged { built_in }));
+        }
+        let begun = Instant::now();
+        let deployed = publish(&self.client, &now.0, Cursor::new(module.bytes), false)
+            .while_doing(|| format!("deploy {}", self.name))?;
+        let served_in = begun.elapsed();
+        *served = Some(now);
+        self.follower.start()?;
+        Ok(Some(Round::Deployed { built_in, served_in, revision: text_of(&deployed["revision"]) }))
+    }
+
+    /// What the file says now, with the variables of the environment as `wfn deploy` takes them.
+    fn manifest(&self) -> Done<Manifest> {
+        let mut manifest = source::find(&self.file, None)?.manifest;
+        if manifest.name != self.name {
+            return Err(Failure::new(format!(
+                "{} names the app {} now, which was {}",
+                self.file.display(),
+                manifest.name,
+                self.name
+            ))
+            .remedy("Ctrl-C and 'wfn dev' again"));
+        }
+        manifest.env.extend(env_of_environment());
+        manifest.check().map_err(Failure::new)?;
+        Ok(manifest)
+    }
+
+    fn shown(&self, round: &Round) -> String {
+        let ms = |time: &Duration| time.as_millis();
+        match round {
+            Round::Deployed { built_in, served_in, revision } if revision == "1" => {
+                format!("built in {} ms, serving in {} ms: {}", ms(built_in), ms(served_in), self.url)
+            }
+            Round::Deployed { built_in, served_in, revision } => format!(
+                "rebuilt in {} ms, serving in {} ms: {} revision {revision}",
+                ms(built_in),
+                ms(served_in),
+                self.url
+            ),
+            Round::Unchanged { built_in } => {
+                format!("rebuilt in {} ms: the module is the same, nothing to deploy", ms(built_in))
+            }
+        }
+    }
+
+    fn shown_path(&self, path: &Path) -> String {
+        let folder = self.file.parent().and_then(|folder| folder.canonicalize().ok());
+        let below = folder.and_then(|folder| path.strip_prefix(folder).map(Path::to_owned).ok());
+        below.unwrap_or_else(|| path.to_owned()).display().to_string()
+    }
+}
