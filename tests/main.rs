@@ -13,6 +13,7 @@ mod deploy;
 mod dev_loop;
 mod faults;
 mod http;
+mod languages;
 mod memory;
 mod scale;
 mod serve;

@@ -5,7 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::time::SystemTime;
 
 use wfn_runtime::app::manifest::BuildSettings;
-use wfn_runtime::component::inspect::{self, GuestKind};
+use wfn_runtime::component::inspect::{self, Form};
 use wfn_runtime::limits;
 
 use crate::cmd::deploy::source;
@@ -25,8 +25,8 @@ pub struct Project {
 /// A module that can be deployed.
 #[derive(Debug)]
 pub struct Module {
-    /// What kind of guest it is.
-    pub kind: GuestKind,
+    /// What kind of guest it is, or becomes.
+    pub form: Form,
     /// Its content.
     pub bytes: Vec<u8>,
 }
@@ -116,8 +116,9 @@ impl Project {
                 .remedy("a build without debug information"));
         }
         let bytes = std::fs::read(&self.module).map_err(unreadable)?;
-        let kind = inspect::inspect(&bytes)
-            .map_err(|error| Failure::new(format!("{shown}: {error}")).with_code(error.code()))?;
-        Ok(Module { kind, bytes })
+        let form = inspect::inspect(&bytes)
+            .map_err(|error| Failure::new(format!("{shown}: {error}")).with_code(error.code()))?
+            .form;
+        Ok(Module { form, bytes })
     }
 }

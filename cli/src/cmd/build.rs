@@ -27,7 +27,7 @@ impl Build {
     pub fn run(self, global: &Global) -> Done {
         let (project, module, is_new) = build(&self.target, global.json)?;
         let (path, length) = (project.module.display(), module.bytes.len() as u64);
-        let kind = module.kind.as_str();
+        let kind = module.form.as_str();
         if global.json {
             return output::print_json(
                 &json!({ "module": path.to_string(), "bytes": length, "kind": kind, "changed": is_new }),

@@ -15,7 +15,7 @@ mod tools;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::tools::Language;
 
@@ -29,7 +29,7 @@ usage: cargo xtask COMMAND
   guest-env                 print the shell's settings for building Rust guests elsewhere:
                             eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
-  test                      formatting, clippy, guests, wfn, then all tests
+  test                      formatting, clippy, guests, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
 ";
 
@@ -63,16 +63,24 @@ fn main() -> ExitCode {
     })
 }
 
-/// Prints nothing where the active toolchain does as it is.
+/// What a shell needs to build guests of every language whose tools were installed here.
 fn guest_env(root: &Path) -> Result<()> {
-    print!("{}", compiler::find(root)?.shell_environment()?);
+    print!("{}", shell_environment(root)?);
     Ok(())
 }
 
-/// Rust's guests, then those of the other languages; of the `wanted` ones none may be left out.
+fn shell_environment(root: &Path) -> Result<String> {
+    Ok(tools::shell_path(root) + &compiler::find(root)?.shell_environment()?)
+}
+
+/// Rust's guests, then those of the other languages; of the `wanted` ones none may be left out. The environment
+/// that built them is left beside them, for whoever builds more (`target/guests/env.sh`).
 fn all_guests(root: &Path, wanted: &[Language]) -> Result<()> {
     guests::run(root)?;
-    languages::run(root, wanted)
+    languages::run(root, wanted)?;
+    let file = root.join("target/guests/env.sh");
+    std::fs::write(&file, shell_environment(root)?)
+        .with_context(|| format!("failed to write {}", file.display()))
 }
 
 /// The repository's root: two folders above this crate, wherever cargo found it.

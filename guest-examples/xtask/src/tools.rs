@@ -94,6 +94,15 @@ pub(crate) fn command(root: &Path, program: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// The same for a shell, as a line to evaluate.
+pub(crate) fn shell_path(root: &Path) -> String {
+    let folders = Language::ALL.iter().map(|&language| venv(root, language).join("bin"));
+    folders
+        .filter(|folder| folder.is_dir())
+        .map(|folder| format!("export PATH={}:\"$PATH\"\n", process::shell_quoted(&folder.to_string_lossy())))
+        .collect()
+}
+
 /// Where a language's tool from the Python package index goes; one folder each, for they look into their own.
 fn venv(root: &Path, language: Language) -> PathBuf {
     root.join("target/tools").join(language.folder())

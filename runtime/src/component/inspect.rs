@@ -66,6 +66,16 @@ pub enum Form {
     ToComponentize,
 }
 
+impl Form {
+    /// What to call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete(kind) => kind.as_str(),
+            Self::ToComponentize => "component-type",
+        }
+    }
+}
+
 /// What can be told from a module's outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {

@@ -1,0 +1,171 @@
+//! Guests in every language: the examples answer, and what `wfn new` makes can be built, deployed and called.
+//!
+//! Rust, Python and C are always tested. `cargo xtask guests --all` brings JavaScript and Go, too; what was not
+//! built is said to be left out.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::{Host, Request, page, root, run};
+
+/// Whether an optional example was built; says so if not.
+fn is_built(example: &str) -> bool {
+    let built = root().join("target/guests").join(format!("{example}.wasm")).is_file();
+    if !built {
+        eprintln!("left out {example}: 'cargo xtask guests --all' builds it");
+    }
+    built
+}
+
+/// POSTs the page of the HTML benchmark and gives elements and links.
+fn counts(host: &Host, app: &str) -> (Option<u64>, Option<u64>) {
+    let answer = Request::new("POST", &format!("/{app}/")).body(page()).send(&host.functions);
+    let counts: serde_json::Value = serde_json::from_str(&answer.ok()).unwrap();
+    (counts["elements"].as_u64(), counts["links"].as_u64())
+}
+
+#[test]
+fn python_answers_in_reused_instances_one_request_at_a_time() {
+    let host = Host::start();
+    host.deploy("python-html-parse", &[]);
+    for _ in 0..3 {
+        // One element more than a browser's tree has: guest-examples/python/README.md.
+        assert_eq!(counts(&host, "python-html-parse"), (Some(921), Some(30)));
+    }
+    let group = host.group("python-html-parse");
+    assert_eq!((group["concurrency"].as_u64(), group["failed"].as_u64()), (Some(1), Some(0)), "{group}");
+    assert_eq!(group["cold"], 1, "{group}");
+    assert_eq!(host.get("/python-html-parse/").status, 405);
+    // An explicit value stays, and the default comes back from the stored revision.
+    host.wfn(&["scale", "python-html-parse", "--concurrency", "4"]).ok();
+    assert_eq!(host.number("python-html-parse", "concurrency"), 4);
+    host.wfn(&["rollback", "python-html-parse", "1"]).ok();
+    let host = Host::start_in(&host.kill(), &[]);
+    assert_eq!(host.number("python-html-parse", "concurrency"), 1);
+    assert_eq!(counts(&host, "python-html-parse"), (Some(921), Some(30)));
+}
+
+#[test]
+fn javascript_answers_each_request_in_a_fresh_instance() {
+    if !is_built("js-html-parse") {
+        return;
+    }
+    let host = Host::start();
+    host.deploy("js-html-parse", &[]);
+    for _ in 0..3 {
+        assert_eq!(counts(&host, "js-html-parse"), (Some(920), Some(30)));
+    }
+    assert_eq!(host.admin_get("/v1/apps/js-html-parse")["isolation"], "fresh");
+    assert_eq!(host.number("js-html-parse", "failed"), 0);
+}
+
+#[test]
+fn c_and_go_answer_as_cgi_programs() {
+    let host = Host::start();
+    host.deploy("c-form", &[]);
+    let form = Request::new("POST", "/c-form/").header("content-type", "application/x-www-form-urlencoded");
+    let answer = form.body("a=1&b=x%20y").send(&host.functions);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.ok(), "{\"a\":\"1\",\"b\":\"x y\"}\n");
+    if is_built("go-digest") {
+        host.deploy("go-digest", &[]);
+        let answer = Request::new("POST", "/go-digest/").body(page()).send(&host.functions).ok();
+        assert!(
+            answer.contains("5238af6facc4afa3c95165e13a680cce431051a03ffc700a963972eea7aef29e"),
+            "{answer}"
+        );
+    }
+}
+
+#[test]
+fn a_core_module_with_a_component_type_becomes_a_component() {
+    let host = Host::start();
+    let deployed = host.deploy("core-module", &["-e", "COLOUR=red"]);
+    assert_eq!(deployed["kind"], "p2", "{deployed}");
+    for _ in 0..2 {
+        assert_eq!(host.get("/core-module/x").ok(), "a component by now: red, true\n");
+    }
+    assert!(host.logs("core-module").contains("asked for /x"));
+    assert_eq!(host.number("core-module", "cold"), 1);
+    // The component is made again from what was handed in only where its code is gone.
+    let host = Host::start_in(&host.kill(), &[]);
+    host.get("/core-module/y").ok();
+}
+
+#[test]
+fn what_a_guest_may_not_do_fails_with_its_own_error() {
+    let host = Host::start();
+    host.deploy("faults", &["-e", "K=v"]);
+    assert_eq!(host.get("/faults/env?key=K").ok().trim(), "v");
+    assert_eq!(host.get("/faults/random").status, 200);
+    assert_eq!(host.get("/faults/clock").status, 200);
+    for path in ["/fs", "/connect?port=1", "/dns?name=localhost"] {
+        let answer = host.get(&format!("/faults{path}"));
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        eprintln!("{path}: {}", answer.text());
+        assert!(!answer.text().to_lowercase().starts_with("ok"), "{path}: {}", answer.text());
+    }
+    assert_eq!(host.number("faults", "failed"), 0);
+}
+
+/// `wfn new`, `wfn build` with the tools that built the examples, `wfn deploy`, and a call.
+fn a_new_project_answers(template: &str, kind: &str, path: &str, expected: &str) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let name = format!("new-{template}");
+    run(Command::new(env!("CARGO_BIN_EXE_wfn")).args(["new", "-t", template, &name]).current_dir(&folder))
+        .ok();
+    let project = folder.path().join(&name);
+    build(&project, template);
+    let host = Host::start();
+    let said = host.wfn(&["deploy", project.to_str().unwrap()]).ok();
+    assert!(said.contains(&format!("({kind})")), "{said}");
+    for _ in 0..2 {
+        let answer = host.get(&format!("/{name}{path}")).ok();
+        assert!(answer.contains(expected), "{template}: {answer}");
+    }
+    assert_eq!(host.number(&name, "failed"), 0);
+}
+
+/// Builds in the environment that `cargo xtask guests` left; Rust's dependencies are kept between runs.
+fn build(project: &Path, template: &str) {
+    let target = root().join("target/templates").join(template);
+    let environment = root().join("target/guests/env.sh");
+    let script = ". \"$1\"; ln -s \"$2\" target; exec \"$3\" build";
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", script, "sh"]).arg(environment).arg(&target).arg(env!("CARGO_BIN_EXE_wfn"));
+    std::fs::create_dir_all(&target).unwrap();
+    // What this test itself was built with is not for the project.
+    for (name, _) in std::env::vars() {
+        if name.starts_with("CARGO") || name.starts_with("RUST") {
+            shell.env_remove(name);
+        }
+    }
+    run(shell.current_dir(project)).ok();
+}
+
+#[test]
+fn new_rust() {
+    a_new_project_answers("rust", "p2", "/", "Hello from new-rust!");
+}
+
+#[test]
+fn new_rust_async() {
+    a_new_project_answers("rust-async", "p3", "/wait", "waited 100 ms");
+}
+
+#[test]
+fn new_python() {
+    a_new_project_answers("python", "p2", "/?name=wfn", "wfn");
+}
+
+#[test]
+fn new_c() {
+    a_new_project_answers("c", "command", "/?name=wfn", "wfn");
+}
+
+#[test]
+fn new_go() {
+    if is_built("go-digest") {
+        a_new_project_answers("go", "command", "/?name=wfn", "wfn");
+    }
+}
