@@ -165,7 +165,7 @@ fn new_c() {
 
 #[test]
 fn new_go() {
-    if is_built("go-digest") {
+    if is_built("go-digest") && root().join("target/tools/go").is_dir() {
         a_new_project_answers("go", "command", "/?name=wfn", "wfn");
     }
 }

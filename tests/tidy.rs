@@ -66,7 +66,9 @@ fn the_layers_that_decide_do_not_act() {
         "app/revision.rs",
         "app/values.rs",
         "component/inspect.rs",
+        "component/interfaces.rs",
         "ingress/route.rs",
+        "instance/cgi.rs",
         "pool/ledger.rs",
         "pool/quota.rs",
     ];

@@ -71,7 +71,7 @@ impl Form {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete(kind) => kind.as_str(),
-            Self::ToComponentize => "component-type",
+            Self::ToComponentize => "module",
         }
     }
 }
