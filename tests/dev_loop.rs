@@ -225,7 +225,8 @@ fn a_saved_change_is_served_and_a_failing_build_keeps_what_serves() {
     let folder = dev_project(COPY, "hello");
     let mut dev = Dev::start(folder.path());
     dev.until_answered(HELLO);
-    assert!(dev.said().contains("built in ") && dev.said().contains("[app host] "), "{}", dev.said());
+    dev.until_said("built in ");
+    dev.until_said("[app host] ");
 
     save(folder.path(), "faults");
     dev.until_said("rebuilt in ");

@@ -27,7 +27,7 @@ fn counts(host: &Host, app: &str) -> (Option<u64>, Option<u64>) {
 #[test]
 fn python_answers_in_reused_instances_one_request_at_a_time() {
     let host = Host::start();
-    host.deploy("python-html-parse", &[]);
+    host.deploy("python-html-parse", &["--max-instances", "1"]);
     for _ in 0..3 {
         // One element more than a browser's tree has: guest-examples/python/README.md.
         assert_eq!(counts(&host, "python-html-parse"), (Some(921), Some(30)));

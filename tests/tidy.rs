@@ -63,6 +63,7 @@ fn the_layers_that_decide_do_not_act() {
         "limits.rs",
         "names.rs",
         "app/manifest.rs",
+        "app/manifest_file.rs",
         "app/revision.rs",
         "app/values.rs",
         "component/inspect.rs",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::SystemTime;
 
-use wfn_runtime::app::manifest::BuildSettings;
+use wfn_runtime::app::manifest_file::BuildSettings;
 use wfn_runtime::component::inspect::{self, Form};
 use wfn_runtime::limits;
 

@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod manifest;
+pub mod manifest_file;
 pub mod registry;
 pub mod revision;
 pub mod running;

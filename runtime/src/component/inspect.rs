@@ -287,15 +287,14 @@ fn language_by_producers(section: &CustomSectionReader<'_>) -> Option<Language> 
     let KnownCustom::Producers(fields) = section.as_known() else { return None };
     fields.into_iter().flatten().find_map(|field| {
         let mut values = field.values.into_iter().flatten().map(|value| value.name);
-        match field.name {
-            "language" => values.find_map(|name| match name {
-                "Python" => Some(Language::Python),
-                "JavaScript" => Some(Language::JavaScript),
-                _ => None,
-            }),
-            "processed-by" => values.any(|name| name == "componentize-py").then_some(Language::Python),
-            _ => None,
+        if field.name != "language" {
+            return None;
         }
+        values.find_map(|name| match name {
+            "Python" => Some(Language::Python),
+            "JavaScript" => Some(Language::JavaScript),
+            _ => None,
+        })
     })
 }
 

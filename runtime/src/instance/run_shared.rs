@@ -27,7 +27,10 @@ pub async fn run_shared(
         fault.outcome
     };
     loop {
-        let worker = match slot.shared_worker(deadline).await {
+        // Nearly always there is one, and no timer is made.
+        let started = tokio::time::timeout_at(deadline.into(), slot.shared_worker(deadline)).await;
+        let timeout = tally.pool().policy().timeout;
+        let worker = match started.unwrap_or_else(|_| Err(Fault::timed_out(timeout, "while it started"))) {
             Ok(worker) => worker,
             Err(fault) => return Err(failed(&mut tally, fault)),
         };
@@ -45,7 +48,7 @@ pub async fn run_shared(
             Some(Answer::NotBegun(again)) => request = again,
             None => {
                 call.retire_worker();
-                let fault = Fault::timed_out(tally.pool().policy().timeout, "before the function answered");
+                let fault = Fault::timed_out(timeout, "before the function answered");
                 return Err(failed(&mut tally, fault));
             }
         }
@@ -77,9 +80,9 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
+        if let (Some(place), Ok(here)) = (self.place.take(), tokio::runtime::Handle::try_current()) {
             let mut rest = Waiting { place: Some(place), deadline: self.deadline };
-            tokio::spawn(async move {
+            here.spawn(async move {
                 let answer = rest.answer().await;
                 if let (Some((_slot, call)), None) = (rest.place.take(), answer) {
                     call.retire_worker();

@@ -180,11 +180,8 @@ impl AsyncWorker {
         if !self.is_retired() || self.load() > 0 {
             return;
         }
-        let worker = self.clone();
-        if self.in_flight.ends_at_once() {
-            // A suspended guest may hold much memory.
-            self.resources.compute().spawn(async move { worker.turn() });
-        } else if self.turn() != Turn::Over {
+        if self.turn() != Turn::Over && !self.in_flight.ends_at_once() {
+            let worker = self.clone();
             self.resources.compute().spawn(async move {
                 tokio::time::sleep(worker.in_flight.policy().timeout).await;
                 worker.in_flight.retire(true);
@@ -203,7 +200,7 @@ impl AsyncWorker {
             let Some(running) = event_loop.as_mut() else { return Turn::Over };
             if self.in_flight.has_to_end() {
                 self.in_flight.close();
-                *event_loop = None;
+                self.drop_event_loop(event_loop.take());
                 return Turn::Over;
             }
             self.resources.pulse().beat();
@@ -219,6 +216,15 @@ impl AsyncWorker {
             }
         }
         if self.computes.load(Ordering::Acquire) { Turn::Computes } else { Turn::Waits }
+    }
+}
+
+impl AsyncWorker {
+    /// A suspended guest may hold much memory, which no event loop should spend its time on.
+    fn drop_event_loop(&self, ending: Option<EventLoop>) {
+        if self.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
+            self.resources.compute().spawn(async move { drop(ending) });
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use wfn_runtime::app::manifest::{Manifest, ManifestFile};
+use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::app::manifest_file::ManifestFile;
 use wfn_runtime::names::AppName;
 
 use crate::failure::{Done, Failure};

@@ -1,0 +1,157 @@
+//! `wfn.toml`: a manifest as a file, with what only the command line needs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::app::manifest::ScaleSettings;
+use crate::names::{AppName, HostName};
+
+/// A parsed `wfn.toml`: the manifest plus what only the client needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestFile {
+    /// The app's name; without it the module's file name serves.
+    pub name: Option<AppName>,
+    /// Path of the module, relative to the file.
+    pub module: Option<String>,
+    /// Claimed host names.
+    #[serde(default)]
+    pub hosts: Vec<HostName>,
+    /// Environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Scale settings.
+    #[serde(default)]
+    pub scale: ScaleSettings,
+    /// How the module is made; the host never sees it.
+    pub build: Option<BuildSettings>,
+}
+
+/// How the command line makes the module: the `[build]` table of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildSettings {
+    /// Run by `sh -c` in the folder of the file.
+    #[serde(deserialize_with = "build_command")]
+    pub command: String,
+    /// What a change of means that the module is out of date; unset, it is the whole folder.
+    #[serde(default, deserialize_with = "watched_paths")]
+    pub watch: Option<Vec<WatchedPath>>,
+}
+
+/// Bytes of a build command: Linux takes 128 KiB in one argument; what is longer wants a script of its own.
+const BUILD_COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// Paths that `watch` may name: each costs a watch of the kernel; folders stand for what they hold.
+const WATCHED_PATHS_MAX: usize = 256;
+
+fn build_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let command = String::deserialize(deserializer)?;
+    if command.trim().is_empty() || command.contains('\0') {
+        return Err(de::Error::custom("the command is empty or has a NUL: use what a shell runs"));
+    }
+    if command.len() > BUILD_COMMAND_BYTES_MAX {
+        return Err(de::Error::custom(format!(
+            "the command has {} bytes: at most {BUILD_COMMAND_BYTES_MAX} are allowed, put it into a script",
+            command.len()
+        )));
+    }
+    Ok(command)
+}
+
+fn watched_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<WatchedPath>>, D::Error> {
+    let paths = Vec::deserialize(deserializer)?;
+    match paths.len() {
+        0 => Err(de::Error::custom("nothing is named: leave watch out to watch the whole folder")),
+        1..=WATCHED_PATHS_MAX => Ok(Some(paths)),
+        many => Err(de::Error::custom(format!(
+            "{many} paths: at most {WATCHED_PATHS_MAX} are allowed, name folders instead of files"
+        ))),
+    }
+}
+
+/// A file or folder beside the manifest or below, with `/` between its parts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WatchedPath(String);
+
+impl WatchedPath {
+    /// The path, relative to the file that names it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WatchedPath {
+    type Error = String;
+    fn try_from(path: String) -> Result<Self, String> {
+        let is_outside = path.starts_with('/') || path.split('/').any(|part| part == "..");
+        if path.is_empty() || path.contains('\0') || is_outside {
+            return Err(format!(
+                "{path:?} cannot be watched: use a path relative to this file, without '..', such as \"src\""
+            ));
+        }
+        Ok(Self(path))
+    }
+}
+
+impl ManifestFile {
+    /// Parses the text of a `wfn.toml`. The error shows line, column and the line itself, and says what
+    /// would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_manifest_is_refused_with_line_and_remedy() {
+        let cases = [
+            ("name = \"Hello\"", &["line 1", "a-z"][..]),
+            ("nmae = \"x\"", &["line 1", "unknown field `nmae`", "`name`"]),
+            ("\n[scale]\nconcurency = 2", &["line 3", "unknown field", "`concurrency`"]),
+            ("[scale]\nmemory_mb = 1024", &["line 2", "2048 or 4096"]),
+            ("[scale]\nconcurrency = 1001", &["line 2", "1 to 1000"]),
+            ("[scale]\nconcurrency = -1", &["line 2", "1 to 1000"]),
+            ("[scale]\nconcurrency = \"many\"", &["line 2", "whole number, 1 to 1000"]),
+            ("[scale]\nmax_instances = 0", &["line 2", "1 to 1000"]),
+            ("[scale]\ntimeout = 30", &["line 2", "duration", "30s"]),
+            ("[scale]\ntimeout = \"30 s\"", &["line 2", "30s"]),
+            ("[scale]\ntimeout = \"99999999999999999999s\"", &["line 2", "not a duration"]),
+            ("[scale]\ntimeout = \"2h\"", &["line 2", "out of range", "1ms to 1h"]),
+            ("[scale]\nisolation = \"none\"", &["line 2", "`reuse`", "`fresh`"]),
+            ("hosts = [\"a:80\"]", &["line 1", "without port"]),
+            ("[env]\nA = 1", &["line 2", "string"]),
+            ("name = ", &["line 1"]),
+            ("[build]\nwatch = [\"src\"]", &["line 1", "missing field `command`"]),
+            ("[build]\ncomand = \"make\"", &["line 2", "unknown field", "`command`"]),
+            ("[build]\ncommand = \" \"", &["line 2", "empty", "shell"]),
+            ("[build]\ncommand = [\"make\"]", &["line 2", "string"]),
+            ("[build]\ncommand = \"make\"\nwatch = []", &["line 3", "leave watch out"]),
+            ("[build]\ncommand = \"make\"\nwatch = \"src\"", &["line 3", "sequence"]),
+            ("[build]\ncommand = \"make\"\nwatch = [\"/etc\"]", &["line 3", "/etc", "relative to this file"]),
+            ("[build]\ncommand = \"make\"\nwatch = [\"a/../..\"]", &["line 3", "without '..'"]),
+        ];
+        for (text, expected) in cases {
+            let error = ManifestFile::parse(text).expect_err(text);
+            for part in expected {
+                assert!(error.contains(part), "{text:?}: {part:?} is not in:\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_build_table_is_bounded() {
+        let parse = |command: &str, paths: usize| {
+            let watch = vec!["\"src\""; paths].join(", ");
+            ManifestFile::parse(&format!("[build]\ncommand = \"{command}\"\nwatch = [{watch}]"))
+        };
+        let build = parse("make", WATCHED_PATHS_MAX).unwrap().build.unwrap();
+        assert_eq!((build.command.as_str(), build.watch.unwrap()[0].as_str()), ("make", "src"));
+        assert!(parse("make", WATCHED_PATHS_MAX + 1).unwrap_err().contains("name folders"));
+        assert!(parse(&"x".repeat(BUILD_COMMAND_BYTES_MAX + 1), 1).unwrap_err().contains("into a script"));
+    }
+}
