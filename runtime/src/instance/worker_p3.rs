@@ -39,8 +39,6 @@ pub struct AsyncWorker {
     bell: Arc<Bell>,
     /// Rings the bell; always the same, so that what waits need not be told of another.
     waker: Waker,
-    /// Somebody wants the event loop polled; whoever polls it looks again.
-    asked: AtomicBool,
     /// The guest computed when it was last polled: leave it to its own task.
     computes: AtomicBool,
     is_driven: AtomicBool,
@@ -49,21 +47,31 @@ pub struct AsyncWorker {
 
 type EventLoop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Wakes the task that drives a worker, whichever that is now.
+/// Rung when the event loop has something to do: by whoever brings an invocation, and by what guests waited for.
 #[derive(Default)]
 struct Bell {
+    /// Somebody wants the event loop polled; whoever polls it looks again before it lets go.
+    rung: AtomicBool,
+    /// Somebody polls it: there is no need to wake its own task.
+    is_polled: AtomicBool,
     driver: AtomicWaker,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.driver.wake();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.driver.wake();
+        self.rung.store(true, Ordering::SeqCst);
+        if !self.is_polled.load(Ordering::SeqCst) {
+            self.driver.wake();
+        }
     }
 }
+
+/// How often one caller polls the event loop for what came up while it did; then that is for its own task.
+const TURNS_IN_A_ROW_MAX: u32 = 8;
 
 /// What became of a turn of the event loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -117,7 +125,6 @@ impl AsyncWorker {
             event_loop: Mutex::new(Some(Box::pin(ending))),
             waker: Waker::from(bell.clone()),
             bell,
-            asked: AtomicBool::new(false),
             computes: AtomicBool::new(false),
             is_driven: AtomicBool::new(false),
             resources: resources.clone(),
@@ -193,33 +200,48 @@ impl AsyncWorker {
     /// Polls the event loop until it waits and nobody has asked for more meanwhile. If somebody else is polling
     /// it, that one looks again.
     fn turn(&self) -> Turn {
-        self.asked.store(true, Ordering::SeqCst);
-        while self.asked.load(Ordering::SeqCst) {
+        self.bell.rung.store(true, Ordering::SeqCst);
+        for _ in 0..TURNS_IN_A_ROW_MAX {
+            if !self.bell.rung.load(Ordering::SeqCst) {
+                break;
+            }
             let Some(mut event_loop) = self.event_loop.try_lock() else { break };
-            self.asked.store(false, Ordering::SeqCst);
-            let Some(running) = event_loop.as_mut() else { return Turn::Over };
-            if self.in_flight.has_to_end() {
-                self.in_flight.close();
-                self.drop_event_loop(event_loop.take());
-                return Turn::Over;
+            self.bell.is_polled.store(true, Ordering::SeqCst);
+            self.bell.rung.store(false, Ordering::SeqCst);
+            let turn = self.poll(&mut event_loop);
+            self.bell.is_polled.store(false, Ordering::SeqCst);
+            drop(event_loop);
+            if turn != Turn::Waits {
+                // If it computes, it has to be polled again; that is for its own task.
+                self.bell.driver.wake();
+                return turn;
             }
-            self.resources.pulse().beat();
-            let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
-            self.computes.store(computed, Ordering::Release);
-            if polled.is_ready() {
-                *event_loop = None;
-                return Turn::Over;
-            }
-            if computed {
-                // It has asked to be polled again; that is for its own task.
-                return Turn::Computes;
-            }
+        }
+        if self.bell.rung.load(Ordering::SeqCst) && !self.bell.is_polled.load(Ordering::SeqCst) {
+            self.bell.driver.wake();
         }
         if self.computes.load(Ordering::Acquire) { Turn::Computes } else { Turn::Waits }
     }
 }
 
 impl AsyncWorker {
+    fn poll(&self, event_loop: &mut Option<EventLoop>) -> Turn {
+        let Some(running) = event_loop.as_mut() else { return Turn::Over };
+        if self.in_flight.has_to_end() {
+            self.in_flight.close();
+            self.drop_event_loop(event_loop.take());
+            return Turn::Over;
+        }
+        self.resources.pulse().beat();
+        let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
+        self.computes.store(computed, Ordering::Release);
+        if polled.is_ready() {
+            *event_loop = None;
+            return Turn::Over;
+        }
+        if computed { Turn::Computes } else { Turn::Waits }
+    }
+
     /// A suspended guest may hold much memory, which no event loop should spend its time on.
     fn drop_event_loop(&self, ending: Option<EventLoop>) {
         if self.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
