@@ -221,10 +221,9 @@ fn a_guest_that_computes_does_not_starve_other_apps() {
 fn responses_that_break_off_never_look_whole() {
     let host = Host::start();
     host.deploy("async-faults", &["--timeout", "500ms"]);
+    let paths = ["/trap-in-body", "/endless-body", "/error-in-body", "/wrong-length", "/trickle?chunks=1000&ms=50"];
     // Where the guest was quick the host answers in its place, otherwise the connection is cut.
-    for path in
-        ["/trap-in-body", "/endless-body", "/error-in-body", "/wrong-length", "/trickle?chunks=1000&ms=50"]
-    {
+    for (before, path) in paths.into_iter().enumerate() {
         let mut connection = Connection::open(&host.functions);
         connection.write(
             format!("GET /async-faults{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes(),
@@ -234,6 +233,9 @@ fn responses_that_break_off_never_look_whole() {
         let is_refused = text.starts_with("HTTP/1.1 5") && text.contains("\"code\"");
         let promised_more = text.contains("content-length: 10\r\n");
         assert!(is_refused || promised_more || !text.ends_with("0\r\n\r\n"), "{path} looks whole");
+        until(&format!("{path} is counted"), || {
+            (host.number("async-faults", "failed") == before as u64 + 1).then_some(())
+        });
     }
     until("the slots are free", || (host.number("async-faults", "in_flight") == 0).then_some(()));
     assert_eq!(host.get("/async-faults/ok").ok(), "ok\n");

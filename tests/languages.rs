@@ -3,7 +3,7 @@
 //! Rust, Python and C are always tested. `cargo xtask guests --all` brings JavaScript and Go, too; what was not
 //! built is said to be left out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Host, Request, page, root, run};
@@ -115,6 +115,9 @@ fn a_new_project_answers(template: &str, kind: &str, path: &str, expected: &str)
     run(Command::new(env!("CARGO_BIN_EXE_wfn")).args(["new", "-t", template, &name]).current_dir(&folder))
         .ok();
     let project = folder.path().join(&name);
+    if template == "js" {
+        std::os::unix::fs::symlink(js_packages(), project.join("node_modules")).unwrap();
+    }
     build(&project, template);
     let host = Host::start();
     let said = host.wfn(&["deploy", project.to_str().unwrap()]).ok();
@@ -168,4 +171,16 @@ fn new_go() {
     if is_built("go-digest") && root().join("target/tools/go").is_dir() {
         a_new_project_answers("go", "command", "/?name=wfn", "wfn");
     }
+}
+
+#[test]
+fn new_js() {
+    if is_built("js-html-parse") && js_packages().is_dir() {
+        a_new_project_answers("js", "p2", "/?name=wfn", "wfn");
+    }
+}
+
+/// What `npm install` brought for the example: the packages of the template, too.
+fn js_packages() -> PathBuf {
+    root().join("guest-examples/js/html-parse/node_modules")
 }

@@ -1,7 +1,9 @@
 //! The scale flags that `deploy` and `scale` share, read with the host's own rules.
 
 use clap::Args;
-use wfn_runtime::app::manifest::{Bounded, IdleTimeout, Isolation, MemoryClass, ScaleSettings, Timeout};
+use wfn_runtime::app::manifest::{
+    Bounded, IdleTimeout, Isolation, MemoryClass, OrAuto, ScaleSettings, Timeout, Workers,
+};
 use wfn_runtime::limits;
 
 /// What decides how an app scales.
@@ -16,9 +18,9 @@ pub struct ScaleFlags {
     #[arg(long, value_name = "N", env = "WFN_CONCURRENCY", value_parser = concurrency, hide_env_values = true)]
     concurrency: Option<Bounded<1, { limits::CONCURRENCY_MAX }>>,
 
-    /// Workers of an instance of an asynchronous (p3) guest, 1 to 10
+    /// Workers of an instance of an asynchronous (p3) guest, 1 to 10 or auto [default: auto]
     #[arg(long, value_name = "N", env = "WFN_WORKERS", value_parser = workers, hide_env_values = true)]
-    workers: Option<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>,
+    workers: Option<Workers>,
 
     /// Instances that exist before the first request and stay [default: 0]
     #[arg(long, value_name = "N", env = "WFN_ALWAYS_READY", value_parser = always_ready, hide_env_values = true)]
@@ -67,7 +69,10 @@ pub fn shown(settings: &ScaleSettings) -> String {
     let all = [
         settings.memory_mb.map(|class| format!("--memory {}", class.megabytes())),
         number("concurrency", settings.concurrency.map(Bounded::get)),
-        number("workers", settings.workers.map(Bounded::get)),
+        settings.workers.map(|workers| match workers {
+            OrAuto::Auto => "--workers auto".to_owned(),
+            OrAuto::Fixed(count) => format!("--workers {}", count.get()),
+        }),
         number("always-ready", settings.always_ready.map(Bounded::get)),
         number("max-instances", settings.max_instances.map(Bounded::get)),
         settings.idle_timeout.map(|time| format!("--idle-timeout {time}")),
@@ -100,10 +105,10 @@ fn concurrency(text: &str) -> Result<Bounded<1, { limits::CONCURRENCY_MAX }>, St
     }
 }
 
-fn workers(text: &str) -> Result<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>, String> {
+fn workers(text: &str) -> Result<Workers, String> {
     match text {
-        "auto" => Err("auto is what holds when --workers is not given: leave it out".to_owned()),
-        _ => bounded(text),
+        "auto" => Ok(OrAuto::Auto),
+        _ => bounded(text).map(OrAuto::Fixed).map_err(|why| format!("{why}, or auto")),
     }
 }
 
@@ -130,7 +135,7 @@ mod tests {
         let refusals = [
             (concurrency("0").map(drop), "1 to 1000"),
             (concurrency("dynamic").map(drop), "not available yet"),
-            (workers("11").map(drop), "1 to 10"),
+            (workers("11").map(drop), "1 to 10, or auto"),
             (always_ready("-1").map(drop), "0 to 1000"),
             (memory("2048MB").map(drop), "2048 or 4096"),
             (isolation("none").map(drop), "reuse or fresh"),
@@ -147,8 +152,9 @@ mod tests {
             memory_mb: Some(MemoryClass::Mb4096),
             timeout: Timeout::parse("1500ms").ok(),
             isolation: Some(Isolation::Fresh),
+            workers: workers("auto").ok(),
             ..ScaleSettings::default()
         };
-        assert_eq!(shown(&settings), "--memory 4096 --timeout 1500ms --isolation fresh");
+        assert_eq!(shown(&settings), "--memory 4096 --workers auto --timeout 1500ms --isolation fresh");
     }
 }

@@ -1,5 +1,6 @@
 //! Instances and their workers: the unit of memory class and concurrency, and what runs in it.
 
+pub mod bell;
 pub mod cgi;
 pub mod in_flight;
 pub mod limiter;

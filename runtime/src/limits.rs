@@ -17,8 +17,6 @@ pub const INSTANCES_MAX: u32 = 1_000;
 pub const INSTANCES_DEFAULT: u32 = 100;
 /// Most workers of one asynchronous instance.
 pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
-/// Workers of an asynchronous instance whose manifest says nothing: one, so that its invocations share one guest.
-pub const WORKERS_PER_INSTANCE_DEFAULT: u32 = 1;
 /// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Longest idle timeout: a day; longer is what always-ready instances are for.

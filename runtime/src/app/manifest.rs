@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::app::values::WholeNumber;
-pub use crate::app::values::{Bounded, Span};
+pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, HostName};
@@ -34,6 +34,9 @@ pub type Timeout = Span<1, { limits::TIMEOUT_MAX.as_millis() as u64 }>;
 /// Idle time of an instance, within its bounds.
 pub type IdleTimeout = Span<0, { limits::IDLE_TIMEOUT_MAX.as_millis() as u64 }>;
 
+/// Workers of an asynchronous instance. `auto`: one, until calls of another core meet it busy; at most one per core.
+pub type Workers = OrAuto<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>;
+
 /// The settings `wfn scale` changes. `None` means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,7 +49,7 @@ pub struct ScaleSettings {
     pub concurrency: Option<Bounded<1, { limits::CONCURRENCY_MAX }>>,
     /// Workers of an asynchronous instance; other guests grow workers with their concurrency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workers: Option<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>,
+    pub workers: Option<Workers>,
     /// Instances that exist before the first request and stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ready: Option<Bounded<0, { limits::INSTANCES_MAX }>>,
@@ -146,7 +149,7 @@ impl ScaleSettings {
         ScalePolicy {
             memory,
             concurrency: self.concurrency.map_or(memory.default_concurrency(language), Bounded::get),
-            workers: self.workers.map_or(limits::WORKERS_PER_INSTANCE_DEFAULT, Bounded::get),
+            workers: self.workers.unwrap_or_default(),
             always_ready: self.always_ready.map_or(0, Bounded::get),
             max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
             idle_timeout: self.idle_timeout.map_or(limits::IDLE_TIMEOUT_DEFAULT, Span::get),
@@ -174,7 +177,7 @@ pub struct ScalePolicy {
     /// Slots of each instance.
     pub concurrency: u32,
     /// Workers of each instance of an asynchronous guest.
-    pub workers: u32,
+    pub workers: Workers,
     /// Instances kept regardless of demand.
     pub always_ready: u32,
     /// Most instances beyond the always-ready ones.

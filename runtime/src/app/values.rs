@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::de::{self, IntoDeserializer as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Reads any whole number; the text says which ones are meant.
 pub struct WholeNumber<'a>(pub &'a str);
@@ -46,6 +47,48 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Bounded<MIN, MAX>
             .ok()
             .and_then(Self::new)
             .ok_or_else(|| de::Error::custom(format!("{value} is out of range: use {allowed}")))
+    }
+}
+
+/// A number, or the host's own choice: `"auto"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OrAuto<T> {
+    /// The host decides.
+    #[default]
+    Auto,
+    /// This many.
+    Fixed(T),
+}
+
+impl<T: Serialize> Serialize for OrAuto<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Fixed(value) => value.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrAuto<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberOrAuto<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for NumberOrAuto<T> {
+            type Value = OrAuto<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number, or \"auto\"")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
+                if text == "auto" { Ok(OrAuto::Auto) } else { Err(wrong()) }
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+                T::deserialize(number.into_deserializer()).map(OrAuto::Fixed)
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+                T::deserialize(number.into_deserializer()).map(OrAuto::Fixed)
+            }
+        }
+        deserializer.deserialize_any(NumberOrAuto(std::marker::PhantomData))
     }
 }
 

@@ -48,7 +48,7 @@ pub struct InFlight {
     load: AtomicU32,
     uses: AtomicU32,
     memory_bytes: AtomicU64,
-    start_bytes: u64,
+    most_bytes: u64,
     retired: AtomicBool,
     at_once: AtomicBool,
     turns: AtomicU64,
@@ -81,15 +81,16 @@ struct Stretch {
 }
 
 impl InFlight {
-    /// The books of a worker that held `start_bytes` of memory when it was new.
-    pub fn new(output: GuestOutput, policy: ScalePolicy, start_bytes: u64) -> Self {
+    /// The books of a worker that held `start_bytes` of memory when it was new, one of `workers` in its instance.
+    pub fn new(output: GuestOutput, policy: ScalePolicy, start_bytes: u64, workers: u32) -> Self {
+        let share_bytes = policy.memory.bytes() / u64::from(workers);
         Self {
             jobs: Mutex::default(),
             running: Mutex::default(),
             load: AtomicU32::new(0),
             uses: AtomicU32::new(0),
             memory_bytes: AtomicU64::new(start_bytes),
-            start_bytes,
+            most_bytes: share_bytes.max(start_bytes * 2),
             retired: AtomicBool::new(false),
             at_once: AtomicBool::new(false),
             turns: AtomicU64::new(0),
@@ -172,10 +173,7 @@ impl InFlight {
             self.mark_output(&running);
         }
         self.load.fetch_sub(1, Ordering::AcqRel);
-        let share_bytes = self.policy.memory.bytes() / u64::from(self.policy.workers);
-        if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX
-            || self.memory_bytes() > share_bytes.max(self.start_bytes * 2)
-        {
+        if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX || self.memory_bytes() > self.most_bytes {
             self.retire(false);
         }
     }

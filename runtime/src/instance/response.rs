@@ -77,8 +77,7 @@ struct Streamed {
     verdict: Arc<Verdict>,
     /// Taken when the body has ended; dropped unused, the client went away.
     client: Option<oneshot::Sender<ClientEnd>>,
-    /// Bytes still to come by the guest's own `content-length`.
-    remaining: Option<u64>,
+    promise: Promise,
 }
 
 /// How the client's side of an invocation ended.
@@ -103,7 +102,7 @@ impl ResponseBody {
 }
 
 /// The answer of a guest that has returned before anything was sent: everything it wrote is there.
-pub fn whole(ended: Ended, head: Option<Head>) -> Result<http::Response<ResponseBody>, Fault> {
+pub fn whole(ended: Ended, head: Option<Head>, bodiless: bool) -> Result<http::Response<ResponseBody>, Fault> {
     let Ended { slot, worker, result, .. } = ended;
     if let Err(fault) = result {
         if let Some(worker) = worker {
@@ -113,7 +112,7 @@ pub fn whole(ended: Ended, head: Option<Head>) -> Result<http::Response<Response
     }
     let slot = slot.keep_if_reusable(worker);
     let head = head.ok_or_else(|| Fault::plain(Outcome::NoResponse))?;
-    let mut collected = Collected::new(checked(head)?);
+    let mut collected = Collected::new(checked(head)?, bodiless);
     // The guest returned, and what it holds was checked: nothing can come any more.
     if !collected.is_complete(&Verdict::default())? {
         return Err(invalid("the function returned without finishing its response body"));
@@ -126,15 +125,46 @@ pub struct Collected {
     parts: http::response::Parts,
     frames: VecDeque<Frame<Bytes>>,
     body: HyperOutgoingBody,
+    promise: Promise,
     /// Whether nothing more can come.
     pub ended: bool,
 }
 
+/// What the guest's own `content-length` says of its body, checked here for every kind of guest: the library
+/// loses its own verdict on a body that ends early if nobody has read what came before
+/// (wasmtime-wasi-http 48, `LimitedGuestBodyConsumer`).
+struct Promise {
+    /// Bytes still to come; `None` where no length was given.
+    remaining: Option<u64>,
+}
+
+impl Promise {
+    fn of(parts: &http::response::Parts, bodiless: bool) -> Self {
+        if bodiless || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304) {
+            // Nobody reads the body, whatever its length would be.
+            return Self { remaining: Some(0) };
+        }
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { remaining: length }
+    }
+
+    fn take(&mut self, frame: &Frame<Bytes>) {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+    }
+
+    /// Whether the body may end here.
+    fn is_kept(&self) -> bool {
+        self.remaining.is_none_or(|remaining| remaining == 0)
+    }
+}
+
 impl Collected {
-    /// Nothing of the body of `head` yet.
-    pub fn new(head: http::Response<HyperOutgoingBody>) -> Self {
+    /// Nothing of the body of `head` yet; nobody reads that of a `bodiless` one.
+    pub fn new(head: http::Response<HyperOutgoingBody>, bodiless: bool) -> Self {
         let (parts, body) = head.into_parts();
-        Self { parts, frames: VecDeque::new(), body, ended: false }
+        let promise = Promise::of(&parts, bodiless);
+        Self { parts, frames: VecDeque::new(), body, promise, ended: false }
     }
 
     /// Takes what is there now and says whether that is all. A body that was cut is an error.
@@ -144,14 +174,21 @@ impl Collected {
             match Pin::new(&mut self.body).poll_frame(&mut context) {
                 // An empty frame would be forwarded as one, without bound on HTTP/2.
                 Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                Poll::Ready(Some(Ok(frame))) => self.frames.push_back(frame),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.promise.take(&frame);
+                    self.frames.push_back(frame);
+                }
                 Poll::Ready(Some(Err(_))) => return Err(verdict.get().cloned().unwrap_or_else(broken_body)),
                 Poll::Ready(None) => self.ended = true,
                 Poll::Pending => return Ok(false),
             }
         }
         // An end without a verdict is the guest's own.
-        verdict.get().map_or(Ok(true), |fault| Err(fault.clone()))
+        match verdict.get() {
+            Some(fault) => Err(fault.clone()),
+            None if self.promise.is_kept() => Ok(true),
+            None => Err(broken_body()),
+        }
     }
 
     /// The whole answer; `slot` is kept until its last frame is taken.
@@ -168,23 +205,14 @@ impl Collected {
         http::Response::from_parts(self.parts, body)
     }
 
-    /// The answer with its body as it comes. `client` is told how it ends; nobody reads the body of a
-    /// `bodiless` one.
+    /// The answer with its body as it comes. `client` is told how it ends.
     pub fn into_streamed(
         self,
-        bodiless: bool,
         verdict: Arc<Verdict>,
         client: oneshot::Sender<ClientEnd>,
     ) -> http::Response<ResponseBody> {
-        let parts = self.parts;
-        let mut remaining =
-            parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if bodiless || parts.status.is_informational() || matches!(parts.status.as_u16(), 204 | 304) {
-            // Nobody will read the body to its end.
-            remaining = Some(0);
-        }
-        let streamed =
-            Streamed { ahead: self.frames, inner: self.body, verdict, client: Some(client), remaining };
+        let Self { parts, frames, body, promise, .. } = self;
+        let streamed = Streamed { ahead: frames, inner: body, verdict, client: Some(client), promise };
         http::Response::from_parts(parts, ResponseBody(Inner::Streamed(Box::new(streamed))))
     }
 }
@@ -197,7 +225,7 @@ pub fn streamed(
     client: oneshot::Sender<ClientEnd>,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     match checked(head) {
-        Ok(response) => Ok(Collected::new(response).into_streamed(bodiless, verdict, client)),
+        Ok(response) => Ok(Collected::new(response, bodiless).into_streamed(verdict, client)),
         Err(fault) => Err(refuse(client, fault).outcome),
     }
 }
@@ -288,37 +316,38 @@ impl Streamed {
             if let Some(fault) = self.verdict.get() {
                 return Poll::Ready(Some(Err(Cut(fault.outcome.code()))));
             }
-            let frame = match self.ahead.pop_front() {
-                Some(frame) => Some(Ok(frame)),
-                None => std::task::ready!(Pin::new(&mut self.inner).poll_frame(context)),
-            };
-            match frame {
+            if let Some(frame) = self.ahead.pop_front() {
+                return Poll::Ready(Some(Ok(self.passed_on(frame))));
+            }
+            match std::task::ready!(Pin::new(&mut self.inner).poll_frame(context)) {
                 // The verdict is set before the guest's end of the body is dropped, so an end without a
                 // verdict is the guest's own.
                 None if self.verdict.get().is_some() => {}
-                None => {
+                None if self.promise.is_kept() => {
                     self.end(ClientEnd::Whole);
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => {
+                None | Some(Err(_)) => {
                     self.end(ClientEnd::Refused(broken_body()));
                     return Poll::Ready(Some(Err(Cut("invalid-response"))));
                 }
                 Some(Ok(frame)) => {
-                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-                    if let Some(remaining) = &mut self.remaining {
-                        *remaining = remaining.saturating_sub(length);
-                    }
-                    if frame.is_trailers() {
-                        self.end(ClientEnd::Whole);
-                    }
+                    self.promise.take(&frame);
                     // An empty frame would be forwarded as one, without bound on HTTP/2.
-                    if length > 0 || frame.is_trailers() {
-                        return Poll::Ready(Some(Ok(frame)));
+                    if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+                        return Poll::Ready(Some(Ok(self.passed_on(frame))));
                     }
                 }
             }
         }
+    }
+
+    /// Trailers are the last frame: the body is not polled once more.
+    fn passed_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if frame.is_trailers() && self.promise.is_kept() {
+            self.end(ClientEnd::Whole);
+        }
+        frame
     }
 
     fn end(&mut self, end: ClientEnd) {
@@ -332,7 +361,7 @@ impl Streamed {
 impl Drop for Streamed {
     fn drop(&mut self) {
         // A body of known length is not polled once more after its last byte.
-        if self.remaining == Some(0) {
+        if self.ahead.is_empty() && self.promise.remaining == Some(0) {
             self.end(ClientEnd::Whole);
         }
     }

@@ -36,7 +36,7 @@ pub async fn run(
     let bodiless = request.method() == http::Method::HEAD;
     let (mut running, mut head) = Running::new(slot, request, invocation);
     let here = match poll_fn(|context| Poll::Ready(running.poll(context))).await {
-        Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok()),
+        Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok(), bodiless),
         Polled::Waits => Handle::current(),
         Polled::Computes => running.tally.pool().resources().compute().clone(),
     };
@@ -64,7 +64,7 @@ pub async fn run(
         Ok(Err(_)) => (has_ended.await.ok(), None),
     };
     match ended {
-        Some((ended, tally)) => conclude(ended, tally, head),
+        Some((ended, tally)) => conclude(ended, tally, head, bodiless),
         None => Err(verdict.get().map_or(Outcome::Cancelled, |fault| fault.outcome.clone())),
     }
 }
@@ -74,8 +74,9 @@ fn conclude(
     ended: Ended,
     mut tally: Tally,
     head: Option<Head>,
+    bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    let answer = response::whole(ended, head);
+    let answer = response::whole(ended, head, bodiless);
     tally.end(answer.as_ref().err());
     answer.map_err(|fault| fault.outcome)
 }

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use tokio::sync::oneshot::error::TryRecvError;
+
 use crate::capability::GuestBody;
 use crate::instance::in_flight::Answer;
 use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
@@ -65,16 +67,16 @@ impl Waiting {
     /// What becomes of it; `None` if the deadline passes.
     async fn answer(&mut self) -> Option<Answer> {
         let (_, call) = self.place.as_mut()?;
-        match call.answer.try_recv() {
+        let answer = match call.answer.try_recv() {
             Ok(answer) => Some(answer),
-            Err(_) => {
-                let answer = tokio::time::timeout_at(self.deadline.into(), &mut call.answer).await.ok()?;
-                Some(answer.unwrap_or_else(|_| {
-                    let lost = || Fault::plain(Outcome::WorkerLost("the worker was dropped"));
-                    Answer::Failed(call.verdict.get().cloned().unwrap_or_else(lost))
-                }))
+            Err(TryRecvError::Closed) => None,
+            Err(TryRecvError::Empty) => {
+                tokio::time::timeout_at(self.deadline.into(), &mut call.answer).await.ok()?.ok()
             }
-        }
+        };
+        let lost = || Fault::plain(Outcome::WorkerLost("the worker was dropped"));
+        let fault = || call.verdict.get().cloned().unwrap_or_else(lost);
+        Some(answer.unwrap_or_else(|| Answer::Failed(fault())))
     }
 }
 
@@ -102,7 +104,7 @@ fn answered(
     deadline: Instant,
 ) -> Result<http::Response<ResponseBody>, Fault> {
     let collected = response::checked(Ok(head)).and_then(|head| {
-        let mut collecting = Collected::new(head);
+        let mut collecting = Collected::new(head, bodiless);
         if !collecting.is_complete(&call.verdict)? {
             // Taking what was there may have made room for the rest.
             call.turn();
@@ -122,7 +124,7 @@ fn answered(
         return Ok(collected.into_whole(slot));
     }
     let (client, client_end) = tokio::sync::oneshot::channel();
-    let streamed = collected.into_streamed(bodiless, call.verdict.clone(), client);
+    let streamed = collected.into_streamed(call.verdict.clone(), client);
     tokio::spawn(attend(slot, call, tally, client_end, deadline));
     Ok(streamed)
 }

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::app::manifest::{Isolation, ScalePolicy};
+use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
+use crate::event_loop::current_core;
 use crate::instance::Instance;
 use crate::instance::template::Template;
 use crate::instance::worker_p3::AsyncWorker;
@@ -42,20 +43,22 @@ impl SharedWorkers {
         self.workers.lock().iter().all(|worker| worker.is_retired())
     }
 
-    /// The least loaded worker of `instance`, whose workers these are. One is started where there is none, or
-    /// where all are in use and the policy allows more.
-    pub async fn least_loaded(
+    /// The worker of `instance`, whose workers these are, that takes the next invocation: the least loaded, or of
+    /// an automatic number the one of this core. One is started where there is none, or where all are in use
+    /// (automatic: busy at this moment) and the policy allows more.
+    pub async fn choose(
         &self,
         instance: &Instance,
         template: &Template,
         resources: &Arc<Resources>,
         deadline: Instant,
     ) -> Result<Arc<AsyncWorker>, Fault> {
-        if let Some(worker) = self.pick(template.policy()) {
+        let cores = resources.cores();
+        if let Some(worker) = self.pick(template.policy(), cores) {
             return Ok(worker);
         }
         let _turn = self.starting.lock().await;
-        if let Some(worker) = self.pick(template.policy()) {
+        if let Some(worker) = self.pick(template.policy(), cores) {
             return Ok(worker);
         }
         let worker = template.start_shared(instance, deadline, resources).await?;
@@ -65,15 +68,26 @@ impl SharedWorkers {
         Ok(worker)
     }
 
-    fn pick(&self, policy: &ScalePolicy) -> Option<Arc<AsyncWorker>> {
+    fn pick(&self, policy: &ScalePolicy, cores: usize) -> Option<Arc<AsyncWorker>> {
         let mut workers = self.workers.lock();
         workers.retain(|worker| !worker.is_retired());
         if policy.isolation == Isolation::Fresh {
             return workers.pop();
         }
-        let least = workers.iter().min_by_key(|worker| worker.load())?;
-        let may_start = least.load() > 0 && workers.len() < policy.workers as usize;
-        (!may_start).then(|| least.clone())
+        let core = current_core();
+        let (best, may_start) = match policy.workers {
+            OrAuto::Fixed(most) => {
+                let least = workers.iter().min_by_key(|worker| (worker.load(), !worker.is_near(core)))?;
+                (least, least.load() > 0 && workers.len() < most.get() as usize)
+            }
+            // What waits in a worker costs nothing; what matters is who can turn to it now.
+            OrAuto::Auto => {
+                let rank = |worker: &&Arc<AsyncWorker>| (worker.computes(), !worker.is_near(core), worker.load());
+                let best = workers.iter().min_by_key(rank)?;
+                (best, best.is_busy() && workers.len() < cores)
+            }
+        };
+        (!may_start).then(|| best.clone())
     }
 }
 

@@ -6,12 +6,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, Stream};
-use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -21,8 +20,10 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::app::manifest::{Isolation, ScalePolicy};
+use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::capability::{Guest, GuestBody};
+use crate::event_loop::current_core;
+use crate::instance::bell::{Bell, Desk};
 use crate::instance::in_flight::{Answer, InFlight, Job};
 use crate::instance::response::Verdict;
 use crate::instance::sandbox::{self, DeadlinePassed, polled};
@@ -41,37 +42,18 @@ pub struct AsyncWorker {
     waker: Waker,
     /// The guest computed when it was last polled: leave it to its own task.
     computes: AtomicBool,
-    is_driven: AtomicBool,
+    /// The core of the first caller, on whose event loop its own task runs; [`NO_CORE`] before.
+    home: AtomicUsize,
     resources: Arc<Resources>,
 }
 
 type EventLoop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Rung when the event loop has something to do: by whoever brings an invocation, and by what guests waited for.
-#[derive(Default)]
-struct Bell {
-    /// Somebody wants the event loop polled; whoever polls it looks again before it lets go.
-    rung: AtomicBool,
-    /// Somebody polls it: there is no need to wake its own task.
-    is_polled: AtomicBool,
-    driver: AtomicWaker,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::SeqCst);
-        if !self.is_polled.load(Ordering::SeqCst) {
-            self.driver.wake();
-        }
-    }
-}
-
 /// How often one caller polls the event loop for what came up while it did; then that is for its own task.
 const TURNS_IN_A_ROW_MAX: u32 = 8;
+
+/// No core: the worker has not been called yet.
+const NO_CORE: usize = usize::MAX;
 
 /// What became of a turn of the event loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,7 +91,11 @@ impl AsyncWorker {
             Err(error) => return Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, policy)),
         };
         let start_bytes = store.data().limiter.charged_bytes();
-        let in_flight = Arc::new(InFlight::new(output, *policy, start_bytes));
+        let workers = match policy.workers {
+            OrAuto::Auto => resources.cores() as u32,
+            OrAuto::Fixed(count) => count.get(),
+        };
+        let in_flight = Arc::new(InFlight::new(output, *policy, start_bytes, workers));
         let watched = in_flight.clone();
         store.epoch_deadline_callback(move |mut context| {
             let task = context.async_call_stack()?.last();
@@ -118,15 +104,16 @@ impl AsyncWorker {
             }
             Ok(sandbox::yield_to_others())
         });
-        let ending = run(store, service, in_flight.clone(), *policy, resources.compute().clone());
         let bell = Arc::<Bell>::default();
+        let desk = Arc::new(Desk(bell.clone()));
+        let ending = run(store, service, in_flight.clone(), desk, resources.compute().clone());
         Ok(Arc::new(Self {
             in_flight,
             event_loop: Mutex::new(Some(Box::pin(ending))),
             waker: Waker::from(bell.clone()),
             bell,
             computes: AtomicBool::new(false),
-            is_driven: AtomicBool::new(false),
+            home: AtomicUsize::new(NO_CORE),
             resources: resources.clone(),
         }))
     }
@@ -150,10 +137,13 @@ impl AsyncWorker {
         if self.in_flight.policy().isolation == Isolation::Fresh {
             self.in_flight.retire(false);
         }
-        if !self.is_driven.swap(true, Ordering::AcqRel) {
+        if self.home.load(Ordering::Relaxed) == NO_CORE
+            && self.home.compare_exchange(NO_CORE, current_core(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        {
             drive(self.clone(), Handle::current());
         }
-        if self.computes.load(Ordering::Acquire) {
+        self.bell.ask();
+        if self.computes() {
             self.waker.wake_by_ref();
         } else {
             self.turn();
@@ -164,6 +154,22 @@ impl AsyncWorker {
     /// Invocations in it.
     pub fn load(&self) -> u32 {
         self.in_flight.load()
+    }
+
+    /// Whether a guest has been computing in it.
+    pub fn computes(&self) -> bool {
+        self.computes.load(Ordering::Acquire)
+    }
+
+    /// Whether it cannot be turned to at this moment.
+    pub fn is_busy(&self) -> bool {
+        self.computes() || self.event_loop.is_locked()
+    }
+
+    /// Whether calls from `core` find it there: it is at home on that core, or nowhere yet.
+    pub fn is_near(&self, core: usize) -> bool {
+        let home = self.home.load(Ordering::Relaxed);
+        home == core || home == NO_CORE
     }
 
     /// Whether it takes no more invocations.
@@ -187,11 +193,13 @@ impl AsyncWorker {
         if !self.is_retired() || self.load() > 0 {
             return;
         }
+        self.bell.ask();
         if self.turn() != Turn::Over && !self.in_flight.ends_at_once() {
             let worker = self.clone();
             self.resources.compute().spawn(async move {
                 tokio::time::sleep(worker.in_flight.policy().timeout).await;
                 worker.in_flight.retire(true);
+                worker.bell.ask();
                 worker.turn();
             });
         }
@@ -200,25 +208,24 @@ impl AsyncWorker {
     /// Polls the event loop until it waits and nobody has asked for more meanwhile. If somebody else is polling
     /// it, that one looks again.
     fn turn(&self) -> Turn {
-        self.bell.rung.store(true, Ordering::SeqCst);
+        self.bell.ring();
         for _ in 0..TURNS_IN_A_ROW_MAX {
-            if !self.bell.rung.load(Ordering::SeqCst) {
+            if !self.bell.is_rung() {
                 break;
             }
             let Some(mut event_loop) = self.event_loop.try_lock() else { break };
-            self.bell.is_polled.store(true, Ordering::SeqCst);
-            self.bell.rung.store(false, Ordering::SeqCst);
+            self.bell.poll_begins();
             let turn = self.poll(&mut event_loop);
-            self.bell.is_polled.store(false, Ordering::SeqCst);
+            self.bell.poll_ends();
             drop(event_loop);
             if turn != Turn::Waits {
                 // If it computes, it has to be polled again; that is for its own task.
-                self.bell.driver.wake();
+                self.bell.wake_driver();
                 return turn;
             }
         }
-        if self.bell.rung.load(Ordering::SeqCst) && !self.bell.is_polled.load(Ordering::SeqCst) {
-            self.bell.driver.wake();
+        if self.bell.is_rung() && !self.bell.is_polled() {
+            self.bell.wake_driver();
         }
         if self.computes.load(Ordering::Acquire) { Turn::Computes } else { Turn::Waits }
     }
@@ -257,7 +264,7 @@ fn drive(worker: Arc<AsyncWorker>, home: Handle) {
     let here = if moves { &compute } else { &home }.clone();
     here.spawn(async move {
         let ended = std::future::poll_fn(|context| {
-            worker.bell.driver.register(context.waker());
+            worker.bell.register_driver(context.waker());
             match worker.turn() {
                 Turn::Over => Poll::Ready(true),
                 turn if (turn == Turn::Computes) != moves => Poll::Ready(false),
@@ -296,14 +303,14 @@ async fn run(
     mut store: Store<Guest>,
     service: Service,
     in_flight: Arc<InFlight>,
-    policy: ScalePolicy,
+    desk: Arc<Desk>,
     compute: Handle,
 ) {
-    let served = store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight).await).await;
+    let served = store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, desk).await).await;
     if let Err(error) = served {
         // The guest that was running is the one that trapped.
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
-        let fault = sandbox::call_fault(&error, &mut store.data_mut().limiter, &policy);
+        let fault = sandbox::call_fault(&error, &mut store.data_mut().limiter, in_flight.policy());
         in_flight.fail(culprit, &fault);
     }
     in_flight.close();
@@ -315,14 +322,19 @@ async fn run(
 }
 
 /// The event loop's own part: begins what was handed in, until the worker is to end and the guest is quiet.
-async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight) {
+async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, desk: Arc<Desk>) {
     let mut calls = std::pin::pin!(FuturesUnordered::new());
-    std::future::poll_fn(|context| {
+    let waker = Waker::from(desk.clone());
+    std::future::poll_fn(|_| {
         let memory_bytes = accessor.with(|mut store| {
             sandbox::allow_turn(store.as_context_mut());
             store.get().limiter.charged_bytes()
         });
         in_flight.turn_begins(memory_bytes);
+        if !desk.is_asked() {
+            return Poll::Pending;
+        }
+        let context = &mut Context::from_waker(&waker);
         loop {
             let mut began = false;
             for job in in_flight.take_jobs() {

@@ -90,7 +90,7 @@ impl Slot {
             return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
         };
         let (template, resources) = (&self.pool.template, &self.pool.resources);
-        let worker = instance.shared.least_loaded(instance, template, resources, deadline).await?;
+        let worker = instance.shared.choose(instance, template, resources, deadline).await?;
         self.has_started();
         Ok(worker)
     }
