@@ -22,7 +22,7 @@ fn json(answer: Answer) -> serde_json::Value {
 #[test]
 fn as_many_waits_as_the_concurrency_overlap_in_one_worker() {
     let host = Host::start();
-    host.deploy("async-faults", &["--concurrency", "16", "--max-instances", "1"]);
+    host.deploy("async-faults", &["--workers", "1", "--concurrency", "16", "--max-instances", "1"]);
     let begun = Instant::now();
     let waits: Vec<Connection> = (0..16).map(|_| begin(&host, "/async-faults/wait?ms=100")).collect();
     let answers: Vec<_> = read_all(waits).into_iter().map(json).collect();
@@ -139,7 +139,7 @@ fn each_fault_has_its_outcome_and_the_app_serves_again() {
 #[test]
 fn a_trap_is_its_own_and_siblings_get_theirs() {
     let host = Host::start();
-    host.deploy("async-faults", &["--max-instances", "1", "--concurrency", "4"]);
+    host.deploy("async-faults", &["--workers", "1", "--max-instances", "1", "--concurrency", "4"]);
     assert_eq!(host.get("/async-faults/ok").ok(), "ok\n");
     let waits: Vec<Connection> = (0..3).map(|_| begin(&host, "/async-faults/wait?ms=25000")).collect();
     until("they wait", || (host.number("async-faults", "in_flight") == 3).then_some(()));
@@ -159,7 +159,10 @@ fn a_trap_is_its_own_and_siblings_get_theirs() {
 #[test]
 fn a_time_out_leaves_siblings_alone_and_the_line_moves_on() {
     let host = Host::start();
-    host.deploy("async-faults", &["--max-instances", "1", "--concurrency", "2", "--timeout", "2s"]);
+    host.deploy(
+        "async-faults",
+        &["--workers", "1", "--max-instances", "1", "--concurrency", "2", "--timeout", "2s"],
+    );
     let stuck = begin(&host, "/async-faults/never");
     until("it is stuck", || (host.number("async-faults", "in_flight") == 1).then_some(()));
     // A sibling that was there before the time-out, and one that waits in the line for its slot.
@@ -174,7 +177,10 @@ fn a_time_out_leaves_siblings_alone_and_the_line_moves_on() {
 #[test]
 fn computing_past_the_deadline_ends_the_worker() {
     let host = Host::start();
-    host.deploy("async-faults", &["--max-instances", "1", "--concurrency", "4", "--timeout", "1s"]);
+    host.deploy(
+        "async-faults",
+        &["--workers", "1", "--max-instances", "1", "--concurrency", "4", "--timeout", "1s"],
+    );
     let spins = begin(&host, "/async-faults/spin");
     until("it spins", || (host.number("async-faults", "in_flight") == 1).then_some(()));
     let waits: Vec<Connection> = (0..3).map(|_| begin(&host, "/async-faults/ok")).collect();
@@ -188,9 +194,25 @@ fn computing_past_the_deadline_ends_the_worker() {
 }
 
 #[test]
+fn an_automatic_number_of_workers_keeps_one_that_computes_from_holding_up_the_next() {
+    let host = Host::start();
+    host.deploy("async-faults", &["--max-instances", "1", "--timeout", "4s"]);
+    let spins = begin(&host, "/async-faults/spin");
+    until("it spins", || (host.number("async-faults", "in_flight") == 1).then_some(()));
+    assert_eq!(host.get("/async-faults/ok").ok(), "ok\n");
+    // One for each core at most: on a machine of one core the call has waited.
+    if std::thread::available_parallelism().unwrap().get() > 1 {
+        let seen = (host.number("async-faults", "in_flight"), host.admin_get("/v1/host")["workers"].clone());
+        assert_eq!(seen, (1, 2.into()));
+    }
+    assert_eq!(read_all(vec![spins]).remove(0).status, 504);
+    assert_eq!(host.number("async-faults", "instances_peak"), 1);
+}
+
+#[test]
 fn computing_while_siblings_wait_is_reported_by_name() {
     let host = Host::start();
-    host.deploy("async-faults", &["--max-instances", "1"]);
+    host.deploy("async-faults", &["--workers", "1", "--max-instances", "1"]);
     let wait = begin(&host, "/async-faults/wait?ms=100");
     until("it waits", || (host.number("async-faults", "in_flight") == 1).then_some(()));
     let spun = host.get("/async-faults/spin?ms=400");
@@ -221,7 +243,8 @@ fn a_guest_that_computes_does_not_starve_other_apps() {
 fn responses_that_break_off_never_look_whole() {
     let host = Host::start();
     host.deploy("async-faults", &["--timeout", "500ms"]);
-    let paths = ["/trap-in-body", "/endless-body", "/error-in-body", "/wrong-length", "/trickle?chunks=1000&ms=50"];
+    let paths =
+        ["/trap-in-body", "/endless-body", "/error-in-body", "/wrong-length", "/trickle?chunks=1000&ms=50"];
     // Where the guest was quick the host answers in its place, otherwise the connection is cut.
     for (before, path) in paths.into_iter().enumerate() {
         let mut connection = Connection::open(&host.functions);
@@ -244,7 +267,7 @@ fn responses_that_break_off_never_look_whole() {
 #[test]
 fn a_client_that_leaves_costs_its_siblings_nothing() {
     let host = Host::start();
-    host.deploy("async-faults", &["--max-instances", "1", "--concurrency", "4"]);
+    host.deploy("async-faults", &["--workers", "1", "--max-instances", "1", "--concurrency", "4"]);
     let stays = begin(&host, "/async-faults/wait?ms=1000");
     until("it waits", || (host.number("async-faults", "in_flight") == 1).then_some(()));
     for _ in 0..3 {

@@ -10,7 +10,7 @@
 //! 5. The pool's [`pool::ledger`] picks an instance, or adds one within maximum and [`pool::quota`], or the
 //!    invocation stands in the line.
 //! 6. [`instance::run`] runs it: an [`instance::worker::Worker`] calls the guest, or, for asynchronous guests,
-//!    [`instance::run_shared`] hands it to the least loaded [`instance::worker_p3::AsyncWorker`]. The guest reaches
+//!    [`instance::run_shared`] hands it to an [`instance::worker_p3::AsyncWorker`]. The guest reaches
 //!    only what [`capability`] offers, within [`instance::limiter`] and [`instance::sandbox`].
 //! 7. [`instance::response`] carries the answer back; the slot is free when its body has ended; [`meter`]
 //!    has counted it.

@@ -173,7 +173,9 @@ impl InFlight {
             self.mark_output(&running);
         }
         self.load.fetch_sub(1, Ordering::AcqRel);
-        if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX || self.memory_bytes() > self.most_bytes {
+        if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX
+            || self.memory_bytes() > self.most_bytes
+        {
             self.retire(false);
         }
     }

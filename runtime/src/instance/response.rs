@@ -102,7 +102,11 @@ impl ResponseBody {
 }
 
 /// The answer of a guest that has returned before anything was sent: everything it wrote is there.
-pub fn whole(ended: Ended, head: Option<Head>, bodiless: bool) -> Result<http::Response<ResponseBody>, Fault> {
+pub fn whole(
+    ended: Ended,
+    head: Option<Head>,
+    bodiless: bool,
+) -> Result<http::Response<ResponseBody>, Fault> {
     let Ended { slot, worker, result, .. } = ended;
     if let Err(fault) = result {
         if let Some(worker) = worker {

@@ -82,7 +82,8 @@ impl SharedWorkers {
             }
             // What waits in a worker costs nothing; what matters is who can turn to it now.
             OrAuto::Auto => {
-                let rank = |worker: &&Arc<AsyncWorker>| (worker.computes(), !worker.is_near(core), worker.load());
+                let rank =
+                    |worker: &&Arc<AsyncWorker>| (worker.computes(), !worker.is_near(core), worker.load());
                 let best = workers.iter().min_by_key(rank)?;
                 (best, best.is_busy() && workers.len() < cores)
             }

@@ -138,7 +138,10 @@ impl AsyncWorker {
             self.in_flight.retire(false);
         }
         if self.home.load(Ordering::Relaxed) == NO_CORE
-            && self.home.compare_exchange(NO_CORE, current_core(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+            && self
+                .home
+                .compare_exchange(NO_CORE, current_core(), Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
         {
             drive(self.clone(), Handle::current());
         }
@@ -306,7 +309,8 @@ async fn run(
     desk: Arc<Desk>,
     compute: Handle,
 ) {
-    let served = store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, desk).await).await;
+    let served =
+        store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, desk).await).await;
     if let Err(error) = served {
         // The guest that was running is the one that trapped.
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
