@@ -20,6 +20,7 @@ fn each_fault_has_its_outcome_and_the_app_serves_again() {
         ("/spin", 504, "timed-out"),
         ("/sleep?ms=60000", 504, "timed-out"),
         ("/no-response", 502, "no-response"),
+        ("/answer-twice", 500, "trapped"),
         ("/short-body", 502, "invalid-response"),
         ("/many-headers?n=500", 502, "invalid-response"),
         ("/many-headers?n=10000", 500, "trapped"),

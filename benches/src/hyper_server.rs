@@ -1,4 +1,4 @@
-//! The limit: a bare hyper server that answers one line of text and does nothing else.
+//! The limit: a bare hyper server that answers one line of text, or parses a page, and does nothing else.
 //!
 //! Its strongest form: one pinned event loop per core, each with a listener of its own on the same address.
 
@@ -26,7 +26,11 @@ const BACKLOG: u32 = 4_096;
 
 /// Arguments of the hidden subcommand.
 #[derive(Debug, Args)]
-pub struct HyperServer {}
+pub struct HyperServer {
+    /// Answer what html-parse answers
+    #[arg(long)]
+    parse: bool,
+}
 
 impl HyperServer {
     /// Serves until it is killed.
@@ -40,10 +44,10 @@ impl HyperServer {
             listeners.push(listen(address).context("failed to listen")?);
         }
         eprintln!("hyper ready: http://{address}");
-        let loops = listeners
-            .into_iter()
-            .enumerate()
-            .map(|(core, listener)| thread::spawn(move || run_loop(core, listener)));
+        let loops = listeners.into_iter().enumerate().map(|(core, listener)| {
+            let parses = self.parse;
+            thread::spawn(move || run_loop(core, listener, parses))
+        });
         for event_loop in loops.collect::<Vec<_>>() {
             match event_loop.join() {
                 Ok(ended) => ended.context("failed to serve")?,
@@ -65,7 +69,7 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-fn run_loop(core: usize, listener: std::net::TcpListener) -> io::Result<()> {
+fn run_loop(core: usize, listener: std::net::TcpListener, parses: bool) -> io::Result<()> {
     pin_to_core(core);
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::from_std(listener)?;
@@ -73,25 +77,39 @@ fn run_loop(core: usize, listener: std::net::TcpListener) -> io::Result<()> {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
-                let service = service_fn(answer);
-                let connection = http1::Builder::new()
-                    .pipeline_flush(true)
-                    .serve_connection(TokioIo::new(stream), service);
-                // The client has gone; there is nobody to tell.
-                let _ = connection.await;
+                let mut http = http1::Builder::new();
+                http.pipeline_flush(true);
+                let io = TokioIo::new(stream);
+                // What fails here is a client that has gone; there is nobody to tell.
+                let _ = if parses {
+                    http.serve_connection(io, service_fn(parse)).await
+                } else {
+                    http.serve_connection(io, service_fn(greet)).await
+                };
             });
         }
     })
 }
 
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn greet(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     // A body is read to its end, like a guest does; a broken one is the client's own loss.
     while let Some(Ok(_)) = request.body_mut().frame().await {}
-    let mut response = Response::new(Full::new(Bytes::from_static(GREETING)));
+    Ok(response("text/plain", Bytes::from_static(GREETING)))
+}
+
+/// What the html-parse guest does, by the same library.
+async fn parse(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let page = request.into_body().collect().await?.to_bytes();
+    let counts = html_count::count(&String::from_utf8_lossy(&page));
+    // Numbers and a string: there is nothing that JSON could not say.
+    Ok(response("application/json", serde_json::to_vec(&counts).unwrap_or_default().into()))
+}
+
+fn response(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    let content_type = hyper::header::HeaderValue::from_static(content_type);
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, content_type);
     response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain"));
-    Ok(response)
 }
 
 /// As wfn does with its event loops.

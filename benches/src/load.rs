@@ -1,5 +1,6 @@
 //! Load from `wrk`, and what it says it has measured.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,11 +38,37 @@ wrk.body = file:read("*a")
 file:close()
 "#;
 
+/// The script's part that goes round the apps; see [`app_name`]. Threads begin at different ones.
+const APPS: &str = r#"
+local count = tonumber(os.getenv("WFN_BENCH_APPS"))
+local requests, threads = {}, 0
+turn = 0
+function setup(thread)
+  thread:set("turn", math.floor(threads * count / 2))
+  threads = threads + 1
+end
+function init()
+  for number = 0, count - 1 do
+    requests[number] = wrk.format("GET", string.format("/app-%04d/", number))
+  end
+end
+function request()
+  turn = (turn + 1) % count
+  return requests[turn]
+end
+"#;
+
+/// What the app with this number is called in benches that have many.
+pub fn app_name(number: u32) -> String {
+    format!("app-{number:04}")
+}
+
 /// A load to put on a server.
 #[derive(Debug)]
 pub struct Load {
     script: PathBuf,
-    body: Option<PathBuf>,
+    /// What the script finds in its environment.
+    variable: Option<(&'static str, OsString)>,
     connections: u32,
 }
 
@@ -71,15 +98,31 @@ pub struct Measured {
 impl Load {
     /// GET requests on `connections`, or POST requests with the content of `body`.
     pub fn new(workspace: &Workspace, connections: u32, body: Option<&Path>) -> Result<Self> {
+        let Some(body) = body else { return Self::write(workspace, connections, "wrk-get.lua", "", None) };
+        let body = fs::canonicalize(body).with_context(|| body.display().to_string())?;
+        Self::write(workspace, connections, "wrk-post.lua", POST, Some(("WFN_BENCH_BODY", body.into())))
+    }
+
+    /// GET requests on `connections`, spread evenly over the first `apps`.
+    pub fn over_apps(workspace: &Workspace, connections: u32, apps: u32) -> Result<Self> {
+        let count = Some(("WFN_BENCH_APPS", apps.to_string().into()));
+        Self::write(workspace, connections, "wrk-apps.lua", APPS, count)
+    }
+
+    fn write(
+        workspace: &Workspace,
+        connections: u32,
+        name: &str,
+        part: &str,
+        variable: Option<(&'static str, OsString)>,
+    ) -> Result<Self> {
         if Command::new("wrk").arg("-v").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             bail!("there is no wrk, which makes the load: install it, on Debian with 'apt-get install wrk'");
         }
-        let name = if body.is_some() { "wrk-post.lua" } else { "wrk-get.lua" };
         let script = workspace.results()?.join(name);
-        let text = if body.is_some() { format!("{POST}{DONE}") } else { DONE.to_owned() };
+        let text = format!("{part}{DONE}");
         fs::write(&script, text).with_context(|| format!("failed to write {}", script.display()))?;
-        let body = body.map(|path| fs::canonicalize(path).with_context(|| path.display().to_string()));
-        Ok(Self { script, body: body.transpose()?, connections })
+        Ok(Self { script, variable, connections })
     }
 
     /// Loads `url` for `seconds`.
@@ -101,8 +144,8 @@ impl Load {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        if let Some(body) = &self.body {
-            command.env("WFN_BENCH_BODY", body);
+        if let Some((name, value)) = &self.variable {
+            command.env(name, value);
         }
         Ok(Running { child: Some(command.spawn().context("failed to start wrk")?) })
     }

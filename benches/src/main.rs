@@ -3,6 +3,7 @@
 //! Nothing here fails because it is slow; a bench fails only if what it measures does not work. Everything
 //! runs on 127.0.0.1, and every process that is started here is ended here.
 
+mod apps;
 mod client;
 mod cold_start;
 mod deploys;
@@ -46,6 +47,8 @@ enum Bench {
     ColdStart(cold_start::ColdStart),
     /// From the start of a killed host to the first answer of its last app
     Restart(restart::Restart),
+    /// The same load on one app, on a hundred, on a thousand
+    Apps(apps::Apps),
     /// Deploys in a row while requests keep coming
     Deploys(deploys::Deploys),
     #[command(hide = true)]
@@ -71,6 +74,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::Instances(bench) => bench.run(&workspace),
         Bench::ColdStart(bench) => bench.run(&workspace),
         Bench::Restart(bench) => bench.run(&workspace),
+        Bench::Apps(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }

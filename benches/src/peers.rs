@@ -1,7 +1,7 @@
 //! The servers that are compared: what each is, how it is started, how it is asked.
 
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +13,8 @@ use crate::workspace::Workspace;
 
 /// The wasmtime that wfn is built on, so that the difference is the host's.
 const WASMTIME_VERSION: &str = "48.0.8";
+/// The workerd that the figures in docs/performance.md were taken with.
+const WORKERD_VERSION: &str = "1.20261117.1";
 /// Pages of a used slot are kept and reset instead of given back to the kernel: found fastest by trying.
 const POOL_TUNED: &str = "pooling-allocator,pooling-memory-keep-resident=1048576,\
                           pooling-table-keep-resident=1048576,pooling-async-stack-keep-resident=1048576,\
@@ -27,6 +29,8 @@ const REUSE_IDLE: &str = "3600s";
 pub enum Peer {
     /// Bare hyper, one event loop per core: the limit
     Hyper,
+    /// The parser of html-parse natively behind bare hyper: what its guest could be at best
+    HyperParse,
     /// wfn with default settings and one always-ready instance
     Wfn,
     /// The same with a fresh worker for each invocation
@@ -39,6 +43,10 @@ pub enum Peer {
     WasmtimeTuned,
     /// `wasmtime serve` with the pooling allocator and reuse of instances forced
     WasmtimeReuse,
+    /// workerd with a worker in JavaScript, one process
+    Workerd,
+    /// Node.js without a sandbox, one process
+    Node,
 }
 
 /// A peer that serves.
@@ -65,12 +73,15 @@ impl Peer {
     pub fn title(self) -> &'static str {
         match self {
             Self::Hyper => "bare hyper 1.x (the limit)",
+            Self::HyperParse => "the same parser natively behind hyper",
             Self::Wfn => "wfn",
             Self::WfnFresh => "wfn, fresh worker per invocation",
             Self::WasmtimeDefault => "wasmtime serve, default",
             Self::WasmtimePooling => "wasmtime serve, pooling",
             Self::WasmtimeTuned => "wasmtime serve, pooling, tuned",
             Self::WasmtimeReuse => "wasmtime serve, pooling, reuse forced",
+            Self::Workerd => "workerd, JavaScript",
+            Self::Node => "Node.js http, no sandbox",
         }
     }
 
@@ -82,9 +93,39 @@ impl Peer {
         )
     }
 
-    /// Whether it runs the guest.
+    /// Whether it runs the guest; the others always answer like the `hello` guest.
     pub fn runs_guests(self) -> bool {
-        self != Self::Hyper
+        !matches!(self, Self::Hyper | Self::Workerd | Self::Node)
+    }
+
+    /// Whether it can be compared under `guest`.
+    pub fn is_for(self, guest: &str) -> bool {
+        match self {
+            Self::HyperParse => guest == "html-parse",
+            Self::Workerd | Self::Node => guest.ends_with("hello"),
+            _ => true,
+        }
+    }
+
+    /// What to do if it is not installed.
+    pub fn missing(self, workspace: &Workspace) -> Result<Option<String>> {
+        let shown = |command: Command| {
+            let words = std::iter::once(command.get_program()).chain(command.get_args());
+            words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        };
+        Ok(match self {
+            peer if peer.is_wasmtime() && !has_wasmtime(workspace)? => {
+                Some(format!("use --install-peers, or {}", shown(install_command(workspace))))
+            }
+            Self::Workerd if !workerd(workspace).is_file() => Some(format!(
+                "npm install --no-package-lock --prefix {} workerd@{WORKERD_VERSION}",
+                workspace.peers().display()
+            )),
+            Self::Node if Command::new("node").arg("--version").output().is_err() => {
+                Some("install Node.js 20 or later".to_owned())
+            }
+            _ => None,
+        })
     }
 
     /// Starts it with `guest`; it is ready when this returns.
@@ -93,6 +134,10 @@ impl Peer {
             Self::Hyper => {
                 let own = std::env::current_exe().context("failed to find this program")?;
                 plain(Command::new(own).arg("hyper-server"), "hyper ready: http://")
+            }
+            Self::HyperParse => {
+                let own = std::env::current_exe().context("failed to find this program")?;
+                plain(Command::new(own).args(["hyper-server", "--parse"]), "hyper ready: http://")
             }
             Self::Wfn => wfn(workspace, guest, &[]),
             Self::WfnFresh => wfn(workspace, guest, &["--isolation", "fresh"]),
@@ -110,6 +155,22 @@ impl Peer {
                     "--idle-instance-timeout",
                     REUSE_IDLE,
                 ],
+            ),
+            Self::Workerd => {
+                let mut command = Command::new(workerd(workspace));
+                command
+                    .arg("serve")
+                    .arg(workspace.peer_sources().join("workerd.capnp"))
+                    .arg("--control-fd=2");
+                ready_when(&mut command, |line| {
+                    let said: serde_json::Value = serde_json::from_str(line).ok()?;
+                    let port = said["port"].as_u64()?.try_into().ok()?;
+                    Some((Ipv4Addr::LOCALHOST, port).into())
+                })
+            }
+            Self::Node => plain(
+                Command::new("node").arg(workspace.peer_sources().join("node.mjs")),
+                "node ready: http://",
             ),
         };
         started.with_context(|| format!("failed to start {}", self.title()))
@@ -133,11 +194,24 @@ fn wasmtime(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Servi
 
 /// Starts a server that prints its address after `ready`.
 fn plain(command: &mut Command, ready: &'static str) -> Result<Serving> {
-    let (server, address) = Server::start(command, move |line| {
+    ready_when(command, move |line| {
         let (_, address) = line.split_once(ready)?;
         address.trim().trim_end_matches('/').parse().ok()
-    })?;
+    })
+}
+
+/// Starts a server that prints a line in which `address` finds where it answers.
+fn ready_when(
+    command: &mut Command,
+    address: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
+) -> Result<Serving> {
+    let (server, address) = Server::start(command, address)?;
     Ok(Serving::Plain { server, address })
+}
+
+/// The program itself, not the script that starts it: its CPU time is measured.
+fn workerd(workspace: &Workspace) -> PathBuf {
+    workspace.peers().join("node_modules/@cloudflare/workerd-linux-64/bin/workerd")
 }
 
 impl Serving {
@@ -184,7 +258,7 @@ pub fn install_command(workspace: &Workspace) -> Command {
 }
 
 /// Whether the right wasmtime is installed; the error says what is wrong with the one that is.
-pub fn has_wasmtime(workspace: &Workspace) -> Result<bool> {
+fn has_wasmtime(workspace: &Workspace) -> Result<bool> {
     let path = workspace.peers().join("bin/wasmtime");
     if !path.is_file() {
         return Ok(false);

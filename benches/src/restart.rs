@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::client::{Connection, Request};
+use crate::load::app_name;
 use crate::process::Server;
 use crate::report::Report;
 use crate::stats::{median, microseconds, range};
@@ -41,12 +42,12 @@ impl Restart {
         let module = workspace.guest("hello")?;
         let host = Host::start_for(workspace, u64::from(self.apps) + 1)?;
         for number in 0..self.apps {
-            host.deploy(&module, &app(number), &["--always-ready", "1"])?;
+            host.deploy(&module, &app_name(number), &["--always-ready", "1"])?;
         }
         let (wfn, data_dir) = (workspace.wfn()?, host.kill()?);
         let (functions, admin) = (free_address()?, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         // Apps come back in the order of their names.
-        let request = Request::get(&format!("/{}/", app(self.apps - 1)));
+        let request = Request::get(&format!("/{}/", app_name(self.apps - 1)));
         let mut times = Vec::new();
         for number in 1..=self.runs {
             let begun = Instant::now();
@@ -70,10 +71,6 @@ impl Restart {
         ]);
         report.end(workspace, &table, json!({ "apps": self.apps, "first_answer_us": times }))
     }
-}
-
-fn app(number: u32) -> String {
-    format!("app-{number:04}")
 }
 
 /// Attempts until the app answers 200; the time since `begun`.

@@ -123,25 +123,25 @@ impl SideBySide {
 
     /// The servers to measure; those that are not installed are left out, with a note.
     fn peers(&self, workspace: &Workspace, report: &mut Report) -> Result<Vec<Peer>> {
-        let wanted = |peer: &Peer| self.only.is_empty() || self.only.contains(peer);
-        let mut peers: Vec<Peer> = Peer::all().iter().copied().filter(wanted).collect();
-        if !peers.iter().any(|peer| peer.is_wasmtime()) || peers::has_wasmtime(workspace)? {
-            return Ok(peers);
-        }
-        let mut command = peers::install_command(workspace);
-        if self.install_peers {
-            let status = command.status().context("failed to start cargo")?;
-            if !status.success() {
-                bail!("cargo install failed: {status}");
+        let mut peers = Vec::new();
+        for &peer in Peer::all() {
+            let is_wanted = self.only.is_empty() || self.only.contains(&peer);
+            if !is_wanted || !peer.is_for(&self.guest) {
+                continue;
             }
-            return Ok(peers);
+            if self.install_peers && peer.is_wasmtime() && peer.missing(workspace)?.is_some() {
+                let status = peers::install_command(workspace).status().context("failed to start cargo")?;
+                if !status.success() {
+                    bail!("cargo install failed: {status}");
+                }
+            }
+            match peer.missing(workspace)? {
+                None => peers.push(peer),
+                Some(remedy) => {
+                    report.note(format!("{} was left out, it is not installed: {remedy}", peer.title()));
+                }
+            }
         }
-        peers.retain(|peer| !peer.is_wasmtime());
-        let arguments: Vec<_> = command.get_args().map(|text| text.to_string_lossy()).collect();
-        report.note(format!(
-            "wasmtime serve was left out, it is not installed: use --install-peers, or 'cargo {}'",
-            arguments.join(" ")
-        ));
         Ok(peers)
     }
 

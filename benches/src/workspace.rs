@@ -48,7 +48,12 @@ impl Workspace {
         self.root.join("tests/data/page-73k.html")
     }
 
-    /// Where cargo installs peers.
+    /// What peers are given to serve.
+    pub fn peer_sources(&self) -> PathBuf {
+        self.root.join("benches/peers")
+    }
+
+    /// Where cargo and npm install peers.
     pub fn peers(&self) -> PathBuf {
         self.target.join("peers")
     }
