@@ -1,5 +1,7 @@
 //! Scaling is exact: instances follow what is in flight, and bounds are never passed.
 
+use std::time::{Duration, Instant};
+
 use crate::harness::{Connection, Held, Host, Request, until};
 
 /// Begins `count` invocations of `echo` and waits until all are in flight.
@@ -122,6 +124,73 @@ fn a_full_line_answers_429_at_once_and_whoever_waits_is_served() {
         assert_eq!(answer.ok(), "begun");
     }
     assert_eq!(host.number("echo", "instances_peak"), 1);
+}
+
+#[test]
+fn beyond_its_burst_an_app_grows_at_its_rate_and_says_why() {
+    let host = Host::start();
+    let flags = ["--concurrency", "1", "--scale-out-burst", "2", "--scale-out-per-second", "1"];
+    host.deploy("echo", &flags);
+    let begun = Instant::now();
+    let held: Vec<Held> = (0..4).map(|_| Held::begin(&host, "echo")).collect();
+    until("the burst is there", || (host.number("echo", "in_flight") == 2).then_some(()));
+    // Nothing ends meanwhile: the two that wait get new instances, one a second.
+    until("all are in flight", || (host.number("echo", "in_flight") == 4).then_some(()));
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(host.number("echo", "instances_peak"), 4);
+    end(held);
+
+    let why = host.wfn(&["status", "echo", "--why", "--json"]).json();
+    let decisions = why["decisions"].as_array().unwrap();
+    let count = |reason: &str| -> u64 {
+        let of_that = decisions.iter().filter(|decision| decision["reason"] == reason);
+        of_that.map(|decision| decision["count"].as_u64().unwrap()).sum()
+    };
+    assert_eq!(count("every-slot-taken"), 4, "{why}");
+    assert!(count("pace") >= 2, "{why}");
+    let first = &decisions[0];
+    assert_eq!((&first["action"], &first["before"]["instances"]), (&"added".into(), &0.into()), "{why}");
+    let shown = host.wfn(&["status", "echo", "--why"]).ok();
+    assert!(shown.contains("every slot was taken") && shown.contains("burst used up"), "{shown}");
+}
+
+#[test]
+fn each_way_to_lose_an_instance_or_get_none_is_a_decision() {
+    let host = Host::start_with(&["--memory-quota-mb", "4096"]);
+    host.deploy_as("other", "hello", &["--always-ready", "1"]);
+    host.deploy_as("idle", "hello", &["--idle-timeout", "0s"]);
+    host.deploy("echo", &["--concurrency", "1"]);
+    host.get("/idle").ok();
+    let only_other_is_left = || {
+        until("only one is left", || {
+            (host.admin_get("/v1/host")["memory_reserved_mb"] == 2_048).then_some(())
+        })
+    };
+    only_other_is_left();
+    let held = hold(&host, 1);
+    let second = Held::begin(&host, "echo");
+    until("there is no room", || (host.number("echo", "waiting") == 1).then_some(()));
+    end(held);
+    assert_eq!(second.end().ok(), "begun");
+    host.get("/idle").ok();
+    only_other_is_left();
+    host.deploy("echo", &["--max-instances", "1", "--concurrency", "1"]);
+    let held = hold(&host, 1);
+    let second = Held::begin(&host, "echo");
+    until("it is at the maximum", || (host.number("echo", "waiting") == 1).then_some(()));
+    end(held);
+    assert_eq!(second.end().ok(), "begun");
+    let reasons = |app: &str| -> Vec<String> {
+        let why = host.admin_get(&format!("/v1/apps/{app}/scaling"));
+        let decisions = why["decisions"].as_array().unwrap().clone();
+        decisions.iter().map(|decision| decision["reason"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(reasons("other"), ["always-ready"]);
+    assert_eq!(reasons("idle")[..2], ["every-slot-taken", "idle"]);
+    let echo = reasons("echo");
+    let expected =
+        ["every-slot-taken", "memory-quota", "room-for-others", "every-slot-taken", "maximum-instances"];
+    assert_eq!(echo[..5], expected);
 }
 
 #[test]

@@ -20,12 +20,14 @@ pub struct Request {
     pub path: String,
     /// With a body it is a POST, else a GET.
     pub body: Option<Vec<u8>>,
+    /// The admin token, for the admin listener.
+    pub token: Option<String>,
 }
 
 impl Request {
     /// A GET.
     pub fn get(path: &str) -> Self {
-        Self { path: path.to_owned(), body: None }
+        Self { path: path.to_owned(), ..Self::default() }
     }
 }
 
@@ -89,15 +91,15 @@ impl Connection {
 
     /// Sends `request`.
     pub fn send(&mut self, request: &Request) -> io::Result<()> {
-        let (path, address) = (&request.path, self.address);
-        let mut bytes = match &request.body {
-            None => format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").into_bytes(),
-            Some(body) => {
-                let length = body.len();
-                format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n")
-                    .into_bytes()
-            }
-        };
+        let method = if request.body.is_some() { "POST" } else { "GET" };
+        let mut head = format!("{method} {} HTTP/1.1\r\nhost: {}\r\n", request.path, self.address);
+        if let Some(token) = &request.token {
+            head += &format!("wfn-token: {token}\r\n");
+        }
+        if let Some(body) = &request.body {
+            head += &format!("content-length: {}\r\n", body.len());
+        }
+        let mut bytes = (head + "\r\n").into_bytes();
         bytes.extend(request.body.iter().flatten());
         self.stream.write_all(&bytes)
     }

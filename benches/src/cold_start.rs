@@ -100,7 +100,7 @@ impl ColdStart {
         }
         let mut connection = Connection::open_when_ready(host.functions())?;
         let mut call = |app: &str| -> Result<Duration> {
-            let request = Request { path: format!("/{app}/"), body: body.clone() };
+            let request = Request { path: format!("/{app}/"), body: body.clone(), token: None };
             let (answer, took) = connection.call(&request)?;
             answer.ok()?;
             Ok(took)

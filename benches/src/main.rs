@@ -10,10 +10,12 @@ mod deploys;
 mod hyper_server;
 mod instances;
 mod load;
+mod neighbours;
 mod peers;
 mod process;
 mod report;
 mod restart;
+mod scale;
 mod side_by_side;
 mod stats;
 mod table;
@@ -49,6 +51,10 @@ enum Bench {
     Restart(restart::Restart),
     /// The same load on one app, on a hundred, on a thousand
     Apps(apps::Apps),
+    /// From nothing to a thousand clients: throughput, instances, time until both are there, cost
+    Scale(scale::Scale),
+    /// What an app feels of another one that computes on every core
+    Neighbours(neighbours::Neighbours),
     /// Deploys in a row while requests keep coming
     Deploys(deploys::Deploys),
     #[command(hide = true)]
@@ -75,6 +81,8 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::ColdStart(bench) => bench.run(&workspace),
         Bench::Restart(bench) => bench.run(&workspace),
         Bench::Apps(bench) => bench.run(&workspace),
+        Bench::Scale(bench) => bench.run(&workspace),
+        Bench::Neighbours(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }

@@ -147,7 +147,7 @@ impl SideBySide {
 
     fn request(&self) -> Result<Request> {
         let read = |path: &PathBuf| std::fs::read(path).with_context(|| path.display().to_string());
-        Ok(Request { path: String::new(), body: self.post.as_ref().map(read).transpose()? })
+        Ok(Request { body: self.post.as_ref().map(read).transpose()?, ..Request::default() })
     }
 
     fn conclude(&self, workspace: &Workspace, mut report: Report, rows: &[Row]) -> Result<()> {

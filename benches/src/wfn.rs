@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::client::{Connection, Request};
 use crate::process::Server;
 use crate::workspace::{DataDir, Workspace};
 
@@ -59,15 +60,25 @@ impl Host {
         &self.server
     }
 
+    /// A connection to the admin API, for what is asked too often to start a command each time.
+    pub fn admin(&self) -> Result<Admin> {
+        Ok(Admin { connection: Connection::open_when_ready(self.admin)?, token: self.token()? })
+    }
+
+    fn token(&self) -> Result<String> {
+        let path = self.data_dir.path().join("token");
+        let token =
+            fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(token.trim().to_owned())
+    }
+
     /// Runs `wfn ARGUMENTS --json` against this host and reads what it prints.
     pub fn command<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Result<Value> {
-        let token = self.data_dir.path().join("token");
-        let token =
-            fs::read_to_string(&token).with_context(|| format!("failed to read {}", token.display()))?;
+        let token = self.token()?;
         let mut command = Command::new(&self.wfn);
         command
             .args(arguments)
-            .args(["--json", "--server", &format!("http://{}", self.admin), "--token", token.trim()])
+            .args(["--json", "--server", &format!("http://{}", self.admin), "--token", &token])
             .stdin(Stdio::null());
         let output = command.output().context("failed to start wfn")?;
         if !output.status.success() {
@@ -103,6 +114,22 @@ impl Host {
         let stopped = server.stop().context("failed to stop wfn");
         drop(data_dir);
         stopped
+    }
+}
+
+/// The admin API of a host.
+#[derive(Debug)]
+pub struct Admin {
+    connection: Connection,
+    token: String,
+}
+
+impl Admin {
+    /// What `path` answers.
+    pub fn get(&mut self, path: &str) -> Result<Value> {
+        let request = Request { token: Some(self.token.clone()), ..Request::get(path) };
+        let (answer, _) = self.connection.call(&request)?;
+        serde_json::from_slice(&answer.ok()?).context("the admin API did not answer JSON")
     }
 }
 

@@ -27,8 +27,16 @@ pub struct ScaleFlags {
     always_ready: Option<Bounded<0, { limits::INSTANCES_MAX }>>,
 
     /// Hard maximum of instances beyond the always-ready ones, 1 to 1000 [default: 100]
-    #[arg(long, value_name = "N", env = "WFN_MAX_INSTANCES", value_parser = max_instances, hide_env_values = true)]
+    #[arg(long, value_name = "N", env = "WFN_MAX_INSTANCES", value_parser = instances, hide_env_values = true)]
     max_instances: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
+
+    /// Instances that may be added at once, 1 to 1000 [default: 1000]
+    #[arg(long, value_name = "N", env = "WFN_SCALE_OUT_BURST", value_parser = instances, hide_env_values = true)]
+    scale_out_burst: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
+
+    /// Instances that may be added each second after that, 1 to 1000 [default: 100]
+    #[arg(long, value_name = "N", env = "WFN_SCALE_OUT_PER_SECOND", value_parser = instances, hide_env_values = true)]
+    scale_out_per_second: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
 
     /// How long an instance may stay idle: 500ms, 30s, 5m, 1h [default: 60s]
     #[arg(long, value_name = "TIME", env = "WFN_IDLE_TIMEOUT", value_parser = IdleTimeout::parse, hide_env_values = true)]
@@ -52,6 +60,8 @@ impl ScaleFlags {
             workers: self.workers,
             always_ready: self.always_ready,
             max_instances: self.max_instances,
+            scale_out_burst: self.scale_out_burst,
+            scale_out_per_second: self.scale_out_per_second,
             idle_timeout: self.idle_timeout,
             timeout: self.timeout,
             isolation: self.isolation,
@@ -75,6 +85,8 @@ pub fn shown(settings: &ScaleSettings) -> String {
         }),
         number("always-ready", settings.always_ready.map(Bounded::get)),
         number("max-instances", settings.max_instances.map(Bounded::get)),
+        number("scale-out-burst", settings.scale_out_burst.map(Bounded::get)),
+        number("scale-out-per-second", settings.scale_out_per_second.map(Bounded::get)),
         settings.idle_timeout.map(|time| format!("--idle-timeout {time}")),
         settings.timeout.map(|time| format!("--timeout {time}")),
         isolation,
@@ -116,7 +128,7 @@ fn always_ready(text: &str) -> Result<Bounded<0, { limits::INSTANCES_MAX }>, Str
     bounded(text)
 }
 
-fn max_instances(text: &str) -> Result<Bounded<1, { limits::INSTANCES_MAX }>, String> {
+fn instances(text: &str) -> Result<Bounded<1, { limits::INSTANCES_MAX }>, String> {
     bounded(text)
 }
 

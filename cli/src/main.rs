@@ -117,7 +117,7 @@ mod tests {
         // What is asked of one call, not set up once, and what an environment cannot repeat.
         let without = [
             "json", "template", "build", "dry-run", "yes", "follow", "method", "data", "header", "include",
-            "tail", "env",
+            "tail", "env", "why",
         ];
         for command in Cli::command().get_subcommands() {
             for flag in command.get_arguments().filter(|argument| !argument.is_positional()) {

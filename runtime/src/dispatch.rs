@@ -25,7 +25,7 @@ pub async fn dispatch(
             Err(NotTaken::Draining) => {}
             Err(NotTaken::Throttled(throttle)) => {
                 let outcome = Outcome::Throttled(throttle);
-                app.counts().ended(&outcome);
+                app.meter().counts.ended(&outcome);
                 return Err(Refusal::from(&outcome));
             }
         }

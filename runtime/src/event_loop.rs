@@ -16,6 +16,12 @@ use tokio::sync::oneshot;
 
 thread_local! {
     static CORE: Cell<usize> = const { Cell::new(0) };
+    static IS_COMPUTE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is a compute thread: what runs here holds up no event loop.
+pub fn is_compute() -> bool {
+    IS_COMPUTE.with(Cell::get)
 }
 
 /// The index of the event loop this thread runs; 0 on all other threads.
@@ -47,7 +53,7 @@ impl EventLoops {
         let compute = Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("wfn-compute")
-            .on_thread_start(yield_to_event_loops)
+            .on_thread_start(begin_compute_thread)
             .enable_all()
             .build()?;
         let loops = (0..cores).map(EventLoop::start).collect::<io::Result<_>>()?;
@@ -78,6 +84,7 @@ impl EventLoop {
         let thread = thread::Builder::new().name(format!("wfn-loop-{index}")).spawn(move || {
             CORE.with(|core| core.set(index));
             pin_to_core(index);
+            go_before_others();
             // Ends when told to, or when the other end is dropped.
             let _ = runtime.block_on(stopped);
         })?;
@@ -114,8 +121,17 @@ fn pin_to_core(index: usize) {
     }
 }
 
+/// Raises the priority of an event loop: whoever is sent an answer wakes up on the same cores, and would take them
+/// over after each one. Measured with the load generator beside it: half the context switches, a tenth more requests a
+/// second. An event loop computes for two milliseconds at most before it looks after others.
+fn go_before_others() {
+    // Without the right to it, the default serves.
+    let _ = rustix::process::nice(-10);
+}
+
 /// Lowers the priority of a compute thread against the event loops.
-fn yield_to_event_loops() {
+fn begin_compute_thread() {
+    IS_COMPUTE.with(|compute| compute.set(true));
     // A thread's own nice value on Linux; where it may not be changed, the default serves.
     let _ = rustix::process::nice(5);
 }

@@ -154,7 +154,7 @@ impl Host {
         tasks.spawn(report_end("admin listener", api::serve(admin, api, stopped.clone())));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
-        tasks.spawn(serve_lines(resources, stopped.clone()));
+        tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
             functions: functions_address,
@@ -236,12 +236,10 @@ async fn retire_idle(resources: Arc<Resources>, mut stop: watch::Receiver<bool>)
     }
 }
 
-async fn serve_lines(resources: Arc<Resources>, mut stop: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            () = resources.room() => resources.pools().iter().for_each(|pool| pool.serve_line()),
-            _ = stop.changed() => return,
-        }
+async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = task => {}
+        _ = stop.changed() => {}
     }
 }
 

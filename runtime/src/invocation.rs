@@ -69,6 +69,8 @@ impl fmt::Display for InvocationId {
 pub enum Throttle {
     /// The line of the pool is full, or the wait in it was over: every instance up to the maximum is busy.
     MaximumInstances,
+    /// The group adds instances as fast as it may, and the wait for the next one was over.
+    Pace,
     /// The host's memory quota has no room for another instance.
     MemoryQuota,
     /// Guests hold as much real memory as the host allows them.
@@ -141,6 +143,10 @@ impl Outcome {
             Self::Answered => "the function answered".into(),
             Self::Throttled(Throttle::MaximumInstances) => {
                 "every instance this app may have is busy; retry later".into()
+            }
+            Self::Throttled(Throttle::Pace) => {
+                "every instance is busy and this app may not add more as fast as it is called; retry later"
+                    .into()
             }
             Self::Throttled(Throttle::MemoryQuota) => {
                 "the host's memory quota has no room for another instance; retry later".into()

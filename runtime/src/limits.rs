@@ -15,6 +15,12 @@ pub const CONCURRENCY_MAX: u32 = 1_000;
 pub const INSTANCES_MAX: u32 = 1_000;
 /// Maximum instances of a group whose manifest says nothing.
 pub const INSTANCES_DEFAULT: u32 = 100;
+/// Instances a group may add at once when the manifest says nothing: a whole group, because making an
+/// instance takes some twenty microseconds here.
+pub const SCALE_OUT_BURST_DEFAULT: u32 = INSTANCES_MAX;
+/// Instances a group may add each second after its burst, when the manifest says nothing: a group that goes up
+/// and down all the time settles.
+pub const SCALE_OUT_PER_SECOND_DEFAULT: u32 = 100;
 /// Most workers of one asynchronous instance.
 pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
 /// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.
@@ -147,6 +153,9 @@ pub const LOG_LINES_MAX: usize = 10_000;
 pub const LOG_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of one line; longer ones are cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// Scale decisions kept per app: a scale-out to the maximum in steps, and what came before it.
+pub const SCALE_DECISIONS_MAX: usize = 256;
 
 // ── ending ───────────────────────────────────────────────────────────────────────────────────────
 

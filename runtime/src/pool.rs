@@ -4,30 +4,36 @@
 //! within maximum and quota, or the invocation stands in the line. A [`Slot`] gives itself back when it is
 //! dropped, and serves the line with it.
 
+mod ahead;
+pub mod habit;
 pub mod ledger;
+pub mod pace;
 pub mod quota;
 pub mod resources;
+#[cfg(test)]
+mod simulation;
 pub mod slot;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use crate::app::manifest::{Isolation, ScalePolicy};
+use crate::app::manifest::ScalePolicy;
+use crate::clock;
 use crate::event_loop::current_core;
 use crate::instance::Instance;
-use crate::instance::sandbox::start_timed_out;
 use crate::instance::template::Template;
 use crate::instance::worker::Worker;
-use crate::invocation::{Fault, Throttle};
+use crate::invocation::Throttle;
 use crate::limits;
-use crate::meter::counts::Counts;
-use crate::meter::log::LogStream;
+use crate::meter::Meter;
+use crate::meter::scaling::{Inputs, Reason};
+use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
+use crate::pool::pace::Pace;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
 
@@ -36,14 +42,22 @@ pub struct Pool {
     template: Template,
     policy: ScalePolicy,
     resources: Arc<Resources>,
-    counts: Arc<Counts>,
+    meter: Arc<Meter>,
+    habit: Habit,
     state: Mutex<State>,
 }
 
+type PoolLedger = Ledger<Arc<Instance>, Box<Worker>>;
+
 struct State {
-    ledger: Ledger<Arc<Instance>, Box<Worker>>,
+    ledger: PoolLedger,
+    pace: Pace,
     line: VecDeque<oneshot::Sender<Slot>>,
+    /// Why the first in the line waits.
+    throttle: Throttle,
     draining: bool,
+    /// Somebody comes back when the pace allows the next instance.
+    is_awaited: bool,
 }
 
 /// A place in the line, unless that is full.
@@ -78,15 +92,29 @@ pub struct PoolView {
 
 impl Pool {
     /// A pool without instances. It is known to the host's resources from now on.
-    pub fn new(template: Template, resources: Arc<Resources>, counts: Arc<Counts>) -> Arc<Self> {
+    pub fn new(template: Template, resources: Arc<Resources>, meter: Arc<Meter>) -> Arc<Self> {
         let policy = *template.policy();
         let ledger = Ledger::new(Bounds {
             concurrency: policy.concurrency,
             always_ready: policy.always_ready,
             max_instances: policy.max_instances,
         });
-        let state = Mutex::new(State { ledger, line: VecDeque::new(), draining: false });
-        let pool = Arc::new(Self { template, policy, resources: resources.clone(), counts, state });
+        let state = Mutex::new(State {
+            ledger,
+            pace: Pace::new(policy.scale_out),
+            line: VecDeque::new(),
+            throttle: Throttle::MaximumInstances,
+            draining: false,
+            is_awaited: false,
+        });
+        let pool = Arc::new(Self {
+            template,
+            policy,
+            resources: resources.clone(),
+            meter,
+            habit: Habit::default(),
+            state,
+        });
         resources.register(&pool);
         pool
     }
@@ -101,9 +129,14 @@ impl Pool {
         &self.template
     }
 
-    /// The counts of its app.
-    pub fn counts(&self) -> &Arc<Counts> {
-        &self.counts
+    /// What is seen of its app.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Whether its calls compute.
+    pub fn habit(&self) -> &Habit {
+        &self.habit
     }
 
     /// The host's shared resources.
@@ -118,7 +151,7 @@ impl Pool {
             instances: state.ledger.instances(),
             instances_peak: state.ledger.instances_peak(),
             in_flight: state.ledger.in_flight(),
-            waiting: state.line.len(),
+            waiting: state.line.iter().filter(|waiter| !waiter.is_closed()).count(),
             memory_bytes: state.ledger.live().map(|instance| instance.memory.used_bytes()).sum(),
         }
     }
@@ -141,104 +174,104 @@ impl Pool {
         if state.draining {
             return Err(NotTaken::Draining);
         }
-        let throttle = match self.take_now(&mut state) {
+        // Whoever waits has tried before and comes first.
+        let first = if state.line.is_empty() { self.take_now(&mut state) } else { Err(state.throttle) };
+        let throttle = match first {
             Ok(taken) => return Ok(Ok(taken)),
-            Err(Throttle::MaximumInstances) => Throttle::MaximumInstances,
-            Err(_) => {
-                // Idle instances of others make room; their locks are taken without holding ours.
+            Err(Throttle::MemoryQuota | Throttle::HostMemory) if state.line.is_empty() => {
                 drop(state);
-                self.resources.make_room(self);
-                state = self.state.lock();
-                match self.take_now(&mut state) {
-                    Ok(taken) => return Ok(Ok(taken)),
-                    Err(throttle) => throttle,
+                match self.take_with_room() {
+                    (_, Ok(taken)) => return Ok(Ok(taken)),
+                    (still, Err(throttle)) => {
+                        state = still;
+                        throttle
+                    }
                 }
             }
+            Err(throttle) => throttle,
         };
-        Ok(Err(Waiting { throttle, slot: state.join_line() }))
+        let before = self.inputs(&state);
+        let waiting = state.join_line(throttle);
+        self.note(&state, throttle.into(), 1, before);
+        Ok(Err(waiting))
     }
 
-    fn take_now(&self, state: &mut State) -> Result<TakenNow, Throttle> {
-        let core = current_core();
-        match state.ledger.take(core) {
+    /// Takes a slot in a new instance for which others make room; their locks are taken without holding ours.
+    /// Where there is none, the lock is still held, so that who joins the line now is seen when room comes free.
+    fn take_with_room(self: &Arc<Self>) -> (MutexGuard<'_, State>, Result<TakenNow, Throttle>) {
+        loop {
+            self.resources.want_room();
+            self.resources.make_room(self);
+            let mut state = self.state.lock();
+            let taken = self.take_now(&mut state);
+            if taken.is_ok() || self.resources.is_room_wanted() {
+                return (state, taken);
+            }
+        }
+    }
+
+    fn take_now(self: &Arc<Self>, state: &mut State) -> Result<TakenNow, Throttle> {
+        match state.ledger.take(current_core()) {
             Ok(taken) => Ok(TakenNow { taken, cold_since: None }),
+            Err(NoSlot::MayOpen) => self.open(state),
             Err(NoSlot::AtMaximum) => Err(Throttle::MaximumInstances),
-            Err(NoSlot::MayOpen) => {
-                let now = Instant::now();
-                let instance = self.resources.new_instance(self.policy.memory)?;
-                state.ledger.open(instance, Vec::new(), core, now);
-                self.counts.cold();
-                let taken = state.ledger.take(core).map_err(|_| Throttle::MaximumInstances)?;
-                Ok(TakenNow { taken, cold_since: Some(now) })
-            }
         }
     }
 
-    /// Makes the always-ready instances, or, if there are none, tries whether the guest starts at all.
-    pub async fn prepare(self: &Arc<Self>) -> Result<(), Fault> {
-        if self.policy.always_ready == 0 {
-            // Without room in the quota the trial is left out: the first invocation will tell.
-            if let Ok(instance) = self.resources.new_instance(self.policy.memory) {
-                self.start_within(&instance).await?;
-            }
-            return Ok(());
+    /// Adds an instance for an invocation that found every slot taken.
+    fn open(self: &Arc<Self>, state: &mut State) -> Result<TakenNow, Throttle> {
+        let (core, now) = (current_core(), clock::now());
+        let wait = state.pace.wait(now);
+        if !wait.is_zero() {
+            self.come_back(state, wait);
+            return Err(Throttle::Pace);
         }
-        self.fill_always_ready().await
+        let before = self.inputs(state);
+        let instance = self.resources.new_instance(self.policy.memory)?;
+        state.pace.added(now);
+        state.ledger.open(instance, Vec::new(), core, now);
+        self.meter.counts.cold();
+        let taken = state.ledger.take(core).map_err(|_| Throttle::MaximumInstances)?;
+        self.note(state, Reason::EverySlotTaken, 1, before);
+        Ok(TakenNow { taken, cold_since: Some(now) })
     }
 
-    /// Makes the always-ready instances that are missing, as far as the quota has room now; what does not
-    /// fit yet is made when a later call finds room.
-    pub async fn fill_always_ready(self: &Arc<Self>) -> Result<(), Fault> {
-        while self.lacks_always_ready() {
-            let decided = Instant::now();
-            let mut instance = self.resources.new_instance(self.policy.memory);
-            if instance.is_err() {
-                self.resources.make_room(self);
-                instance = self.resources.new_instance(self.policy.memory);
-            }
-            let Ok(instance) = instance else { return Ok(()) };
-            let worker = self.start_within(&instance).await?;
-            self.counts.cold_start(decided.elapsed());
-            self.open_always_ready(instance, worker);
-            // Others get a turn between two instances.
-            tokio::task::yield_now().await;
-        }
-        Ok(())
-    }
-
-    fn open_always_ready(&self, instance: Arc<Instance>, worker: Option<Box<Worker>>) {
-        let mut state = self.state.lock();
-        // Demand may have opened the missing one meanwhile; then this one is surplus.
-        if !state.draining && state.ledger.lacks_always_ready() {
-            let core = state.ledger.instances() % self.resources.cores();
-            state.ledger.open(instance, worker.into_iter().collect(), core, Instant::now());
+    /// Serves the line when the pace allows the next instance.
+    fn come_back(self: &Arc<Self>, state: &mut State, wait: Duration) {
+        if !std::mem::replace(&mut state.is_awaited, true) {
+            let pool = self.clone();
+            self.resources.compute().spawn(async move {
+                tokio::time::sleep(wait).await;
+                pool.state.lock().is_awaited = false;
+                pool.serve_line();
+            });
         }
     }
 
-    fn lacks_always_ready(&self) -> bool {
-        let state = self.state.lock();
-        !state.draining && state.ledger.lacks_always_ready()
+    fn inputs(&self, state: &State) -> Inputs {
+        Inputs {
+            instances: state.ledger.instances(),
+            in_flight: state.ledger.in_flight(),
+            waiting: state.line.len(),
+            quota_reserved_mb: self.resources.quota().reserved_mb(),
+            guest_memory_bytes: self.resources.memory().used_bytes(),
+        }
     }
 
-    /// Makes a worker ahead: for a slot, or one that stays with `instance`.
-    async fn start_within(&self, instance: &Arc<Instance>) -> Result<Option<Box<Worker>>, Fault> {
-        self.resources.pulse().beat();
-        let deadline = Instant::now() + limits::START_TIMEOUT;
-        let start = async {
-            if self.template.is_shared() {
-                let (template, resources) = (&self.template, &self.resources);
-                instance.shared.stock(instance, template, resources, deadline).await.map(|()| None)
-            } else {
-                self.template.start(instance, deadline).await.map(Some)
-            }
-        };
-        let started = tokio::time::timeout_at(deadline.into(), start).await;
-        started.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT)))
+    /// Notes a decision that has been carried out on `state`.
+    fn note(&self, state: &State, reason: Reason, count: usize, before: Inputs) {
+        if count > 0 {
+            let (revision, states) = (self.template.revision(), [before, self.inputs(state)]);
+            self.meter.scaling.note(clock::now_ms(), revision, reason, count as u64, states);
+        }
     }
 
     /// Retires instances beyond the always-ready ones that have been idle for long enough.
     pub fn retire_idle(&self, now: Instant) {
-        let closed = self.state.lock().ledger.close_idle(self.policy.idle_timeout, now);
+        let mut state = self.state.lock();
+        let closed =
+            self.close(&mut state, Reason::Idle, |ledger| ledger.close_idle(self.policy.idle_timeout, now));
+        drop(state);
         self.drop_closed(closed);
     }
 
@@ -248,7 +281,7 @@ impl Pool {
         let closed = {
             let mut state = self.state.lock();
             let draining = state.draining;
-            state.ledger.close_some(1, draining)
+            self.close(&mut state, Reason::RoomForOthers, |ledger| ledger.close_some(1, draining))
         };
         // Here and now: whoever asks needs the room.
         !closed.is_empty()
@@ -259,71 +292,109 @@ impl Pool {
         let closed = {
             let mut state = self.state.lock();
             state.draining = true;
-            if state.line.is_empty() { state.ledger.close_some(usize::MAX, true) } else { Vec::new() }
+            if state.line.is_empty() { self.close_all(&mut state) } else { Vec::new() }
         };
         self.drop_closed(closed);
     }
 
-    /// Hands free slots to whoever waits; called when room may have come from elsewhere.
+    /// Hands free slots to whoever waits, in new instances too; called when such may be had.
     pub fn serve_line(self: &Arc<Self>) {
-        // A slot that nobody took is given back here, after the lock: giving back takes the lock, too.
-        let mut surplus = None;
-        while surplus.is_none() {
-            let mut state = self.state.lock();
-            if state.line.is_empty() {
-                return;
+        while self.serve_one() {}
+    }
+
+    /// The same after room came free on the host. Says whether there may be room for others, too.
+    pub fn serve_line_with_room(self: &Arc<Self>) -> bool {
+        loop {
+            self.serve_line();
+            if !self.state.lock().waits_for_room() {
+                return true;
             }
-            let Ok(taken) = self.take_now(&mut state) else { return };
-            surplus = state.hand_over(Slot::new(self.clone(), taken));
+            match self.take_with_room() {
+                (state, Ok(taken)) => {
+                    self.hand_over(state, taken);
+                }
+                (mut state, Err(throttle)) => {
+                    state.throttle = throttle;
+                    return !state.waits_for_room();
+                }
+            }
         }
+    }
+
+    /// Hands one slot to the first who waits; says whether it did.
+    fn serve_one(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        if state.line.is_empty() {
+            return false;
+        }
+        match self.take_now(&mut state) {
+            Ok(taken) => self.hand_over(state, taken),
+            Err(throttle) => {
+                let before = std::mem::replace(&mut state.throttle, throttle);
+                // What it waits for now may be there already.
+                if before != throttle && state.waits_for_room() {
+                    self.resources.want_room();
+                    self.resources.room_may_be_made();
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives a slot to the first in the line who still waits; says whether somebody did.
+    fn hand_over(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: TakenNow) -> bool {
+        let mut slot = Slot::new(self.clone(), taken);
+        while let Some(waiter) = state.line.pop_front() {
+            match waiter.send(slot) {
+                Ok(()) => return true,
+                Err(refused) => slot = refused,
+            }
+        }
+        // Given back after the lock: giving back takes the lock, too.
+        drop(state);
+        drop(slot);
+        false
     }
 
     fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>) {
         let core = current_core();
         let is_shared = self.template.is_shared();
         let wants_stock = worker.is_none() && self.wants_stock(number);
-        let (closed, line_waits, restock) = {
+        let (closed, line_waits, restock, fell_idle) = {
             let mut state = self.state.lock();
-            state.ledger.give_back(number, worker, core, Instant::now());
+            let fell_idle = state.ledger.give_back(number, worker, core, clock::now());
             let line_waits = !state.line.is_empty();
             let is_last = state.draining && !line_waits;
-            let closed = if is_last { state.ledger.close_some(usize::MAX, true) } else { Vec::new() };
+            let closed = if is_last { self.close_all(&mut state) } else { Vec::new() };
             let restock = if wants_stock { state.ledger.instance(number).cloned() } else { None };
             let restock = restock.filter(|instance| !is_shared || instance.shared.is_empty());
-            (closed, line_waits, restock)
+            (closed, line_waits, restock, fell_idle)
         };
         self.drop_closed(closed);
         if let Some(instance) = restock {
             self.restock(number, instance);
         }
         if line_waits {
-            self.serve_line();
+            self.serve_one();
+        } else if fell_idle {
+            self.resources.room_may_be_made();
         }
     }
 
-    /// A used-up worker is replaced ahead of the next invocation where one must not wait for it.
-    fn wants_stock(&self, number: usize) -> bool {
-        self.policy.isolation == Isolation::Fresh || number < self.policy.always_ready as usize
+    fn close_all(&self, state: &mut State) -> Vec<Closed> {
+        self.close(state, Reason::RevisionEnded, |ledger| ledger.close_some(usize::MAX, true))
     }
 
-    /// Makes a worker for `instance` on this core, after what this thread is doing now.
-    fn restock(self: &Arc<Self>, number: usize, instance: Arc<Instance>) {
-        let Ok(here) = Handle::try_current() else { return };
-        let pool = self.clone();
-        here.spawn(async move {
-            match pool.start_within(&instance).await {
-                Ok(None) => {}
-                Ok(Some(worker)) => {
-                    let refused = pool.state.lock().ledger.stock(number, &instance, worker, current_core());
-                    // The instance was retired meanwhile or made a worker of its own: this one is surplus.
-                    drop(refused);
-                }
-                Err(error) => {
-                    let text = format!("replace a used worker: {}", error.detail);
-                    pool.template.log().push(LogStream::Host, None, pool.template.revision(), text);
-                }
-            }
-        });
+    fn close(
+        &self,
+        state: &mut State,
+        reason: Reason,
+        choose: impl FnOnce(&mut PoolLedger) -> Vec<Closed>,
+    ) -> Vec<Closed> {
+        let before = self.inputs(state);
+        let closed = choose(&mut state.ledger);
+        self.note(state, reason, closed.len(), before);
+        closed
     }
 
     /// Drops closed instances on the compute threads: giving back gigabytes takes the kernel many
@@ -333,7 +404,7 @@ impl Pool {
             let resources = self.resources.clone();
             self.resources.compute().spawn(async move {
                 drop(closed);
-                resources.room_came_free();
+                resources.room_may_be_made();
             });
         }
     }
@@ -343,24 +414,23 @@ impl Pool {
 type Closed = (Arc<Instance>, Vec<Box<Worker>>);
 
 impl State {
-    /// Gives `slot` to the first in the line who still waits; hands it back if nobody does.
-    fn hand_over(&mut self, mut slot: Slot) -> Option<Slot> {
-        while let Some(waiter) = self.line.pop_front() {
-            match waiter.send(slot) {
-                Ok(()) => return None,
-                Err(refused) => slot = refused,
-            }
-        }
-        Some(slot)
+    fn waits_for_room(&self) -> bool {
+        !self.line.is_empty() && matches!(self.throttle, Throttle::MemoryQuota | Throttle::HostMemory)
     }
 
     /// Stands in the line, unless that is full.
-    fn join_line(&mut self) -> Option<oneshot::Receiver<Slot>> {
-        self.line.retain(|waiter| !waiter.is_closed());
-        (self.line.len() < limits::LINE_MAX).then(|| {
+    fn join_line(&mut self, throttle: Throttle) -> Waiting {
+        if self.line.is_empty() {
+            self.throttle = throttle;
+        }
+        if self.line.len() >= limits::LINE_MAX {
+            self.line.retain(|waiter| !waiter.is_closed());
+        }
+        let slot = (self.line.len() < limits::LINE_MAX).then(|| {
             let (waiter, slot) = oneshot::channel();
             self.line.push_back(waiter);
             slot
-        })
+        });
+        Waiting { throttle, slot }
     }
 }

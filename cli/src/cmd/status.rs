@@ -1,4 +1,4 @@
-//! `wfn status`: one app, its settings, its instances and counts.
+//! `wfn status`: one app, its settings, its instances and counts, and why it scaled.
 
 use clap::Args;
 use serde_json::Value;
@@ -17,12 +17,22 @@ pub struct Status {
     /// Name of the app
     #[arg(value_name = "APP", value_parser = app_name)]
     app: AppName,
+
+    /// Show why it got more or fewer instances, or did not
+    #[arg(long)]
+    why: bool,
 }
 
 impl Status {
     /// Shows the app.
     pub fn run(self, global: &Global) -> Done {
         let client = global.client()?;
+        if self.why {
+            let why = client
+                .get(&app_path(&self.app, "/scaling"))
+                .while_doing(|| format!("ask why {} scaled", self.app))?;
+            return if global.json { output::print_json(&why) } else { output::print(&reasons(&why)) };
+        }
         let status = client.get(&app_path(&self.app, "")).while_doing(|| format!("look at {}", self.app))?;
         if global.json {
             return output::print_json(&status);
@@ -80,6 +90,46 @@ fn shown(status: &Value, functions: &str) -> String {
     ];
     let rows: Vec<_> = groups.iter().map(row).collect();
     text + "\n" + &output::table(&head, &rows)
+}
+
+/// One line for each decision, with what it was made from.
+fn reasons(why: &Value) -> String {
+    let decisions = why["decisions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if decisions.is_empty() {
+        return "it has not scaled since the host started".to_owned();
+    }
+    let head = ["TIME", "REV", "DID", "INSTANCES", "WHY", "IN FLIGHT", "WAITING", "QUOTA MB", "MEMORY"];
+    let rows = decisions.iter().map(|decision| {
+        let (before, after) = (&decision["before"], &decision["after"]);
+        vec![
+            decision["time_ms"].as_u64().map_or("-".to_owned(), output::time),
+            text_of(&decision["revision"]),
+            format!("{} {}", text_of(&decision["action"]), text_of(&decision["count"])),
+            format!("{} to {}", text_of(&before["instances"]), text_of(&after["instances"])),
+            reason(decision["reason"].as_str().unwrap_or_default()).to_owned(),
+            text_of(&after["in_flight"]),
+            text_of(&after["waiting"]),
+            text_of(&after["quota_reserved_mb"]),
+            output::bytes(after["guest_memory_bytes"].as_u64().unwrap_or_default()),
+        ]
+    });
+    output::table(&head, &rows.collect::<Vec<_>>())
+}
+
+/// The reason in words; one that a newer host knows stays as it is.
+fn reason(code: &str) -> &str {
+    match code {
+        "always-ready" => "it has to be always ready",
+        "every-slot-taken" => "every slot was taken",
+        "maximum-instances" => "at the maximum of instances",
+        "pace" => "burst used up, at the rate per second",
+        "memory-quota" => "no room in the memory quota",
+        "host-memory" => "guests hold all memory they may",
+        "idle" => "idle for the idle timeout",
+        "room-for-others" => "another app needed the room",
+        "revision-ended" => "its revision ended",
+        other => other,
+    }
 }
 
 fn row(group: &Value) -> Vec<String> {

@@ -68,6 +68,7 @@ impl Api {
             .route("/v1/apps/{app}/rollback", post(deploy::roll_back))
             .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/logs", get(logs::logs))
+            .route("/v1/apps/{app}/scaling", get(scaling))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
         // Their bodies are bounded by themselves, because they stream.
         let streaming = Router::new()
@@ -123,6 +124,14 @@ async fn status(
 ) -> Result<axum::Json<serde_json::Value>, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
     Ok(axum::Json(view::app(&app)))
+}
+
+async fn scaling(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+) -> Result<axum::Json<serde_json::Value>, ApiError> {
+    let app = api.registry.app(&AppName::new(&app)?)?;
+    Ok(axum::Json(view::scaling(&app)))
 }
 
 /// Reads a JSON body; the error says where it is wrong.

@@ -40,7 +40,7 @@ pub async fn logs(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
-    let log = app.log().clone();
+    let log = app.meter().log.clone();
     let first = log.tail(query.tail.unwrap_or(usize::MAX));
     let (lines, body) = Channel::<Bytes, std::convert::Infallible>::new(4);
     tokio::spawn(send(log, first, query.follow, lines, api.stop()));

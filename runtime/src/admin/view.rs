@@ -12,9 +12,9 @@ pub fn app(app: &App) -> Value {
     let active = app.active();
     let (revision, pool) = (&active.revision, active.pool.view());
     let policy = active.pool.policy();
-    let counts = app.counts().now();
+    let counts = app.meter().counts.now();
     let microseconds =
-        |share| app.counts().cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
+        |share| app.meter().counts.cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
     json!({
         "app": app.name(),
         "revision": revision.id,
@@ -33,6 +33,8 @@ pub fn app(app: &App) -> Value {
             "concurrency": policy.concurrency,
             "always_ready": policy.always_ready,
             "max_instances": policy.max_instances,
+            "scale_out_burst": policy.scale_out.burst,
+            "scale_out_per_second": policy.scale_out.per_second,
             "instances": pool.instances,
             "instances_peak": pool.instances_peak,
             "in_flight": pool.in_flight,
@@ -45,6 +47,16 @@ pub fn app(app: &App) -> Value {
             "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
         }],
     })
+}
+
+/// Why an app scaled, as `wfn status --why --json` shows it.
+pub fn scaling(app: &App) -> Value {
+    let decisions = app.meter().scaling.decisions().into_iter().map(|decision| {
+        let mut shown = json!(decision);
+        shown["action"] = decision.reason.action().into();
+        shown
+    });
+    json!({ "app": app.name(), "decisions": decisions.collect::<Vec<_>>() })
 }
 
 /// A revision as `wfn versions --json` shows it.

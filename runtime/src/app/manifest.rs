@@ -10,6 +10,7 @@ pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, HostName};
+use crate::pool::pace::ScaleOut;
 
 /// Everything a user decides about an app. Unset scale settings stay unset, so that an explicit value
 /// survives a change of class and a default follows it.
@@ -56,6 +57,12 @@ pub struct ScaleSettings {
     /// Hard maximum of instances beyond the always-ready ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
+    /// Instances that may be added at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_out_burst: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
+    /// Instances that may be added each second after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_out_per_second: Option<Bounded<1, { limits::INSTANCES_MAX }>>,
     /// How long an instance beyond the always-ready ones may stay idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<IdleTimeout>,
@@ -137,6 +144,8 @@ impl ScaleSettings {
             workers: changes.workers.or(self.workers),
             always_ready: changes.always_ready.or(self.always_ready),
             max_instances: changes.max_instances.or(self.max_instances),
+            scale_out_burst: changes.scale_out_burst.or(self.scale_out_burst),
+            scale_out_per_second: changes.scale_out_per_second.or(self.scale_out_per_second),
             idle_timeout: changes.idle_timeout.or(self.idle_timeout),
             timeout: changes.timeout.or(self.timeout),
             isolation: changes.isolation.or(self.isolation),
@@ -152,6 +161,12 @@ impl ScaleSettings {
             workers: self.workers.unwrap_or_default(),
             always_ready: self.always_ready.map_or(0, Bounded::get),
             max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
+            scale_out: ScaleOut {
+                burst: self.scale_out_burst.map_or(limits::SCALE_OUT_BURST_DEFAULT, Bounded::get),
+                per_second: self
+                    .scale_out_per_second
+                    .map_or(limits::SCALE_OUT_PER_SECOND_DEFAULT, Bounded::get),
+            },
             idle_timeout: self.idle_timeout.map_or(limits::IDLE_TIMEOUT_DEFAULT, Span::get),
             timeout: self.timeout.map_or(limits::TIMEOUT_DEFAULT, Span::get),
             isolation: self.isolation.unwrap_or(language.default_isolation()),
@@ -182,6 +197,8 @@ pub struct ScalePolicy {
     pub always_ready: u32,
     /// Most instances beyond the always-ready ones.
     pub max_instances: u32,
+    /// How fast they may be added.
+    pub scale_out: ScaleOut,
     /// Idle time after which an instance beyond the always-ready ones is retired.
     pub idle_timeout: Duration,
     /// Deadline of one invocation.

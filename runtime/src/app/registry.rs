@@ -25,8 +25,8 @@ use crate::ingress::route::Routes;
 use crate::instance::template::Template;
 use crate::invocation::Fault;
 use crate::limits;
-use crate::meter::counts::Counts;
-use crate::meter::log::{AppLog, LogStream};
+use crate::meter::Meter;
+use crate::meter::log::LogStream;
 use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::persist::db::{Db, DbError};
 use crate::pool::Pool;
@@ -103,10 +103,10 @@ impl Registry {
     }
 
     async fn restore_app(&self, stored: store::StoredApp) -> Result<(), ChangeError> {
-        let (log, counts) = (Arc::<AppLog>::default(), Arc::<Counts>::default());
-        let pool = self.make_pool(&stored.active, &log, &counts, Box::new(|_| {})).await?;
+        let meter = Arc::<Meter>::default();
+        let pool = self.make_pool(&stored.active, &meter, Box::new(|_| {})).await?;
         let active = Active { revision: stored.active, pool };
-        let app = App::new(log, counts, stored.next_revision, active);
+        let app = App::new(meter, stored.next_revision, active);
         self.apps.write().insert(stored.name, app);
         Ok(())
     }
@@ -258,12 +258,9 @@ impl Registry {
         let name = revision.manifest.name.clone();
         let known = self.apps.read().get(&name).cloned();
         self.check_against_others(&revision, known.is_none())?;
-        let (log, counts) = match &known {
-            Some(app) => (app.log().clone(), app.counts().clone()),
-            None => Default::default(),
-        };
+        let meter = known.as_ref().map_or_else(Default::default, |app| app.meter().clone());
         let begun = std::time::Instant::now();
-        let pool = self.make_pool(&revision, &log, &counts, Box::new(|_| {})).await?;
+        let pool = self.make_pool(&revision, &meter, Box::new(|_| {})).await?;
         let deployed = Deployed { revision: revision.clone(), prepared_in: begun.elapsed(), dry_run };
         if dry_run {
             pool.drain();
@@ -281,16 +278,16 @@ impl Registry {
             pool.drain();
             return Err(error.into());
         }
-        self.switch(known, Active { revision, pool }, log, counts);
+        self.switch(known, Active { revision, pool }, meter);
         Ok(deployed)
     }
 
-    fn switch(&self, known: Option<Arc<App>>, active: Active, log: Arc<AppLog>, counts: Arc<Counts>) {
+    fn switch(&self, known: Option<Arc<App>>, active: Active, meter: Arc<Meter>) {
         let id = active.revision.id;
-        log.push(LogStream::Host, None, id, format!("revision {id} is active"));
+        meter.log.push(LogStream::Host, None, id, format!("revision {id} is active"));
         let Some(app) = known else {
             let next_revision = self.next_revision(&active.revision.manifest.name).0.max(id.0 + 1);
-            let app = App::new(log, counts, next_revision, active);
+            let app = App::new(meter, next_revision, active);
             self.broken.write().remove(app.name());
             self.apps.write().insert(app.name().clone(), app);
             return self.publish_routes();
@@ -313,15 +310,15 @@ impl Registry {
     async fn make_pool(
         &self,
         revision: &Revision,
-        log: &Arc<AppLog>,
-        counts: &Arc<Counts>,
+        meter: &Arc<Meter>,
         progress: Progress,
     ) -> Result<Arc<Pool>, ChangeError> {
         let code = self.load(revision.module, progress).await?;
         let env = revision.manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let engines = self.resources.engines();
-        let template = Template::new(engines, &code, env, log.clone(), revision.id, revision.policy())?;
-        let pool = Pool::new(template, self.resources.clone(), counts.clone());
+        let policy = revision.policy();
+        let template = Template::new(engines, &code, env, meter.log.clone(), revision.id, policy)?;
+        let pool = Pool::new(template, self.resources.clone(), meter.clone());
         match pool.prepare().await {
             Ok(()) => Ok(pool),
             Err(Fault { outcome, detail }) => {

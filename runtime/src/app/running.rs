@@ -1,4 +1,4 @@
-//! An app as it runs: its log and counts, and the revision that serves now.
+//! An app as it runs: what is seen of it, and the revision that serves now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,16 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::app::revision::Revision;
-use crate::meter::counts::Counts;
-use crate::meter::log::AppLog;
+use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::pool::Pool;
 
 /// An app that is deployed here.
 pub struct App {
     name: AppName,
-    log: Arc<AppLog>,
-    counts: Arc<Counts>,
+    meter: Arc<Meter>,
     next_revision: AtomicU32,
     active: ArcSwap<Active>,
     removed: AtomicBool,
@@ -31,10 +29,10 @@ pub struct Active {
 
 impl App {
     /// An app that serves `active`; the next revision gets the number `next_revision`.
-    pub fn new(log: Arc<AppLog>, counts: Arc<Counts>, next_revision: u32, active: Active) -> Arc<Self> {
+    pub fn new(meter: Arc<Meter>, next_revision: u32, active: Active) -> Arc<Self> {
         let name = active.revision.manifest.name.clone();
         let (next_revision, active) = (AtomicU32::new(next_revision), ArcSwap::from_pointee(active));
-        Arc::new(Self { name, log, counts, next_revision, active, removed: AtomicBool::new(false) })
+        Arc::new(Self { name, meter, next_revision, active, removed: AtomicBool::new(false) })
     }
 
     /// Lets `active` serve from now on, and gives back what served until now.
@@ -59,14 +57,9 @@ impl App {
         &self.name
     }
 
-    /// Its log.
-    pub fn log(&self) -> &Arc<AppLog> {
-        &self.log
-    }
-
-    /// Its counts since the host started.
-    pub fn counts(&self) -> &Arc<Counts> {
-        &self.counts
+    /// What is seen of it since the host started.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// The revision that serves now.

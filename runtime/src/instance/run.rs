@@ -2,7 +2,8 @@
 //!
 //! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
 //! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
-//! deadline, moves to the compute threads if it computes, and the response streams. Guests that share a worker
+//! deadline, moves to the compute threads if it computes, and the response streams. Calls of a guest that is known
+//! to compute ([`crate::pool::habit`]) begin there. Guests that share a worker
 //! go another way ([`run_shared`]).
 
 use std::future::{Future, poll_fn};
@@ -15,12 +16,14 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::capability::GuestBody;
+use crate::event_loop::is_compute;
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
 use crate::instance::sandbox::polled;
 use crate::instance::tally::Tally;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::limits;
 use crate::pool::slot::Slot;
 
 /// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
@@ -35,7 +38,11 @@ pub async fn run(
     }
     let bodiless = request.method() == http::Method::HEAD;
     let (mut running, mut head) = Running::new(slot, request, invocation);
-    let here = match poll_fn(|context| Poll::Ready(running.poll(context))).await {
+    let begun = match running.tally.pool().habit().computes() {
+        true => Polled::Computes,
+        false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
+    };
+    let here = match begun {
         Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok(), bodiless),
         Polled::Waits => Handle::current(),
         Polled::Computes => running.tally.pool().resources().compute().clone(),
@@ -86,6 +93,7 @@ struct Running {
     call: Pin<Box<dyn Future<Output = Ended> + Send>>,
     deadline: Instant,
     tally: Tally,
+    is_new: bool,
 }
 
 enum Polled {
@@ -104,15 +112,22 @@ impl Running {
         let deadline = Instant::now() + tally.pool().policy().timeout;
         let (head, head_set) = oneshot::channel();
         let call = Box::pin(call(slot, Call { invocation, request, deadline, head }));
-        (Self { call, deadline, tally }, head_set)
+        (Self { call, deadline, tally, is_new: true }, head_set)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         self.tally.pool().resources().pulse().beat();
-        match polled(|| self.call.as_mut().poll(context)) {
-            (Poll::Ready(ended), _) => Polled::Ended(ended),
-            (Poll::Pending, false) => Polled::Waits,
-            (Poll::Pending, true) => Polled::Computes,
+        // On the compute threads a guest may go on for several ticks.
+        let begun = (self.is_new && is_compute()).then(Instant::now);
+        let (result, computed) = polled(|| self.call.as_mut().poll(context));
+        if std::mem::take(&mut self.is_new) {
+            let was_long = begun.is_some_and(|begun| begun.elapsed() >= limits::EPOCH_TICK);
+            self.tally.pool().habit().note(computed || was_long);
+        }
+        match result {
+            Poll::Ready(ended) => Polled::Ended(ended),
+            Poll::Pending if computed => Polled::Computes,
+            Poll::Pending => Polled::Waits,
         }
     }
 }

@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::app::manifest::ScalePolicy;
+use crate::event_loop::is_compute;
 use crate::instance::limiter::{Limiter, RefusedBy};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
 
-/// Epoch ticks a guest may compute before it has to yield: between one and two milliseconds.
+/// Epoch ticks a guest may compute on an event loop before it has to yield: between one and two milliseconds.
 const TICKS_BEFORE_YIELD: u64 = 2;
+/// The same on the compute threads, where only guests that compute wait for each other: calls of a few milliseconds
+/// end in one go instead of all at last.
+const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
 
 thread_local! {
     /// Set by a guest that computes through an epoch tick, on the thread that polls it.
@@ -47,22 +51,23 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
         if context.data().is_overdue(Instant::now()) {
             return Err(DeadlinePassed.into());
         }
-        Ok(yield_to_others())
+        // Wherever it computed: from here on it is on the compute threads.
+        Ok(yield_to_others(COMPUTE_TICKS_BEFORE_YIELD))
     });
     allow(&mut store);
     store
 }
 
-/// What an epoch callback answers when the guest may go on: others get a turn first.
-pub fn yield_to_others() -> UpdateDeadline {
+/// What an epoch callback answers when the guest may go on: others get a turn first, then it has `ticks` more.
+pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
     COMPUTED.with(|computed| computed.set(true));
-    UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))
+    UpdateDeadline::YieldCustom(ticks, Box::pin(tokio::task::yield_now()))
 }
 
 /// Fills up what one invocation may use; before each.
 pub fn allow<T: 'static>(store: &mut Store<T>) {
     store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
-    store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+    store.set_epoch_deadline(if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD });
 }
 
 /// Fills up what a turn of an asynchronous worker may use without yielding.

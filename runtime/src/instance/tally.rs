@@ -27,8 +27,8 @@ impl Tally {
     /// It has ended, by `fault` if there is one.
     pub fn end(&mut self, fault: Option<&Fault>) {
         self.counted = true;
-        let Some(fault) = fault else { return self.pool.counts().ended(&Outcome::Answered) };
-        self.pool.counts().ended(&fault.outcome);
+        let Some(fault) = fault else { return self.pool.meter().counts.ended(&Outcome::Answered) };
+        self.pool.meter().counts.ended(&fault.outcome);
         if fault.outcome.is_failure() {
             let template = self.pool.template();
             for line in format!("{}: {}", fault.outcome.code(), fault.detail).lines() {
@@ -42,7 +42,7 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         if !self.counted {
-            self.pool.counts().ended(&Outcome::Cancelled);
+            self.pool.meter().counts.ended(&Outcome::Cancelled);
         }
     }
 }

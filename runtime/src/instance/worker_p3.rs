@@ -102,7 +102,7 @@ impl AsyncWorker {
             if watched.is_overdue(task, Instant::now()) {
                 return Err(DeadlinePassed.into());
             }
-            Ok(sandbox::yield_to_others())
+            Ok(sandbox::yield_to_others(1))
         });
         let bell = Arc::<Bell>::default();
         let desk = Arc::new(Desk(bell.clone()));

@@ -108,19 +108,22 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         Ok(Taken { number, room })
     }
 
-    /// Gives a slot back, with its worker if that may be used again.
+    /// Gives a slot back, with its worker if that may be used again. Says whether its instance is idle now and may
+    /// make room for others.
     ///
     /// # Panics
     /// If the instance has no slot taken: a slot was given back twice.
-    pub fn give_back(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) {
+    pub fn give_back(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) -> bool {
         let seat = self.seat(number);
         seat.in_flight = seat.in_flight.checked_sub(1).expect("a slot is given back once");
         seat.idle.extend(worker.map(|worker| (core, worker)));
-        if seat.in_flight == 0 {
+        let is_idle = seat.in_flight == 0;
+        if is_idle {
             seat.idle_since = now;
         }
         self.in_flight -= 1;
         self.set_open(number, true);
+        is_idle && number >= self.bounds.always_ready as usize
     }
 
     /// The number the next instance would get: always-ready numbers come first.
@@ -217,6 +220,13 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
     /// The most that existed at once.
     pub fn instances_peak(&self) -> usize {
         self.instances_peak
+    }
+
+    /// How many instances beyond the always-ready ones have nothing to do.
+    #[cfg(test)]
+    pub fn idle_surplus(&self) -> usize {
+        let surplus = &self.seats[self.bounds.always_ready as usize..];
+        surplus.iter().flatten().filter(|seat| seat.in_flight == 0).count()
     }
 
     /// How many slots are taken.

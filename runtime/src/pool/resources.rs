@@ -1,5 +1,6 @@
 //! What all pools of a host share and compete for: quota, memory, the engine, the compute threads.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -24,6 +25,10 @@ pub struct Resources {
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
     room: Notify,
+    /// The line of some pool waits for quota or memory.
+    room_wanted: AtomicBool,
+    /// Which pool is served first when room comes free: each in turn.
+    first_served: AtomicUsize,
 }
 
 /// Share of the host's memory budget, in percent, above which no new instance is made: what is left lets
@@ -41,7 +46,19 @@ impl Resources {
         memory: Arc<HostMemory>,
     ) -> Arc<Self> {
         let (pools, room) = (Mutex::default(), Notify::new());
-        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room })
+        let (room_wanted, first_served) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Self {
+            engines,
+            pulse,
+            compute,
+            cores,
+            quota,
+            memory,
+            pools,
+            room,
+            room_wanted,
+            first_served,
+        })
     }
 
     /// The engines guests run on.
@@ -109,13 +126,43 @@ impl Resources {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Says that quota or memory came free, for pools whose line waits for it.
-    pub fn room_came_free(&self) {
-        self.room.notify_one();
+    /// Says that a line is about to wait for quota or memory. Called before the last attempt to make room, so that
+    /// what falls idle after that is not missed.
+    pub fn want_room(&self) {
+        self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until room came free.
-    pub async fn room(&self) {
-        self.room.notified().await;
+    /// Whether nobody has gone round the lines since [`Self::want_room`].
+    pub fn is_room_wanted(&self) -> bool {
+        self.room_wanted.load(Ordering::SeqCst)
+    }
+
+    /// Says that quota or memory came free, or that an instance fell idle which may make room: for lines that wait
+    /// for it.
+    pub fn room_may_be_made(&self) {
+        if self.is_room_wanted() {
+            self.room.notify_one();
+        }
+    }
+
+    /// Goes round the lines that wait for room whenever there may be some. Never ends.
+    pub async fn serve_lines(&self) {
+        loop {
+            self.room.notified().await;
+            self.room_wanted.store(false, Ordering::SeqCst);
+            let mut pools = self.pools();
+            if !pools.is_empty() {
+                let first = self.first_served.fetch_add(1, Ordering::Relaxed) % pools.len();
+                pools.rotate_left(first);
+            }
+            // Who finds no room stands for all that need as much.
+            let mut refused_mb = u64::MAX;
+            for pool in &pools {
+                let class_mb = pool.policy().memory.megabytes();
+                if class_mb < refused_mb && !pool.serve_line_with_room() {
+                    refused_mb = class_mb;
+                }
+            }
+        }
     }
 }

@@ -97,7 +97,7 @@ impl Slot {
 
     fn has_started(&mut self) {
         if let Some(since) = self.cold_since.take() {
-            self.pool.counts.cold_start(since.elapsed());
+            self.pool.meter.counts.cold_start(since.elapsed());
         }
     }
 }

@@ -1,0 +1,188 @@
+//! Why a group got more or fewer instances, or did not: each decision with what it was made from (SPEC 2.9).
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::invocation::Throttle;
+use crate::limits;
+use crate::names::RevisionId;
+
+/// What led to a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// An instance was added, because it has to exist before there is a request.
+    AlwaysReady,
+    /// An instance was added: every slot was taken when an invocation came.
+    EverySlotTaken,
+    /// No instance was added: the group has as many as it may.
+    MaximumInstances,
+    /// No instance was added yet: the burst is used up, the rate says when.
+    Pace,
+    /// No instance was added: the host's quota has no room.
+    MemoryQuota,
+    /// No instance was added: guests hold as much real memory as they may.
+    HostMemory,
+    /// Instances were retired that had nothing to do for the idle timeout.
+    Idle,
+    /// An idle instance was retired, because another app needed its room.
+    RoomForOthers,
+    /// Instances were retired with their revision.
+    RevisionEnded,
+}
+
+impl Reason {
+    /// What was done: `added`, `withheld` or `retired`.
+    pub fn action(self) -> &'static str {
+        match self {
+            Self::AlwaysReady | Self::EverySlotTaken => "added",
+            Self::MaximumInstances | Self::Pace | Self::MemoryQuota | Self::HostMemory => "withheld",
+            Self::Idle | Self::RoomForOthers | Self::RevisionEnded => "retired",
+        }
+    }
+}
+
+impl From<Throttle> for Reason {
+    fn from(throttle: Throttle) -> Self {
+        match throttle {
+            Throttle::MaximumInstances => Self::MaximumInstances,
+            Throttle::Pace => Self::Pace,
+            Throttle::MemoryQuota => Self::MemoryQuota,
+            Throttle::HostMemory | Throttle::WorkerCount => Self::HostMemory,
+        }
+    }
+}
+
+/// What a decision was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Inputs {
+    /// Instances of the group.
+    pub instances: usize,
+    /// Slots taken.
+    pub in_flight: usize,
+    /// Invocations in the line.
+    pub waiting: usize,
+    /// What all instances of the host have reserved of its quota, in MB.
+    pub quota_reserved_mb: u64,
+    /// What all guests of the host hold of its memory, in bytes.
+    pub guest_memory_bytes: u64,
+}
+
+/// One decision, or several of the same kind in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// When the first was made: milliseconds since 1970, UTC.
+    pub time_ms: u64,
+    /// When the last was made.
+    pub until_ms: u64,
+    /// For which revision.
+    pub revision: RevisionId,
+    /// What led to it.
+    pub reason: Reason,
+    /// Instances added or retired, or invocations that had to wait for one.
+    pub count: u64,
+    /// What the first was made from.
+    pub before: Inputs,
+    /// How things stood after the last.
+    pub after: Inputs,
+}
+
+/// The latest decisions of one app, at most [`limits::SCALE_DECISIONS_MAX`].
+#[derive(Default)]
+pub struct ScaleLog {
+    decisions: Mutex<VecDeque<Decision>>,
+}
+
+/// Decisions that changed the number of instances are told apart when they lie further apart than this, so
+/// that a scale-out can be read in steps.
+const STEP_MS: u64 = 100;
+/// Refusals come with every request; they are one decision until there is none for this long.
+const QUIET_MS: u64 = 1_000;
+
+impl ScaleLog {
+    /// Notes that `count` instances (or refused invocations) came of `reason`.
+    pub fn note(&self, now_ms: u64, revision: RevisionId, reason: Reason, count: u64, states: [Inputs; 2]) {
+        let [before, after] = states;
+        let mut decisions = self.decisions.lock();
+        if let Some(last) = decisions.back_mut()
+            && last.goes_on(now_ms, revision, reason)
+        {
+            last.until_ms = now_ms.max(last.until_ms);
+            last.count += count;
+            last.after = after;
+            return;
+        }
+        if decisions.len() == limits::SCALE_DECISIONS_MAX {
+            decisions.pop_front();
+        }
+        decisions.push_back(Decision {
+            time_ms: now_ms,
+            until_ms: now_ms,
+            revision,
+            reason,
+            count,
+            before,
+            after,
+        });
+    }
+
+    /// The kept decisions, the oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.decisions.lock().iter().copied().collect()
+    }
+}
+
+impl Decision {
+    /// Whether one more at `now_ms` is part of this one.
+    fn goes_on(&self, now_ms: u64, revision: RevisionId, reason: Reason) -> bool {
+        let is_recent = match reason.action() {
+            "withheld" => now_ms.saturating_sub(self.until_ms) <= QUIET_MS,
+            _ => now_ms.saturating_sub(self.time_ms) < STEP_MS,
+        };
+        is_recent && self.reason == reason && self.revision == revision
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(instances: usize) -> Inputs {
+        Inputs { instances, in_flight: 0, waiting: 0, quota_reserved_mb: 0, guest_memory_bytes: 0 }
+    }
+
+    #[test]
+    fn a_scale_out_reads_in_steps_and_refusals_as_one() {
+        let log = ScaleLog::default();
+        let note = |now_ms, reason, at: usize| {
+            log.note(now_ms, RevisionId(1), reason, 1, [inputs(at), inputs(at + 1)]);
+        };
+        for (at, now_ms) in [0, 20, 99, 100, 150].into_iter().enumerate() {
+            note(now_ms, Reason::EverySlotTaken, at);
+        }
+        for now_ms in [200, 900, 1_800, 3_000] {
+            note(now_ms, Reason::MaximumInstances, 5);
+        }
+        let seen: Vec<_> = log
+            .decisions()
+            .iter()
+            .map(|one| (one.time_ms, one.until_ms, one.count, one.before.instances, one.after.instances))
+            .collect();
+        assert_eq!(
+            seen,
+            [(0, 99, 3, 0, 3), (100, 150, 2, 3, 5), (200, 1_800, 3, 5, 6), (3_000, 3_000, 1, 5, 6)]
+        );
+    }
+
+    #[test]
+    fn only_the_latest_are_kept() {
+        let log = ScaleLog::default();
+        for at in 0..=limits::SCALE_DECISIONS_MAX as u64 {
+            log.note(at * 10_000, RevisionId(1), Reason::Idle, 1, [inputs(1), inputs(0)]);
+        }
+        let kept = log.decisions();
+        assert_eq!((kept.len(), kept[0].time_ms), (limits::SCALE_DECISIONS_MAX, 10_000));
+    }
+}

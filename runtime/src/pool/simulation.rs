@@ -1,0 +1,276 @@
+//! A thousand apps on one host, on virtual time: the real pools, line, pace and quota, with guests that only hold
+//! their slots. Bursts, slow guests, crashes, clients that leave, deploys in between.
+//!
+//! `WFN_SIMULATION_SEED=7` repeats a run, `WFN_SIMULATION_RUNS=50` makes more of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::sleep;
+use wasmtime::Module;
+
+use crate::app::manifest::{MemoryClass, OrAuto, ScalePolicy};
+use crate::clock;
+use crate::component::code::Code;
+use crate::component::engine::{EngineKind, Engines, EpochTicker};
+use crate::instance::limiter::HostMemory;
+use crate::instance::template::Template;
+use crate::invocation::{Outcome, Throttle};
+use crate::limits;
+use crate::meter::Meter;
+use crate::names::RevisionId;
+use crate::pool::pace::ScaleOut;
+use crate::pool::quota::MemoryQuota;
+use crate::pool::resources::Resources;
+use crate::pool::{NotTaken, Pool};
+
+const APPS: usize = 1_000;
+/// Instances of the smaller class that the quota has room for.
+const INSTANCES: u64 = 10_000;
+/// For so long requests come.
+const LOAD: Duration = Duration::from_secs(20);
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    /// An even number of milliseconds, so that the inspector, who comes at odd ones, meets no timer.
+    fn milliseconds(&mut self, end: u64) -> Duration {
+        Duration::from_millis(2 + self.below(end / 2) * 2)
+    }
+
+    fn policy(&mut self) -> ScalePolicy {
+        ScalePolicy {
+            memory: if self.one_in(8) { MemoryClass::Mb4096 } else { MemoryClass::Mb2048 },
+            concurrency: [1, 1, 2, 4, 16][self.below(5) as usize],
+            workers: OrAuto::Auto,
+            always_ready: if self.one_in(4) { 1 + self.below(2) as u32 } else { 0 },
+            max_instances: 1 + self.below(60) as u32,
+            scale_out: ScaleOut {
+                burst: 1 + self.below(60) as u32,
+                per_second: [1, 10, 100][self.below(3) as usize],
+            },
+            idle_timeout: self.milliseconds(4_000),
+            timeout: limits::TIMEOUT_DEFAULT,
+            isolation: Default::default(),
+        }
+    }
+}
+
+/// What became of the invocations.
+#[derive(Default)]
+struct Tally {
+    begun: AtomicU64,
+    served: AtomicU64,
+    left: AtomicU64,
+    refused: AtomicU64,
+    /// How often the inspector met a line that waited for the quota.
+    waits_for_quota: AtomicU64,
+}
+
+struct World {
+    engines: Engines,
+    resources: Arc<Resources>,
+    module: Module,
+    apps: Vec<Mutex<Arc<Pool>>>,
+    tally: Tally,
+}
+
+impl World {
+    fn pool(&self, policy: ScalePolicy) -> Arc<Pool> {
+        let code = Code::Command(self.module.clone());
+        let meter = Arc::<Meter>::default();
+        let template =
+            Template::new(&self.engines, &code, Vec::new(), meter.log.clone(), RevisionId(1), policy)
+                .unwrap();
+        Pool::new(template, self.resources.clone(), meter)
+    }
+
+    /// Calls one app now and then, sometimes often at once.
+    async fn call(self: Arc<Self>, app: usize, mut random: Random) {
+        let end = clock::now() + LOAD;
+        let is_slow = random.one_in(5);
+        while clock::now() < end {
+            sleep(random.milliseconds(4_000)).await;
+            let burst = if random.one_in(4) { 1 + random.below(120) } else { 1 };
+            for _ in 0..burst {
+                let held = random.milliseconds(if is_slow { 6_000 } else { 100 });
+                let patience = random.one_in(10).then(|| random.milliseconds(2_000));
+                let crashes = random.one_in(20);
+                tokio::spawn(self.clone().invoke(app, held, patience, crashes));
+            }
+        }
+    }
+
+    async fn invoke(self: Arc<Self>, app: usize, held: Duration, patience: Option<Duration>, crashes: bool) {
+        self.tally.begun.fetch_add(1, Ordering::Relaxed);
+        let asked = clock::now();
+        let take = async {
+            loop {
+                let pool = self.apps[app].lock().clone();
+                match pool.take().await {
+                    Err(NotTaken::Draining) => {}
+                    taken => return taken,
+                }
+            }
+        };
+        let taken = tokio::time::timeout(patience.unwrap_or(Duration::from_secs(3_600)), take).await;
+        let waited = clock::now() - asked;
+        assert!(waited <= limits::LINE_WAIT_MAX + Duration::from_millis(2), "an answer took {waited:?}");
+        let counter = match taken {
+            Err(_) => &self.tally.left,
+            Ok(Err(_)) => &self.tally.refused,
+            Ok(Ok(mut slot)) => {
+                sleep(held).await;
+                if crashes && let Ok(worker) = slot.worker(clock::now() + limits::START_TIMEOUT).await {
+                    slot.retire(worker);
+                }
+                &self.tally.served
+            }
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Looks at every pool between two moments, when all that could be done has been done.
+    async fn inspect(self: Arc<Self>) {
+        sleep(Duration::from_millis(1)).await;
+        loop {
+            sleep(Duration::from_millis(10)).await;
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            self.check();
+        }
+    }
+
+    fn check(&self) {
+        let (quota, now) = (self.resources.quota(), clock::now());
+        assert!(quota.reserved_mb() <= quota.limit_mb());
+        assert!(self.resources.memory().workers() <= limits::WORKERS_MAX);
+        let free_mb = quota.limit_mb() - quota.reserved_mb();
+        let idle: usize =
+            self.resources.pools().iter().map(|pool| pool.state.lock().ledger.idle_surplus()).sum();
+        for pool in self.resources.pools() {
+            let (policy, state) = (pool.policy, pool.state.lock());
+            let (instances, in_flight) = (state.ledger.instances(), state.ledger.in_flight());
+            let most = (policy.always_ready + policy.max_instances) as usize;
+            let slots = instances * policy.concurrency as usize;
+            assert!(instances <= most && in_flight <= slots, "{instances} instances, {in_flight} in flight");
+            let waiting = state.line.iter().filter(|waiter| !waiter.is_closed()).count();
+            if waiting == 0 {
+                continue;
+            }
+            assert_eq!(in_flight, slots, "{waiting} wait although there is a free slot");
+            if instances < most && state.pace.wait(now).is_zero() {
+                let class_mb = policy.memory.megabytes();
+                assert!(
+                    free_mb < class_mb && idle == 0 && state.throttle == Throttle::MemoryQuota,
+                    "{waiting} wait for {:?} although {free_mb} MB are free and {idle} instances idle",
+                    state.throttle,
+                );
+                self.tally.waits_for_quota.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Retires what is idle, as the host does, and deploys an app again now and then.
+    async fn look_after(self: Arc<Self>, mut random: Random) {
+        loop {
+            sleep(Duration::from_millis(250)).await;
+            for pool in self.resources.pools() {
+                pool.retire_idle(clock::now());
+                if let Err(fault) = pool.fill_always_ready().await {
+                    assert_eq!(fault.outcome, Outcome::Throttled(Throttle::WorkerCount));
+                }
+            }
+            let app = random.below(APPS as u64) as usize;
+            let next = self.pool(random.policy());
+            let old = std::mem::replace(&mut *self.apps[app].lock(), next);
+            old.drain();
+        }
+    }
+}
+
+fn simulate(seed: u64) {
+    println!("seed {seed}");
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let engines = Engines::new().unwrap();
+    let (_ticker, pulse) = EpochTicker::start(engines.clone()).unwrap();
+    let wat = "(module (func (export \"_start\")))";
+    let module = Module::new(engines.get(EngineKind::Sequential), wat::parse_str(wat).unwrap()).unwrap();
+    runtime.block_on(async {
+        let (quota, memory) = (MemoryQuota::new(INSTANCES * 2_048), HostMemory::new(u64::MAX));
+        let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory);
+        let mut random = Random(seed);
+        let mut world = World { engines, resources, module, apps: Vec::new(), tally: Tally::default() };
+        for _ in 0..APPS {
+            let pool = world.pool(random.policy());
+            world.apps.push(Mutex::new(pool));
+        }
+        let world = Arc::new(world);
+        let serving = world.resources.clone();
+        let background = [
+            tokio::spawn(async move { serving.serve_lines().await }),
+            tokio::spawn(world.clone().look_after(Random(random.next()))),
+            tokio::spawn(world.clone().inspect()),
+        ];
+        let callers: Vec<_> =
+            (0..APPS).map(|app| tokio::spawn(world.clone().call(app, Random(random.next())))).collect();
+        for caller in callers {
+            caller.await.unwrap();
+        }
+        // The last may wait for their slot, and then hold it.
+        sleep(limits::LINE_WAIT_MAX + Duration::from_secs(7)).await;
+        for task in background {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled(), "a bound was passed, see above");
+        }
+        world.check();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let tally = &world.tally;
+        let ended = count(&tally.served) + count(&tally.left) + count(&tally.refused);
+        assert_eq!(count(&tally.begun), ended, "invocations were lost");
+        let peak: usize = world.resources.pools().iter().map(|pool| pool.view().instances_peak).sum();
+        println!(
+            "{} served, {} left, {} refused, {} lines seen waiting for the quota, peaks of all apps together {peak}",
+            count(&tally.served),
+            count(&tally.left),
+            count(&tally.refused),
+            count(&tally.waits_for_quota)
+        );
+        assert!(count(&tally.served) > count(&tally.refused) && peak > 3 * APPS, "too little happened");
+        assert!(count(&tally.waits_for_quota) > 0, "the quota was never short");
+        for app in &world.apps {
+            let state = app.lock().state.lock().ledger.in_flight();
+            assert_eq!(state, 0, "a slot was not given back");
+        }
+    });
+}
+
+#[test]
+fn a_thousand_apps_share_ten_thousand_instances_within_every_bound() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = number("WFN_SIMULATION_SEED").unwrap_or(1);
+    for seed in first..first + number("WFN_SIMULATION_RUNS").unwrap_or(1) {
+        simulate(seed);
+    }
+}
