@@ -28,6 +28,7 @@ use crate::limits;
 use crate::persist::db::{Db, DbError};
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
+use crate::pool::room::Room;
 
 /// How often idle instances are looked for.
 const RETIRE_PERIOD: Duration = Duration::from_millis(250);
@@ -109,10 +110,11 @@ impl Host {
         let engines = Engines::new().map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let (ticker, pulse) = EpochTicker::start(engines.clone()).map_err(StartError::Threads)?;
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
-        let quota = MemoryQuota::new(config.memory_quota_mb);
-        let memory = HostMemory::new(config.guest_memory_bytes);
+        let room = Arc::<Room>::default();
+        let quota = MemoryQuota::new(config.memory_quota_mb, room.clone());
+        let memory = HostMemory::new(config.guest_memory_bytes, room.clone());
         let cores = loops.count();
-        let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory);
+        let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory, room);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
         let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
         let db = Db::open(&data_dir.join("wfn.db"))?;

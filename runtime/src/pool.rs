@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod pace;
 pub mod quota;
 pub mod resources;
+pub mod room;
 #[cfg(test)]
 mod simulation;
 pub mod slot;
@@ -200,11 +201,11 @@ impl Pool {
     /// Where there is none, the lock is still held, so that who joins the line now is seen when room comes free.
     fn take_with_room(self: &Arc<Self>) -> (MutexGuard<'_, State>, Result<TakenNow, Throttle>) {
         loop {
-            self.resources.want_room();
+            self.resources.room().want();
             self.resources.make_room(self);
             let mut state = self.state.lock();
             let taken = self.take_now(&mut state);
-            if taken.is_ok() || self.resources.is_room_wanted() {
+            if taken.is_ok() || self.resources.room().is_wanted() {
                 return (state, taken);
             }
         }
@@ -333,8 +334,8 @@ impl Pool {
                 let before = std::mem::replace(&mut state.throttle, throttle);
                 // What it waits for now may be there already.
                 if before != throttle && state.waits_for_room() {
-                    self.resources.want_room();
-                    self.resources.room_may_be_made();
+                    self.resources.room().want();
+                    self.resources.room().may_be_made();
                 }
                 false
             }
@@ -377,7 +378,7 @@ impl Pool {
         if line_waits {
             self.serve_one();
         } else if fell_idle {
-            self.resources.room_may_be_made();
+            self.resources.room().may_be_made();
         }
     }
 
@@ -401,11 +402,7 @@ impl Pool {
     /// milliseconds, which no event loop and not the accepting thread should spend.
     fn drop_closed(&self, closed: Vec<Closed>) {
         if !closed.is_empty() {
-            let resources = self.resources.clone();
-            self.resources.compute().spawn(async move {
-                drop(closed);
-                resources.room_may_be_made();
-            });
+            self.resources.compute().spawn(async move { drop(closed) });
         }
     }
 }

@@ -9,6 +9,7 @@ use wasmtime::ResourceLimiter;
 use crate::app::manifest::MemoryClass;
 use crate::limits;
 use crate::pool::quota::QuotaLease;
+use crate::pool::room::Room;
 
 /// What all guests of the host hold together: bytes of linear memory, and workers.
 /// Invariants: `used_bytes ≤ limit_bytes` and `workers ≤ WORKERS_MAX`, at every moment.
@@ -17,12 +18,13 @@ pub struct HostMemory {
     limit_bytes: u64,
     used_bytes: AtomicU64,
     workers: AtomicU32,
+    room: Arc<Room>,
 }
 
 impl HostMemory {
-    /// A budget of `limit_bytes`.
-    pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0) })
+    /// A budget of `limit_bytes`; `room` is told what is given back.
+    pub fn new(limit_bytes: u64, room: Arc<Room>) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0), room })
     }
 
     /// Most bytes of linear memory all guests may hold.
@@ -138,7 +140,8 @@ impl Limiter {
 impl Drop for Limiter {
     fn drop(&mut self) {
         self.release(self.charged_bytes);
-        self.instance.host.workers.fetch_sub(1, Ordering::AcqRel);
+        self.instance.host.workers.fetch_sub(1, Ordering::SeqCst);
+        self.instance.host.room.may_be_made();
     }
 }
 
@@ -190,13 +193,13 @@ mod tests {
     use crate::pool::quota::MemoryQuota;
 
     fn instance(host: &Arc<HostMemory>) -> Arc<InstanceMemory> {
-        let lease = MemoryQuota::new(4_096).reserve(2_048).unwrap();
+        let lease = MemoryQuota::new(4_096, Arc::default()).reserve(2_048).unwrap();
         InstanceMemory::new(MemoryClass::Mb2048, host.clone(), lease)
     }
 
     #[test]
     fn what_waits_to_be_freed_counts_against_the_host_alone() {
-        let host = HostMemory::new(u64::MAX);
+        let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut retired = Limiter::new(instance.clone()).unwrap();
         assert!(retired.memory_growing(0, 2 << 30, None).unwrap());
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn workers_of_one_instance_share_its_class() {
-        let host = HostMemory::new(u64::MAX);
+        let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut first = Limiter::new(instance.clone()).unwrap();
         let mut second = Limiter::new(instance.clone()).unwrap();
@@ -228,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_hosts_budget_refuses_before_it_is_passed() {
-        let host = HostMemory::new(100_000);
+        let host = HostMemory::new(100_000, Arc::default());
         let instance = instance(&host);
         let mut limiter = Limiter::new(instance.clone()).unwrap();
         assert!(limiter.memory_growing(0, 65_536, None).unwrap());
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn growth_that_fails_after_all_is_given_back() {
-        let host = HostMemory::new(u64::MAX);
+        let host = HostMemory::new(u64::MAX, Arc::default());
         let mut limiter = Limiter::new(instance(&host)).unwrap();
         assert!(limiter.memory_growing(0, 65_536, None).unwrap());
         assert!(limiter.memory_growing(65_536, 1 << 20, None).unwrap());

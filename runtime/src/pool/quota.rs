@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::pool::room::Room;
+
 /// The host's memory quota in MB. Reserved before an instance exists and given back after its last
 /// worker is gone. Invariant: `reserved ≤ limit`, at every moment.
 #[derive(Debug)]
 pub struct MemoryQuota {
     limit_mb: u64,
     reserved_mb: AtomicU64,
+    room: Arc<Room>,
 }
 
 impl MemoryQuota {
-    /// A quota of `limit_mb` with nothing reserved.
-    pub fn new(limit_mb: u64) -> Arc<Self> {
-        Arc::new(Self { limit_mb, reserved_mb: AtomicU64::new(0) })
+    /// A quota of `limit_mb` with nothing reserved; `room` is told what is given back.
+    pub fn new(limit_mb: u64, room: Arc<Room>) -> Arc<Self> {
+        Arc::new(Self { limit_mb, reserved_mb: AtomicU64::new(0), room })
     }
 
     /// Reserves `megabytes`, or nothing.
@@ -47,7 +50,8 @@ pub struct QuotaLease {
 
 impl Drop for QuotaLease {
     fn drop(&mut self) {
-        self.quota.reserved_mb.fetch_sub(self.megabytes, Ordering::AcqRel);
+        self.quota.reserved_mb.fetch_sub(self.megabytes, Ordering::SeqCst);
+        self.quota.room.may_be_made();
     }
 }
 
@@ -119,7 +123,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_quota_is_never_exceeded_and_comes_back(limit in 0u64..20_000, steps in prop::collection::vec((any::<bool>(), 0u64..9_000), 0..200)) {
-            let quota = MemoryQuota::new(limit);
+            let quota = MemoryQuota::new(limit, Arc::default());
             let mut leases = Vec::new();
             let mut held = 0;
             for (take, megabytes) in steps {

@@ -1,11 +1,10 @@
 //! What all pools of a host share and compete for: quota, memory, the engine, the compute threads.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
 use crate::app::manifest::MemoryClass;
 use crate::component::engine::{Engines, Pulse};
@@ -14,6 +13,7 @@ use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
 use crate::pool::Pool;
 use crate::pool::quota::MemoryQuota;
+use crate::pool::room::Room;
 
 /// The shared part of all pools.
 pub struct Resources {
@@ -24,9 +24,7 @@ pub struct Resources {
     quota: Arc<MemoryQuota>,
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
-    room: Notify,
-    /// The line of some pool waits for quota or memory.
-    room_wanted: AtomicBool,
+    room: Arc<Room>,
     /// Which pool is served first when room comes free: each in turn.
     first_served: AtomicUsize,
 }
@@ -44,21 +42,10 @@ impl Resources {
         cores: usize,
         quota: Arc<MemoryQuota>,
         memory: Arc<HostMemory>,
+        room: Arc<Room>,
     ) -> Arc<Self> {
-        let (pools, room) = (Mutex::default(), Notify::new());
-        let (room_wanted, first_served) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Self {
-            engines,
-            pulse,
-            compute,
-            cores,
-            quota,
-            memory,
-            pools,
-            room,
-            room_wanted,
-            first_served,
-        })
+        let (pools, first_served) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room, first_served })
     }
 
     /// The engines guests run on.
@@ -93,12 +80,20 @@ impl Resources {
 
     /// Reserves the quota for one more instance, then makes it.
     pub fn new_instance(&self, class: MemoryClass) -> Result<Arc<Instance>, Throttle> {
-        let nearly_full = self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT;
-        if self.memory.used_bytes() > nearly_full {
+        if self.memory_is_short() {
             return Err(Throttle::HostMemory);
         }
         let lease = self.quota.reserve(class.megabytes()).ok_or(Throttle::MemoryQuota)?;
         Ok(Instance::new(class, self.memory.clone(), lease))
+    }
+
+    fn memory_is_short(&self) -> bool {
+        self.memory.used_bytes() > self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
+    }
+
+    /// Whether there is room for one more instance now.
+    fn fits(&self, class: MemoryClass) -> bool {
+        self.quota.reserved_mb() + class.megabytes() <= self.quota.limit_mb() && !self.memory_is_short()
     }
 
     /// Retires idle instances of other pools, one by one, until an instance of `asking` fits. A pool calls
@@ -106,7 +101,7 @@ impl Resources {
     pub fn make_room(&self, asking: &Arc<Pool>) {
         let class = asking.policy().memory;
         for pool in self.pools().iter().filter(|pool| !Arc::ptr_eq(pool, asking)) {
-            while self.new_instance(class).is_err() {
+            while !self.fits(class) {
                 if !pool.yield_one_idle() {
                     break;
                 }
@@ -126,30 +121,15 @@ impl Resources {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Says that a line is about to wait for quota or memory. Called before the last attempt to make room, so that
-    /// what falls idle after that is not missed.
-    pub fn want_room(&self) {
-        self.room_wanted.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether nobody has gone round the lines since [`Self::want_room`].
-    pub fn is_room_wanted(&self) -> bool {
-        self.room_wanted.load(Ordering::SeqCst)
-    }
-
-    /// Says that quota or memory came free, or that an instance fell idle which may make room: for lines that wait
-    /// for it.
-    pub fn room_may_be_made(&self) {
-        if self.is_room_wanted() {
-            self.room.notify_one();
-        }
+    /// Who waits for room, and hears of it.
+    pub fn room(&self) -> &Room {
+        &self.room
     }
 
     /// Goes round the lines that wait for room whenever there may be some. Never ends.
     pub async fn serve_lines(&self) {
         loop {
-            self.room.notified().await;
-            self.room_wanted.store(false, Ordering::SeqCst);
+            self.room.came().await;
             let mut pools = self.pools();
             if !pools.is_empty() {
                 let first = self.first_served.fetch_add(1, Ordering::Relaxed) % pools.len();

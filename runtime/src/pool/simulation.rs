@@ -25,6 +25,7 @@ use crate::names::RevisionId;
 use crate::pool::pace::ScaleOut;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
+use crate::pool::room::Room;
 use crate::pool::{NotTaken, Pool};
 
 const APPS: usize = 1_000;
@@ -108,9 +109,9 @@ impl World {
     /// Calls one app now and then, sometimes often at once.
     async fn call(self: Arc<Self>, app: usize, mut random: Random) {
         let end = clock::now() + LOAD;
-        let is_slow = random.one_in(5);
+        let is_slow = random.one_in(2);
         while clock::now() < end {
-            sleep(random.milliseconds(4_000)).await;
+            sleep(random.milliseconds(2_000)).await;
             let burst = if random.one_in(4) { 1 + random.below(120) } else { 1 };
             for _ in 0..burst {
                 let held = random.milliseconds(if is_slow { 6_000 } else { 100 });
@@ -218,8 +219,9 @@ fn simulate(seed: u64) {
     let wat = "(module (func (export \"_start\")))";
     let module = Module::new(engines.get(EngineKind::Sequential), wat::parse_str(wat).unwrap()).unwrap();
     runtime.block_on(async {
-        let (quota, memory) = (MemoryQuota::new(INSTANCES * 2_048), HostMemory::new(u64::MAX));
-        let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory);
+        let (room, quota_mb) = (Arc::<Room>::default(), INSTANCES * 2_048);
+        let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
+        let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
         let mut random = Random(seed);
         let mut world = World { engines, resources, module, apps: Vec::new(), tally: Tally::default() };
         for _ in 0..APPS {

@@ -1,0 +1,38 @@
+//! Tells the lines that wait for quota or memory when there may be some.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+/// One for the host; whatever gives back quota or memory knows it.
+#[derive(Debug, Default)]
+pub struct Room {
+    wanted: AtomicBool,
+    came: Notify,
+}
+
+impl Room {
+    /// Says that a line is about to wait for room. Called before the last attempt to make some, so that what comes
+    /// free after that is not missed.
+    pub fn want(&self) {
+        self.wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether nobody has gone round the lines since [`Self::want`].
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Says that quota or memory came free, or that an instance fell idle which may make room.
+    pub fn may_be_made(&self) {
+        if self.is_wanted() {
+            self.came.notify_one();
+        }
+    }
+
+    /// Waits until there may be room for somebody who wants it; who asks next wants it anew.
+    pub async fn came(&self) {
+        self.came.notified().await;
+        self.wanted.store(false, Ordering::SeqCst);
+    }
+}
