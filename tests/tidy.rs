@@ -70,7 +70,10 @@ fn the_layers_that_decide_do_not_act() {
         "component/interfaces.rs",
         "ingress/route.rs",
         "instance/cgi.rs",
+        "meter/scaling.rs",
+        "pool/habit.rs",
         "pool/ledger.rs",
+        "pool/pace.rs",
         "pool/quota.rs",
     ];
     for name in pure {

@@ -7,6 +7,7 @@
 mod ahead;
 pub mod habit;
 pub mod ledger;
+mod line;
 pub mod pace;
 pub mod quota;
 pub mod resources;
@@ -15,12 +16,10 @@ pub mod room;
 mod simulation;
 pub mod slot;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
 
 use crate::app::manifest::ScalePolicy;
 use crate::clock;
@@ -34,6 +33,7 @@ use crate::meter::Meter;
 use crate::meter::scaling::{Inputs, Reason};
 use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
+use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
@@ -53,18 +53,10 @@ type PoolLedger = Ledger<Arc<Instance>, Box<Worker>>;
 struct State {
     ledger: PoolLedger,
     pace: Pace,
-    line: VecDeque<oneshot::Sender<Slot>>,
-    /// Why the first in the line waits.
-    throttle: Throttle,
+    line: Line,
     draining: bool,
     /// Somebody comes back when the pace allows the next instance.
     is_awaited: bool,
-}
-
-/// A place in the line, unless that is full.
-struct Waiting {
-    throttle: Throttle,
-    slot: Option<oneshot::Receiver<Slot>>,
 }
 
 /// Why an invocation got no slot.
@@ -103,8 +95,7 @@ impl Pool {
         let state = Mutex::new(State {
             ledger,
             pace: Pace::new(policy.scale_out),
-            line: VecDeque::new(),
-            throttle: Throttle::MaximumInstances,
+            line: Line::default(),
             draining: false,
             is_awaited: false,
         });
@@ -152,7 +143,7 @@ impl Pool {
             instances: state.ledger.instances(),
             instances_peak: state.ledger.instances_peak(),
             in_flight: state.ledger.in_flight(),
-            waiting: state.line.iter().filter(|waiter| !waiter.is_closed()).count(),
+            waiting: state.line.waiting(),
             memory_bytes: state.ledger.live().map(|instance| instance.memory.used_bytes()).sum(),
         }
     }
@@ -176,7 +167,7 @@ impl Pool {
             return Err(NotTaken::Draining);
         }
         // Whoever waits has tried before and comes first.
-        let first = if state.line.is_empty() { self.take_now(&mut state) } else { Err(state.throttle) };
+        let first = if state.line.is_empty() { self.take_now(&mut state) } else { Err(state.line.throttle) };
         let throttle = match first {
             Ok(taken) => return Ok(Ok(taken)),
             Err(Throttle::MemoryQuota | Throttle::HostMemory) if state.line.is_empty() => {
@@ -192,7 +183,7 @@ impl Pool {
             Err(throttle) => throttle,
         };
         let before = self.inputs(&state);
-        let waiting = state.join_line(throttle);
+        let waiting = state.line.join(throttle);
         self.note(&state, throttle.into(), 1, before);
         Ok(Err(waiting))
     }
@@ -298,65 +289,6 @@ impl Pool {
         self.drop_closed(closed);
     }
 
-    /// Hands free slots to whoever waits, in new instances too; called when such may be had.
-    pub fn serve_line(self: &Arc<Self>) {
-        while self.serve_one() {}
-    }
-
-    /// The same after room came free on the host. Says whether there may be room for others, too.
-    pub fn serve_line_with_room(self: &Arc<Self>) -> bool {
-        loop {
-            self.serve_line();
-            if !self.state.lock().waits_for_room() {
-                return true;
-            }
-            match self.take_with_room() {
-                (state, Ok(taken)) => {
-                    self.hand_over(state, taken);
-                }
-                (mut state, Err(throttle)) => {
-                    state.throttle = throttle;
-                    return !state.waits_for_room();
-                }
-            }
-        }
-    }
-
-    /// Hands one slot to the first who waits; says whether it did.
-    fn serve_one(self: &Arc<Self>) -> bool {
-        let mut state = self.state.lock();
-        if state.line.is_empty() {
-            return false;
-        }
-        match self.take_now(&mut state) {
-            Ok(taken) => self.hand_over(state, taken),
-            Err(throttle) => {
-                let before = std::mem::replace(&mut state.throttle, throttle);
-                // What it waits for now may be there already.
-                if before != throttle && state.waits_for_room() {
-                    self.resources.room().want();
-                    self.resources.room().may_be_made();
-                }
-                false
-            }
-        }
-    }
-
-    /// Gives a slot to the first in the line who still waits; says whether somebody did.
-    fn hand_over(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: TakenNow) -> bool {
-        let mut slot = Slot::new(self.clone(), taken);
-        while let Some(waiter) = state.line.pop_front() {
-            match waiter.send(slot) {
-                Ok(()) => return true,
-                Err(refused) => slot = refused,
-            }
-        }
-        // Given back after the lock: giving back takes the lock, too.
-        drop(state);
-        drop(slot);
-        false
-    }
-
     fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>) {
         let core = current_core();
         let is_shared = self.template.is_shared();
@@ -409,25 +341,3 @@ impl Pool {
 
 /// An instance that was closed, with its idle workers.
 type Closed = (Arc<Instance>, Vec<Box<Worker>>);
-
-impl State {
-    fn waits_for_room(&self) -> bool {
-        !self.line.is_empty() && matches!(self.throttle, Throttle::MemoryQuota | Throttle::HostMemory)
-    }
-
-    /// Stands in the line, unless that is full.
-    fn join_line(&mut self, throttle: Throttle) -> Waiting {
-        if self.line.is_empty() {
-            self.throttle = throttle;
-        }
-        if self.line.len() >= limits::LINE_MAX {
-            self.line.retain(|waiter| !waiter.is_closed());
-        }
-        let slot = (self.line.len() < limits::LINE_MAX).then(|| {
-            let (waiter, slot) = oneshot::channel();
-            self.line.push_back(waiter);
-            slot
-        });
-        Waiting { throttle, slot }
-    }
-}

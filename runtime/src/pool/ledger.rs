@@ -222,13 +222,6 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         self.instances_peak
     }
 
-    /// How many instances beyond the always-ready ones have nothing to do.
-    #[cfg(test)]
-    pub fn idle_surplus(&self) -> usize {
-        let surplus = &self.seats[self.bounds.always_ready as usize..];
-        surplus.iter().flatten().filter(|seat| seat.in_flight == 0).count()
-    }
-
     /// How many slots are taken.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -255,6 +248,15 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         } else {
             self.open_slots[number / 64] &= !bit;
         }
+    }
+}
+
+#[cfg(test)]
+impl<I, W> Ledger<I, W> {
+    /// How many instances beyond the always-ready ones have nothing to do.
+    pub fn idle_surplus(&self) -> usize {
+        let surplus = &self.seats[self.bounds.always_ready as usize..];
+        surplus.iter().flatten().filter(|seat| seat.in_flight == 0).count()
     }
 }
 

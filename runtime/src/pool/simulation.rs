@@ -32,7 +32,7 @@ const APPS: usize = 1_000;
 /// Instances of the smaller class that the quota has room for.
 const INSTANCES: u64 = 10_000;
 /// For so long requests come.
-const LOAD: Duration = Duration::from_secs(20);
+const LOAD: Duration = Duration::from_secs(10);
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -65,9 +65,9 @@ impl Random {
             concurrency: [1, 1, 2, 4, 16][self.below(5) as usize],
             workers: OrAuto::Auto,
             always_ready: if self.one_in(4) { 1 + self.below(2) as u32 } else { 0 },
-            max_instances: 1 + self.below(60) as u32,
+            max_instances: 1 + self.below(120) as u32,
             scale_out: ScaleOut {
-                burst: 1 + self.below(60) as u32,
+                burst: 1 + self.below(120) as u32,
                 per_second: [1, 10, 100][self.below(3) as usize],
             },
             idle_timeout: self.milliseconds(4_000),
@@ -176,7 +176,7 @@ impl World {
             let most = (policy.always_ready + policy.max_instances) as usize;
             let slots = instances * policy.concurrency as usize;
             assert!(instances <= most && in_flight <= slots, "{instances} instances, {in_flight} in flight");
-            let waiting = state.line.iter().filter(|waiter| !waiter.is_closed()).count();
+            let waiting = state.line.waiting();
             if waiting == 0 {
                 continue;
             }
@@ -184,9 +184,9 @@ impl World {
             if instances < most && state.pace.wait(now).is_zero() {
                 let class_mb = policy.memory.megabytes();
                 assert!(
-                    free_mb < class_mb && idle == 0 && state.throttle == Throttle::MemoryQuota,
+                    free_mb < class_mb && idle == 0 && state.line.throttle == Throttle::MemoryQuota,
                     "{waiting} wait for {:?} although {free_mb} MB are free and {idle} instances idle",
-                    state.throttle,
+                    state.line.throttle,
                 );
                 self.tally.waits_for_quota.fetch_add(1, Ordering::Relaxed);
             }

@@ -1,0 +1,134 @@
+//! The line of a pool: invocations that wait for a slot, first come, first served.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use tokio::sync::oneshot;
+
+use crate::invocation::Throttle;
+use crate::limits;
+use crate::pool::slot::{Slot, TakenNow};
+use crate::pool::{Pool, State};
+
+/// Those who wait, and for what.
+pub(super) struct Line {
+    places: VecDeque<oneshot::Sender<Slot>>,
+    /// Why the first one waits.
+    pub(super) throttle: Throttle,
+}
+
+/// A place in the line, unless that is full.
+pub(super) struct Waiting {
+    pub(super) throttle: Throttle,
+    pub(super) slot: Option<oneshot::Receiver<Slot>>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { places: VecDeque::new(), throttle: Throttle::MaximumInstances }
+    }
+}
+
+impl Line {
+    /// Whether nobody stands in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// How many stand in it, those among them who have left.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// How many still wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.places.iter().filter(|place| !place.is_closed()).count()
+    }
+
+    /// Whether somebody waits for the host's quota or memory.
+    pub(super) fn waits_for_room(&self) -> bool {
+        !self.is_empty() && matches!(self.throttle, Throttle::MemoryQuota | Throttle::HostMemory)
+    }
+
+    /// Stands in the line, unless that is full.
+    pub(super) fn join(&mut self, throttle: Throttle) -> Waiting {
+        if self.is_empty() {
+            self.throttle = throttle;
+        }
+        if self.places.len() >= limits::LINE_MAX {
+            self.places.retain(|place| !place.is_closed());
+        }
+        let slot = (self.places.len() < limits::LINE_MAX).then(|| {
+            let (place, slot) = oneshot::channel();
+            self.places.push_back(place);
+            slot
+        });
+        Waiting { throttle, slot }
+    }
+
+    fn next(&mut self) -> Option<oneshot::Sender<Slot>> {
+        self.places.pop_front()
+    }
+}
+
+impl Pool {
+    /// Hands free slots to whoever waits, in new instances too; called when such may be had.
+    pub fn serve_line(self: &Arc<Self>) {
+        while self.serve_one() {}
+    }
+
+    /// The same after room came free on the host. Says whether there may be room for others, too.
+    pub fn serve_line_with_room(self: &Arc<Self>) -> bool {
+        loop {
+            self.serve_line();
+            if !self.state.lock().line.waits_for_room() {
+                return true;
+            }
+            match self.take_with_room() {
+                (state, Ok(taken)) => {
+                    self.hand_over(state, taken);
+                }
+                (mut state, Err(throttle)) => {
+                    state.line.throttle = throttle;
+                    return !state.line.waits_for_room();
+                }
+            }
+        }
+    }
+
+    /// Hands one slot to the first who waits; says whether it did.
+    pub(super) fn serve_one(self: &Arc<Self>) -> bool {
+        let mut state = self.state.lock();
+        if state.line.is_empty() {
+            return false;
+        }
+        match self.take_now(&mut state) {
+            Ok(taken) => self.hand_over(state, taken),
+            Err(throttle) => {
+                let before = std::mem::replace(&mut state.line.throttle, throttle);
+                // What it waits for now may be there already.
+                if before != throttle && state.line.waits_for_room() {
+                    self.resources.room().want();
+                    self.resources.room().may_be_made();
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives a slot to the first in the line who still waits; says whether somebody did.
+    fn hand_over(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: TakenNow) -> bool {
+        let mut slot = Slot::new(self.clone(), taken);
+        while let Some(waiter) = state.line.next() {
+            match waiter.send(slot) {
+                Ok(()) => return true,
+                Err(refused) => slot = refused,
+            }
+        }
+        // Given back after the lock: giving back takes the lock, too.
+        drop(state);
+        drop(slot);
+        false
+    }
+}
