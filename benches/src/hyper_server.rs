@@ -102,7 +102,9 @@ async fn parse(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hype
     let page = request.into_body().collect().await?.to_bytes();
     let counts = html_count::count(&String::from_utf8_lossy(&page));
     // Numbers and a string: there is nothing that JSON could not say.
-    Ok(response("application/json", serde_json::to_vec(&counts).unwrap_or_default().into()))
+    let mut body = serde_json::to_vec(&counts).unwrap_or_default();
+    body.push(b'\n');
+    Ok(response("application/json", body.into()))
 }
 
 fn response(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {

@@ -155,7 +155,7 @@ impl World {
     async fn inspect(self: Arc<Self>) {
         sleep(Duration::from_millis(1)).await;
         loop {
-            sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(50)).await;
             for _ in 0..50 {
                 tokio::task::yield_now().await;
             }
