@@ -289,6 +289,10 @@ impl Pool {
         self.drop_closed(closed);
     }
 
+    fn exchange(&self, number: usize, worker: Option<Box<Worker>>) -> Option<Box<Worker>> {
+        self.state.lock().ledger.exchange(number, worker, current_core())
+    }
+
     fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>) {
         let core = current_core();
         let is_shared = self.template.is_shared();

@@ -134,6 +134,9 @@ impl Running {
 
 /// Gets the slot's worker and calls the guest.
 async fn call(mut slot: Slot, call: Call) -> Ended {
+    if is_compute() {
+        slot.exchange_worker();
+    }
     let mut worker = match slot.worker(call.deadline).await {
         Ok(worker) => worker,
         Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },

@@ -71,6 +71,17 @@ pub struct Ledger<I, W> {
 /// How many of the most recently used idle workers are looked at for one of the same core.
 const SAME_CORE_SEARCH: usize = 16;
 
+impl<I, W> Seat<I, W> {
+    /// The idle worker used last on `core`, or else the one used last.
+    fn take_idle(&mut self, core: usize) -> Option<W> {
+        let recent = self.idle.len().saturating_sub(SAME_CORE_SEARCH);
+        match self.idle[recent..].iter().rposition(|(last, _)| *last == core) {
+            Some(at) => Some(self.idle.remove(recent + at).1),
+            None => self.idle.pop().map(|(_, worker)| worker),
+        }
+    }
+}
+
 impl<I: Clone + PartialEq, W> Ledger<I, W> {
     /// An empty ledger.
     pub fn new(bounds: Bounds) -> Self {
@@ -93,12 +104,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight += 1;
-        let recent = seat.idle.len().saturating_sub(SAME_CORE_SEARCH);
-        let same_core = seat.idle[recent..].iter().rposition(|(last, _)| *last == core);
-        let worker = match same_core {
-            Some(at) => Some(seat.idle.remove(recent + at).1),
-            None => seat.idle.pop().map(|(_, worker)| worker),
-        };
+        let worker = seat.take_idle(core);
         let room = worker.map_or_else(|| Room::Instance(seat.instance.clone()), Room::Worker);
         let full = seat.in_flight == concurrency;
         self.in_flight += 1;
@@ -106,6 +112,18 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
             self.set_open(number, false);
         }
         Ok(Taken { number, room })
+    }
+
+    /// Exchanges the worker of a taken slot, if it has one, for the idle worker of its instance that was used last:
+    /// for an invocation that begins some time after its slot was taken, so that few workers stay warm instead of
+    /// all of them cold.
+    pub fn exchange(&mut self, number: usize, worker: Option<W>, core: usize) -> Option<W> {
+        let seat = self.seat(number);
+        let Some(warm) = seat.take_idle(core) else { return worker };
+        if let Some(worker) = worker {
+            seat.idle.insert(0, (core, worker));
+        }
+        Some(warm)
     }
 
     /// Gives a slot back, with its worker if that may be used again. Says whether its instance is idle now and may
@@ -331,9 +349,28 @@ mod tests {
         assert_eq!(ledger.take(1).unwrap().room, Room::Instance(0));
     }
 
+    #[test]
+    fn who_begins_late_gets_the_worker_used_last() {
+        let now = Instant::now();
+        let mut ledger = ledger(3, 0, 1);
+        ledger.open(0, Vec::new(), 0, now);
+        for _ in 0..3 {
+            ledger.take(0).unwrap();
+        }
+        // Nobody has ended yet.
+        assert_eq!((ledger.exchange(0, Some(10), 0), ledger.exchange(0, None, 0)), (Some(10), None));
+        ledger.give_back(0, Some(10), 0, now);
+        // One that has no worker needs none of its own; one that has a cold one leaves it to who needs it.
+        assert_eq!(ledger.exchange(0, None, 0), Some(10));
+        ledger.give_back(0, Some(10), 0, now);
+        assert_eq!(ledger.exchange(0, Some(11), 0), Some(10));
+        assert_eq!(ledger.take(0).unwrap().room, Room::Worker(11));
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Take,
+        Exchange { which: usize },
         GiveBack { which: usize, reuse: bool },
         Idle { seconds: u64 },
         Stock,
@@ -343,6 +380,7 @@ mod tests {
         prop_oneof![
             5 => Just(Step::Take),
             4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
+            1 => any::<usize>().prop_map(|which| Step::Exchange { which }),
             1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
             1 => Just(Step::Stock),
         ]
@@ -379,7 +417,13 @@ mod tests {
                         dropped += usize::from(!reuse);
                         ledger.give_back(number, reuse.then_some(worker), which % 2, now);
                     }
+                    Step::GiveBack { .. } | Step::Exchange { .. } if taken.is_empty() => {}
                     Step::GiveBack { .. } => {}
+                    Step::Exchange { which } => {
+                        let which = which % taken.len();
+                        let (number, worker) = taken[which];
+                        taken[which].1 = ledger.exchange(number, Some(worker), 0).expect("there was one");
+                    }
                     Step::Idle { seconds } => {
                         now += Duration::from_secs(seconds);
                         for (_, workers) in ledger.close_idle(Duration::from_secs(60), now) {

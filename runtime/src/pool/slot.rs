@@ -70,6 +70,14 @@ impl Slot {
         }
     }
 
+    /// Looks again for a worker, where the invocation begins later than its slot was taken: others may have ended
+    /// meanwhile, and what they used is warm.
+    pub fn exchange_worker(&mut self) {
+        if let Some(worker) = self.pool.exchange(self.number, self.worker.take()) {
+            self.worker = Some(worker);
+        }
+    }
+
     /// The slot's worker, made now if the instance has no idle one.
     pub async fn worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
         let instance = match (self.worker.take(), self.instance.take()) {
