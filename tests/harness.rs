@@ -119,12 +119,22 @@ impl Host {
         Self::start_in(&DataDir::new(), flags)
     }
 
+    /// A host with more in its environment.
+    pub fn start_with_env(variables: &[(&str, &str)]) -> Self {
+        Self::start_as(&DataDir::new(), &[], variables)
+    }
+
     /// A host on existing state.
     pub fn start_in(data: &DataDir, flags: &[&str]) -> Self {
+        Self::start_as(data, flags, &[])
+    }
+
+    fn start_as(data: &DataDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_wfn"))
             .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
             .args(flags)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test an error is the failure it reports")]
 
 mod harness;
+mod upstream;
 
 mod async_guests;
 mod bad_input;
@@ -15,6 +16,7 @@ mod faults;
 mod http;
 mod languages;
 mod memory;
+mod outbound;
 mod scale;
 mod serve;
 mod tidy;

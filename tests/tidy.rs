@@ -66,6 +66,8 @@ fn the_layers_that_decide_do_not_act() {
         "app/manifest_file.rs",
         "app/revision.rs",
         "app/values.rs",
+        "capability/address.rs",
+        "capability/egress.rs",
         "component/inspect.rs",
         "component/interfaces.rs",
         "ingress/route.rs",

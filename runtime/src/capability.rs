@@ -1,175 +1,75 @@
-//! What a guest can reach: the data of its store, and the linker that offers the interfaces of WASI.
-//!
-//! Nothing is granted by default: no directory, no socket, no outbound request; the interfaces link, and
-//! answer with the guest's own error codes.
+//! What a guest can reach beyond its own memory: decided by the app's manifest, nothing by default.
 
-use std::future::Future;
+pub mod address;
+pub mod connect;
+pub mod egress;
+pub mod guest;
+pub mod outbound;
+
 use std::sync::Arc;
-use std::time::Instant;
 
-use bytes::Bytes;
-use http::HeaderName;
-use wasmtime::Engine;
-use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
-    WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
-use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+use crate::app::manifest::Manifest;
+use crate::capability::egress::{Destination, Egress, Refusal};
+use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::meter::Meter;
+use crate::meter::log::{AppLog, GuestOutput};
 
-use crate::instance::limiter::Limiter;
-use crate::instance::sandbox::Sandboxed;
-use crate::limits;
-use crate::meter::log::GuestOutput;
-
-/// The data of one guest's store.
-pub struct Guest {
-    table: ResourceTable,
-    wasi: WasiCtx,
-    http: WasiHttpCtx,
-    hooks: Hooks,
-    /// Charges memory to the instance and the host.
-    pub limiter: Limiter,
-    /// When the running invocation must be over.
-    pub deadline: Option<Instant>,
+/// What the capabilities of all apps share.
+#[derive(Default)]
+pub struct CapabilityHost {
+    outbound: OutboundHost,
 }
 
-impl Guest {
-    /// Store data for one worker: `env` is copied in, output goes to `output`; it has to be ready by `deadline`.
-    pub fn new(env: &[(String, String)], output: &GuestOutput, limiter: Limiter, deadline: Instant) -> Self {
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(limits::WORKER_HANDLES_MAX);
-        let wasi = sandboxed_context(env, output).build();
-        let (http, hooks) = (WasiHttpCtx::new(), Hooks::new());
-        Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) }
+/// What the guests of one revision may reach. Shared by its workers.
+pub struct Capabilities {
+    env: Vec<(String, String)>,
+    outbound: Outbound,
+    meter: Arc<Meter>,
+}
+
+impl Capabilities {
+    /// What `manifest` grants.
+    pub fn new(manifest: &Manifest, host: &CapabilityHost, meter: &Arc<Meter>) -> Result<Arc<Self>, String> {
+        let egress = Egress::parse(&manifest.allowed_outbound_hosts, &manifest.env)?;
+        let outbound = Outbound::new(egress, &host.outbound, meter.clone());
+        let env = manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok(Arc::new(Self { env, outbound, meter: meter.clone() }))
     }
 
-    /// What the guest still holds after an invocation.
-    pub fn left_over(&mut self) -> LeftOver {
-        if self.table.is_empty() {
-            return LeftOver::default();
-        }
-        self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {
-            handles: left.handles + 1,
-            unfinished_body: left.unfinished_body || entry.is::<HostOutgoingBody>(),
-            unset_response: left.unset_response || entry.is::<HostResponseOutparam>(),
+    /// Environment variables.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
+    }
+
+    /// The app's log.
+    pub fn log(&self) -> &Arc<AppLog> {
+        &self.meter.log
+    }
+
+    /// Sends a guest's request to where it wants to go, if it may. What is refused is said in the app's log.
+    pub async fn send(
+        &self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        output: &GuestOutput,
+    ) -> Result<http::Response<WasiBody>, HttpError> {
+        let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+        let sent = match self.outbound.may_ask(&destination) {
+            Ok(()) => self.outbound.send(request, &destination, options).await,
+            Err(refusal) => Err(SendError::Refused(refusal)),
+        };
+        sent.map_err(|error| match error {
+            SendError::Http(error) => error,
+            SendError::Refused(refusal) => {
+                self.meter.counts.outbound_refusal();
+                output.host_says(output.running(), &format!("refused a request to {destination}: {refusal}"));
+                match refusal {
+                    Refusal::Name { .. } => HttpError::HttpRequestDenied,
+                    Refusal::Address { .. } => HttpError::DestinationIpProhibited,
+                }
+            }
         })
     }
 }
-
-/// Resource handles a guest still holds after an invocation.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct LeftOver {
-    /// How many.
-    pub handles: usize,
-    /// Whether a response body that was never finished is among them.
-    pub unfinished_body: bool,
-    /// Whether the chance to answer is among them, unused.
-    pub unset_response: bool,
-}
-
-impl Sandboxed for Guest {
-    fn limiter(&mut self) -> &mut Limiter {
-        &mut self.limiter
-    }
-
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| now >= deadline)
-    }
-}
-
-/// What every guest gets of WASI, of whatever version: `env`, and `output` for what it prints.
-pub fn sandboxed_context(env: &[(String, String)], output: &GuestOutput) -> WasiCtxBuilder {
-    let mut builder = WasiCtx::builder();
-    builder
-        .envs(env)
-        .stdout(output.stdout())
-        .stderr(output.stderr())
-        .max_random_size(limits::RANDOM_BYTES_MAX)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
-    builder
-}
-
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for Guest {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
-    }
-}
-
-struct Hooks {
-    /// Shared, because the library asks for it once per set of headers.
-    forbidden: ForbiddenHeaderFilter,
-}
-
-impl Hooks {
-    fn new() -> Self {
-        static FORBIDDEN: std::sync::LazyLock<ForbiddenHeaderFilter> = std::sync::LazyLock::new(|| {
-            Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
-        });
-        Self { forbidden: FORBIDDEN.clone() }
-    }
-}
-
-type Sent =
-    Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
-
-impl WasiHttpHooks for Hooks {
-    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        DEFAULT_FORBIDDEN_HEADERS.contains(name)
-    }
-
-    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        self.forbidden.clone()
-    }
-
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)))
-    }
-
-    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        limits::RESPONSE_CHUNKS
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        limits::RESPONSE_CHUNK_BYTES
-    }
-
-    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
-        limits::RESPONSE_CHUNK_BYTES
-    }
-}
-
-/// A linker with the interfaces of WASI 0.2 for guests that take one invocation at a time.
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    Ok(linker)
-}
-
-/// A linker with the interfaces of WASI 0.3 and 0.2 for asynchronous guests: their standard libraries still use both.
-pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = linker(engine)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    Ok(linker)
-}
-
-/// A body as the WASI library takes it.
-pub type GuestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, HttpError>;

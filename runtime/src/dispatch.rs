@@ -4,7 +4,7 @@
 use http::{Request, Response};
 
 use crate::app::running::App;
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::ingress::answer::Refusal;
 use crate::instance::response::ResponseBody;
 use crate::instance::run::run;

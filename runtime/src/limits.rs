@@ -126,6 +126,27 @@ pub const H2_STREAMS_MAX: u32 = 128;
 /// Streams a peer may reset before hyper closes the connection (rapid reset).
 pub const H2_RESETS_MAX: usize = 64;
 
+// ── outbound requests ────────────────────────────────────────────────────────────────────────────
+
+/// Entries of `allowed_outbound_hosts`: each request is compared with them in turn.
+pub const OUTBOUND_HOSTS_MAX: usize = 128;
+/// Bytes of one entry: a name has at most 253.
+pub const OUTBOUND_HOST_BYTES_MAX: usize = 512;
+/// Bytes of a request's path and query: what servers take (nginx 8 KiB, most proxies 32).
+pub const OUTBOUND_PATH_BYTES_MAX: usize = 32 * 1024;
+/// Open outbound connections of one app: one request each with HTTP/1.1.
+pub const OUTBOUND_CONNECTIONS_PER_APP_MAX: usize = 2_000;
+/// Open outbound connections of the host: each is a file, and an ephemeral port towards one server.
+pub const OUTBOUND_CONNECTIONS_MAX: usize = 10_000;
+/// Idle connections kept for one server.
+pub const OUTBOUND_IDLE_PER_HOST_MAX: usize = 1_000;
+/// How long an idle connection is kept: shorter than the 60 s after which most servers close theirs.
+pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to look a name up, and again to connect.
+pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Names looked up at once: each blocks a thread.
+pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
+
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.

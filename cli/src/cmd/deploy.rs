@@ -44,6 +44,17 @@ pub struct Deploy {
     #[arg(long, value_name = "NAME", env = "WFN_HOST", value_delimiter = ',', value_parser = host_name, hide_env_values = true)]
     host: Vec<HostName>,
 
+    /// Where the function may send requests, such as https://api.example.com; may be repeated, and replaces those of
+    /// wfn.toml
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "WFN_ALLOW_OUTBOUND",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    allow_outbound: Vec<String>,
+
     /// Run the build command of wfn.toml first
     #[arg(long)]
     build: bool,
@@ -95,6 +106,9 @@ impl Deploy {
         manifest.env.extend(self.env.iter().cloned());
         if !self.host.is_empty() {
             manifest.hosts.clone_from(&self.host);
+        }
+        if !self.allow_outbound.is_empty() {
+            manifest.allowed_outbound_hosts.clone_from(&self.allow_outbound);
         }
         // What is wrong in the file alone has been said with its line; this is about flags.
         manifest.check().map_err(Failure::usage)?;

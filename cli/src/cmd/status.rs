@@ -63,6 +63,7 @@ fn shown(status: &Value, functions: &str) -> String {
         ("url", url(functions, status)),
         ("hosts", list("hosts")),
         ("env", list("env")),
+        ("outbound", outbound(status)),
         ("memory", format!("{} MB an instance", text_of(&status["memory_mb"]))),
         ("timeout", format!("{}, idle {}", seconds("timeout_ms"), seconds("idle_timeout_ms"))),
         ("isolation", text_of(&status["isolation"])),
@@ -149,6 +150,21 @@ fn row(group: &Value) -> Vec<String> {
     ];
     let memory = output::bytes(group["memory_bytes"].as_u64().unwrap_or_default());
     keys.iter().map(|key| text_of(&group[key])).chain([memory]).collect()
+}
+
+/// What it may reach, and what it did there; nothing for an app that may not send requests.
+fn outbound(status: &Value) -> String {
+    let allowed = status["allowed_outbound_hosts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let did = |key: &str| text_of(&status["outbound"][key]);
+    match allowed {
+        [] if did("refused") == "0" => String::new(),
+        [] => format!("nowhere; {} requests refused", did("refused")),
+        _ => {
+            let allowed: Vec<String> = allowed.iter().map(text_of).collect();
+            let (sent, refused, opened) = (did("requests"), did("refused"), did("connections"));
+            format!("{}; {sent} sent, {refused} refused, {opened} connections", allowed.join(", "))
+        }
+    }
 }
 
 fn cold_starts(group: &Value) -> String {

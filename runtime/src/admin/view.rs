@@ -28,6 +28,12 @@ pub fn app(app: &App) -> Value {
         "timeout_ms": policy.timeout.as_millis() as u64,
         "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,
         "created_ms": revision.created_ms,
+        "allowed_outbound_hosts": revision.manifest.allowed_outbound_hosts,
+        "outbound": {
+            "requests": counts.outbound,
+            "refused": counts.outbound_refused,
+            "connections": counts.outbound_connections,
+        },
         "groups": [{
             "group": "http",
             "concurrency": policy.concurrency,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::app::values::WholeNumber;
 pub use crate::app::values::{Bounded, OrAuto, Span};
+use crate::capability::egress::Egress;
 use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, HostName};
@@ -25,6 +26,9 @@ pub struct Manifest {
     /// Environment variables of the guest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Where the guest may send requests ([`crate::capability::egress`]); nowhere by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_outbound_hosts: Vec<String>,
     /// Scale settings: the `[scale]` table of the file.
     #[serde(default)]
     pub scale: ScaleSettings,
@@ -210,7 +214,13 @@ pub struct ScalePolicy {
 impl Manifest {
     /// A manifest with nothing but a name.
     pub fn new(name: AppName) -> Self {
-        Self { name, hosts: Vec::new(), env: BTreeMap::new(), scale: ScaleSettings::default() }
+        Self {
+            name,
+            hosts: Vec::new(),
+            env: BTreeMap::new(),
+            allowed_outbound_hosts: Vec::new(),
+            scale: ScaleSettings::default(),
+        }
     }
 
     /// Checks the bounds that go across fields.
@@ -240,7 +250,7 @@ impl Manifest {
                 ));
             }
         }
-        Ok(())
+        Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
     }
 }
 
@@ -271,7 +281,7 @@ mod tests {
         )
         .unwrap();
         let name = AppName::new("a").unwrap();
-        let manifest = Manifest { name, hosts: file.hosts, env: file.env, scale: file.scale };
+        let manifest = file.manifest(name);
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
         assert!(serde_json::from_str::<Manifest>("{\"name\":\"a\",\"extra\":1}").is_err());

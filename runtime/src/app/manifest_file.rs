@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::app::manifest::ScaleSettings;
+use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::names::{AppName, HostName};
 
 /// A parsed `wfn.toml`: the manifest plus what only the client needs.
@@ -21,6 +21,9 @@ pub struct ManifestFile {
     /// Environment variables.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Where the guest may send requests.
+    #[serde(default)]
+    pub allowed_outbound_hosts: Vec<String>,
     /// Scale settings.
     #[serde(default)]
     pub scale: ScaleSettings,
@@ -100,6 +103,17 @@ impl ManifestFile {
     /// would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
+    }
+
+    /// What of it goes to the host, as the manifest of the app `name`.
+    pub fn manifest(self, name: AppName) -> Manifest {
+        Manifest {
+            name,
+            hosts: self.hosts,
+            env: self.env,
+            allowed_outbound_hosts: self.allowed_outbound_hosts,
+            scale: self.scale,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
 use crate::app::store;
+use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
 use crate::component::code::Code;
@@ -56,6 +57,7 @@ pub struct Registry {
     cache: Arc<ComponentCache>,
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
+    capabilities: CapabilityHost,
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
@@ -79,6 +81,7 @@ impl Registry {
             cache: Arc::new(cache),
             resources,
             routes,
+            capabilities: CapabilityHost::default(),
             apps: RwLock::default(),
             broken: RwLock::default(),
             changing: Mutex::default(),
@@ -314,10 +317,11 @@ impl Registry {
         progress: Progress,
     ) -> Result<Arc<Pool>, ChangeError> {
         let code = self.load(revision.module, progress).await?;
-        let env = revision.manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let engines = self.resources.engines();
         let policy = revision.policy();
-        let template = Template::new(engines, &code, env, meter.log.clone(), revision.id, policy)?;
+        let capabilities = Capabilities::new(&revision.manifest, &self.capabilities, meter);
+        let capabilities = capabilities.map_err(ChangeError::Manifest)?;
+        let template = Template::new(engines, &code, capabilities, revision.id, policy)?;
         let pool = Pool::new(template, self.resources.clone(), meter.clone());
         match pool.prepare().await {
             Ok(()) => Ok(pool),

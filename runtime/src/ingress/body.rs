@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::limits;
 
 /// Why a request body was cut off.

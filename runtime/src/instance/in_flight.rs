@@ -11,7 +11,7 @@ use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::instance::response::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;

@@ -15,7 +15,7 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::event_loop::is_compute;
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;

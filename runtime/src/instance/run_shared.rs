@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::instance::in_flight::Answer;
 use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
 use crate::instance::tally::Tally;

@@ -8,7 +8,8 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::app::manifest::{Isolation, ScalePolicy};
-use crate::capability::{self, Guest};
+use crate::capability::Capabilities;
+use crate::capability::guest::{self, Guest};
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
@@ -27,8 +28,7 @@ use crate::pool::resources::Resources;
 /// Makes workers of one revision.
 pub struct Template {
     pre: Pre,
-    env: Vec<(String, String)>,
-    log: Arc<AppLog>,
+    capabilities: Arc<Capabilities>,
     revision: RevisionId,
     policy: ScalePolicy,
 }
@@ -50,8 +50,7 @@ impl Template {
     pub fn new(
         engines: &Engines,
         code: &Code,
-        env: Vec<(String, String)>,
-        log: Arc<AppLog>,
+        capabilities: Arc<Capabilities>,
         revision: RevisionId,
         mut policy: ScalePolicy,
     ) -> Result<Self, LinkError> {
@@ -61,7 +60,7 @@ impl Template {
         }
         let engine = engines.get(code.kind().engine_kind());
         let pre = link(engine, code).map_err(|error| LinkError(format!("{error:#}")))?;
-        Ok(Self { pre, env, log, revision, policy })
+        Ok(Self { pre, capabilities, revision, policy })
     }
 
     /// What workers of this template go by.
@@ -71,7 +70,7 @@ impl Template {
 
     /// The log its workers write to.
     pub fn log(&self) -> &Arc<AppLog> {
-        &self.log
+        self.capabilities.log()
     }
 
     /// The revision its workers belong to.
@@ -90,7 +89,7 @@ impl Template {
         let (limiter, output) = self.limiter_and_output(instance)?;
         match &self.pre {
             Pre::P2(pre) => {
-                let guest = Guest::new(&self.env, &output, limiter, deadline);
+                let guest = Guest::new(&output, &self.capabilities, limiter, deadline);
                 let mut store = sandbox::store(pre.engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
@@ -102,7 +101,8 @@ impl Template {
                 let mut store = sandbox::store(pre.module().engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(command) => {
-                        let worker = worker_command::Worker::new(command, store, output, self.env.clone());
+                        let env = self.capabilities.env().to_vec();
+                        let worker = worker_command::Worker::new(command, store, output, env);
                         Ok(Box::new(Worker::Command(worker)))
                     }
                     Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &self.policy)),
@@ -127,24 +127,22 @@ impl Template {
             return Err(Fault::plain(Outcome::StartFailed(why.into())));
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
-        let guest = Guest::new(&self.env, &output, limiter, deadline);
+        let guest = Guest::new(&output, &self.capabilities, limiter, deadline);
         AsyncWorker::start(pre, guest, output, &self.policy, resources).await
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
         let limiter = Limiter::new(instance.memory.clone())
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
-        Ok((limiter, GuestOutput::new(self.log.clone(), self.revision)))
+        Ok((limiter, GuestOutput::new(self.log().clone(), self.revision)))
     }
 }
 
 fn link(engine: &Engine, code: &Code) -> wasmtime::Result<Pre> {
     Ok(match code {
-        Code::P2(component) => {
-            Pre::P2(ProxyPre::new(capability::linker(engine)?.instantiate_pre(component)?)?)
-        }
+        Code::P2(component) => Pre::P2(ProxyPre::new(guest::linker(engine)?.instantiate_pre(component)?)?),
         Code::P3(component) => {
-            Pre::P3(ServicePre::new(capability::async_linker(engine)?.instantiate_pre(component)?)?)
+            Pre::P3(ServicePre::new(guest::async_linker(engine)?.instantiate_pre(component)?)?)
         }
         Code::Command(module) => Pre::Command(worker_command::linker(engine)?.instantiate_pre(module)?),
     })

@@ -7,7 +7,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::GuestBody;
+use crate::capability::guest::GuestBody;
 use crate::instance::{worker_command, worker_p2};
 use crate::invocation::{Fault, InvocationId};
 

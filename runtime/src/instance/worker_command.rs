@@ -19,7 +19,7 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use wasmtime_wasi::{I32Exit, WasiCtx};
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::{GuestBody, sandboxed_context};
+use crate::capability::guest::{GuestBody, sandboxed_context};
 use crate::instance::cgi;
 use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};

@@ -8,7 +8,7 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use crate::app::manifest::{Isolation, ScalePolicy};
-use crate::capability::{Guest, GuestBody};
+use crate::capability::guest::{Guest, GuestBody};
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};

@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
-use crate::capability::{Guest, GuestBody};
+use crate::capability::guest::{Guest, GuestBody};
 use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
 use crate::instance::in_flight::{Answer, InFlight, Job};

@@ -15,6 +15,9 @@ pub struct Counts {
     failed: AtomicU64,
     cold: AtomicU64,
     cold_starts: Mutex<ColdStarts>,
+    outbound: AtomicU64,
+    outbound_refused: AtomicU64,
+    outbound_connections: AtomicU64,
 }
 
 /// A copy of the counters.
@@ -28,6 +31,12 @@ pub struct CountsNow {
     pub failed: u64,
     /// Instances made because an invocation needed one.
     pub cold: u64,
+    /// Outbound requests sent.
+    pub outbound: u64,
+    /// Outbound requests that the policy refused.
+    pub outbound_refused: u64,
+    /// Connections opened for outbound requests.
+    pub outbound_connections: u64,
 }
 
 impl Counts {
@@ -53,6 +62,21 @@ impl Counts {
         self.cold_starts.lock().note(took);
     }
 
+    /// Counts an outbound request.
+    pub fn outbound_request(&self) {
+        self.outbound.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an outbound request that the policy refused.
+    pub fn outbound_refusal(&self) {
+        self.outbound_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection opened for outbound requests.
+    pub fn outbound_connection(&self) {
+        self.outbound_connections.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The present numbers.
     pub fn now(&self) -> CountsNow {
         CountsNow {
@@ -60,6 +84,9 @@ impl Counts {
             throttled: self.throttled.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             cold: self.cold.load(Ordering::Relaxed),
+            outbound: self.outbound.load(Ordering::Relaxed),
+            outbound_refused: self.outbound_refused.load(Ordering::Relaxed),
+            outbound_connections: self.outbound_connections.load(Ordering::Relaxed),
         }
     }
 

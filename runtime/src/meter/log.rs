@@ -140,6 +140,12 @@ impl GuestOutput {
         self.running.store(0, Ordering::Relaxed);
     }
 
+    /// The invocation now running, if it is known.
+    pub fn running(&self) -> Option<InvocationId> {
+        let running = self.running.load(Ordering::Relaxed);
+        (running != 0).then(|| InvocationId::from_bits(running))
+    }
+
     /// Adds lines of the host's own about this worker.
     pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
         for line in text.lines() {
@@ -158,10 +164,8 @@ impl GuestOutput {
     }
 
     fn push(&self, stream: LogStream, line: &[u8]) {
-        let running = self.running.load(Ordering::Relaxed);
-        let invocation = (running != 0).then(|| InvocationId::from_bits(running));
         let text = String::from_utf8_lossy(line).into_owned();
-        self.log.push(stream, invocation, self.revision, text);
+        self.log.push(stream, self.running(), self.revision, text);
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 use wasmtime::Module;
 
-use crate::app::manifest::{MemoryClass, OrAuto, ScalePolicy};
+use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
+use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
@@ -21,7 +22,7 @@ use crate::instance::template::Template;
 use crate::invocation::{Outcome, Throttle};
 use crate::limits;
 use crate::meter::Meter;
-use crate::names::RevisionId;
+use crate::names::{AppName, RevisionId};
 use crate::pool::pace::ScaleOut;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
@@ -100,9 +101,9 @@ impl World {
     fn pool(&self, policy: ScalePolicy) -> Arc<Pool> {
         let code = Code::Command(self.module.clone());
         let meter = Arc::<Meter>::default();
-        let template =
-            Template::new(&self.engines, &code, Vec::new(), meter.log.clone(), RevisionId(1), policy)
-                .unwrap();
+        let manifest = Manifest::new(AppName::new("simulated").unwrap());
+        let capabilities = Capabilities::new(&manifest, &CapabilityHost::default(), &meter).unwrap();
+        let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
         Pool::new(template, self.resources.clone(), meter)
     }
 

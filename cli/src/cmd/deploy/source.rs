@@ -85,11 +85,11 @@ fn with_name(
     parsed: ManifestFile,
     name: Option<AppName>,
 ) -> Done<Source> {
-    let name = match name.or(parsed.name) {
+    let name = match name.or_else(|| parsed.name.clone()) {
         Some(name) => name,
         None => name_of(&module)?,
     };
-    let manifest = Manifest { name, hosts: parsed.hosts, env: parsed.env, scale: parsed.scale };
+    let manifest = parsed.manifest(name);
     Ok(Source { module, manifest, file })
 }
 

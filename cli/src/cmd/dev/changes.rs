@@ -16,7 +16,7 @@ use crate::failure::{Done, Failure};
 use crate::project::Project;
 
 /// Quiet time after which a burst of changes is over: editors write a file in several steps.
-const QUIET: Duration = Duration::from_millis(50);
+const QUIET: Duration = Duration::from_millis(20);
 /// A burst that does not end is not waited for any longer.
 const BURST_MAX: Duration = Duration::from_millis(500);
 /// Paths noted before they are looked at; more changes at once are one change of everything.

@@ -1,0 +1,61 @@
+//! Sends requests of its own: one, or many at the same time. Where it may, `allowed_outbound_hosts` says.
+
+use futures_util::future::join_all;
+use wstd::http::{Body, Client, Error, Request, Response, StatusCode};
+use wstd::time::Duration;
+
+const HELP: &str = "\
+/get?URL         GETs URL and passes the answer on
+/post?URL        POSTs the request's body to URL and passes the answer on
+/wait?MS&URL     as /get, but waits no longer than MS milliseconds for the answer's first byte
+/all?N&URL       GETs URL N times at the same time and says how many answered 200
+";
+
+#[wstd::http_server]
+async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
+    let path = request.uri().path().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let (number, url) = match query.split_once('&') {
+        Some((number, url)) => (number.parse().unwrap_or(0), url),
+        None => (0, query.as_str()),
+    };
+    let mut client = Client::new();
+    let answer = match path.as_str() {
+        "/get" => client.send(Request::get(&query).body(Body::empty())?).await,
+        "/post" => client.send(Request::post(&query).body(request.into_body())?).await,
+        "/wait" => {
+            client.set_first_byte_timeout(Duration::from_millis(number));
+            client.set_connect_timeout(Duration::from_millis(number));
+            client.send(Request::get(url).body(Body::empty())?).await
+        }
+        "/all" => return all(&client, number, url).await,
+        _ => return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(HELP.into())?),
+    };
+    Ok(match answer {
+        Ok(answer) => passed_on(answer),
+        Err(error) => refused(&error)?,
+    })
+}
+
+/// The answer without the headers that are about the connection to its server.
+fn passed_on(answer: Response<Body>) -> Response<Body> {
+    let (mut head, body) = answer.into_parts();
+    head.headers.remove("connection");
+    head.headers.remove("transfer-encoding");
+    Response::from_parts(head, body)
+}
+
+fn refused(error: &Error) -> Result<Response<Body>, Error> {
+    Ok(Response::builder().status(StatusCode::BAD_GATEWAY).body(format!("{error:?}\n").into())?)
+}
+
+async fn all(client: &Client, count: u64, url: &str) -> Result<Response<Body>, Error> {
+    let one = async || -> Result<bool, Error> {
+        let mut answer = client.send(Request::get(url).body(Body::empty())?).await?;
+        answer.body_mut().contents().await?;
+        Ok(answer.status().is_success())
+    };
+    let answers = join_all((0..count).map(|_| one())).await;
+    let good = answers.iter().filter(|answer| matches!(answer, Ok(true))).count();
+    Ok(Response::new(format!("{good} of {count} answered\n").into()))
+}

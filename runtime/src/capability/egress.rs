@@ -1,0 +1,341 @@
+//! May this app send a request there? By name first, and again by every address that the name turned out to have.
+//!
+//! Entries have the form that Spin's users know: `scheme://host[:port]`, where the scheme is `http`, `https` or `*`, the
+//! host is a name, `*.name` (below it), `*` (any), an address or a range of addresses (`10.0.0.0/8`, `[fd00::]/8`), and
+//! the port is a number, `*`, or left out for the scheme's own. Names and `*` lead to public addresses alone: others
+//! (loopback, private, link-local, metadata of clouds …, [`AddressKind`]) have to be granted by address or range.
+//! The one exception is an entry that says `localhost`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::capability::address::{AddressKind, AddressRange};
+use crate::limits;
+
+/// How a request travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The port of a URL that names none.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "http" => Some(Self::Http),
+            "https" => Some(Self::Https),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+/// Where a request wants to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// How.
+    pub scheme: Scheme,
+    /// A name in lower case without a final dot, or an address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Destination {
+    /// The destination of `uri`, if it is complete and names no user.
+    pub fn of(uri: &http::Uri) -> Option<Self> {
+        let scheme = Scheme::parse(uri.scheme_str()?)?;
+        let authority = uri.authority()?;
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host.strip_suffix('.').unwrap_or(host);
+        // `host:` and `host:99999` have a port that is none.
+        let has_port = authority.as_str().len() > authority.host().len();
+        let port = match authority.port_u16() {
+            Some(0) => return None,
+            Some(port) => port,
+            None if has_port => return None,
+            None => scheme.default_port(),
+        };
+        (!host.is_empty()).then(|| Self { scheme, host: host.to_ascii_lowercase(), port })
+    }
+
+    /// The address, where the host is one.
+    pub fn literal(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "{}://[{}]", self.scheme, self.host)?,
+            false => write!(f, "{}://{}", self.scheme, self.host)?,
+        }
+        if self.port != self.scheme.default_port() {
+            write!(f, ":{}", self.port)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a request may not go where it wants to, with the entry that would allow it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No entry names the destination.
+    Name {
+        /// What would.
+        entry: String,
+    },
+    /// It is, or its name leads to, an address that has to be granted by itself.
+    Address {
+        /// Which address.
+        address: IpAddr,
+        /// What it is.
+        kind: AddressKind,
+        /// What would grant it.
+        entry: String,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entry = match self {
+            Self::Name { entry } => {
+                f.write_str("no entry of allowed_outbound_hosts names it")?;
+                entry
+            }
+            Self::Address { address, kind, entry } => {
+                write!(f, "{address} is {kind}, which has to be granted by address or range")?;
+                entry
+            }
+        };
+        write!(f, "; to allow it, add to wfn.toml: allowed_outbound_hosts = [{entry:?}]")
+    }
+}
+
+/// What one app may reach. Empty: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Egress {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    /// `None`: any.
+    scheme: Option<Scheme>,
+    host: Host,
+    port: Port,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Any,
+    Name(String),
+    /// The end of a name, with its leading dot.
+    Below(String),
+    Range(AddressRange),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Any,
+    OfScheme,
+    Number(u16),
+}
+
+impl Entry {
+    fn is_for(&self, destination: &Destination) -> bool {
+        let port = match self.port {
+            Port::Any => true,
+            Port::OfScheme => destination.port == destination.scheme.default_port(),
+            Port::Number(port) => destination.port == port,
+        };
+        port && self.scheme.is_none_or(|scheme| scheme == destination.scheme)
+    }
+
+    fn names(&self, destination: &Destination) -> bool {
+        let host = destination.host.as_str();
+        match &self.host {
+            Host::Any => true,
+            Host::Name(name) => host == name,
+            // A name that is nothing but the end is not below it.
+            Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),
+            Host::Range(range) => destination.literal().is_some_and(|address| range.contains(address)),
+        }
+    }
+
+    fn grants(&self, destination: &Destination, address: IpAddr) -> bool {
+        match &self.host {
+            Host::Range(range) => range.contains(address),
+            Host::Name(name) => {
+                name == LOCALHOST
+                    && destination.host == LOCALHOST
+                    && AddressKind::of(address) == AddressKind::Loopback
+            }
+            Host::Any | Host::Below(_) => false,
+        }
+    }
+}
+
+const LOCALHOST: &str = "localhost";
+
+impl Egress {
+    /// Reads the entries of a manifest, with `{{ name }}` replaced by the app's setting of that name.
+    pub fn parse(entries: &[String], settings: &BTreeMap<String, String>) -> Result<Self, String> {
+        let max = limits::OUTBOUND_HOSTS_MAX;
+        if entries.len() > max {
+            return Err(format!("{} allowed_outbound_hosts: at most {max} are allowed", entries.len()));
+        }
+        let parse = |text: &String| {
+            let shown: String = text.chars().take(100).collect();
+            let wrong = |why: String| format!("allowed_outbound_hosts: {shown:?}: {why}");
+            let filled = fill_in(text, settings).map_err(wrong)?;
+            parse_entry(&filled).map_err(wrong)
+        };
+        Ok(Self { entries: entries.iter().map(parse).collect::<Result<_, String>>()? })
+    }
+
+    /// Whether nothing may be reached.
+    pub fn is_closed(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether a request for `destination` may be made, as far as its name goes.
+    pub fn may_ask(&self, destination: &Destination) -> Result<(), Refusal> {
+        if !self.entries.iter().any(|entry| entry.is_for(destination) && entry.names(destination)) {
+            return Err(match destination.literal() {
+                Some(address) if AddressKind::of(address) != AddressKind::Public => {
+                    Self::refused(destination, address)
+                }
+                _ => Refusal::Name { entry: destination.to_string() },
+            });
+        }
+        match destination.literal() {
+            Some(address) => self.may_reach(destination, address),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a request that [`Self::may_ask`] let through may go to `address`.
+    pub fn may_reach(&self, destination: &Destination, address: IpAddr) -> Result<(), Refusal> {
+        if AddressKind::of(address) == AddressKind::Public {
+            return Ok(());
+        }
+        let granted =
+            self.entries.iter().any(|entry| entry.is_for(destination) && entry.grants(destination, address));
+        if granted { Ok(()) } else { Err(Self::refused(destination, address)) }
+    }
+
+    fn refused(destination: &Destination, address: IpAddr) -> Refusal {
+        let address = address.to_canonical();
+        let (kind, port) = (AddressKind::of(address), destination.port);
+        let entry = Destination { host: address.to_string(), port, scheme: destination.scheme }.to_string();
+        Refusal::Address { address, kind, entry }
+    }
+}
+
+/// Replaces `{{ name }}` by settings.
+fn fill_in(text: &str, settings: &BTreeMap<String, String>) -> Result<String, String> {
+    let (mut filled, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after.split_once("}}").ok_or("a '{{' has no '}}'")?;
+        let name = name.trim();
+        let value = settings.get(name).ok_or_else(|| format!("there is no setting {name:?} in [env]"))?;
+        filled.push_str(before);
+        filled.push_str(value);
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}
+
+fn parse_entry(text: &str) -> Result<Entry, String> {
+    if text.len() > limits::OUTBOUND_HOST_BYTES_MAX {
+        return Err(format!("{} bytes: at most {} are allowed", text.len(), limits::OUTBOUND_HOST_BYTES_MAX));
+    }
+    let form = "use scheme://host or scheme://host:port, such as \"https://api.example.com\"";
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| form.to_owned())?;
+    let scheme = match scheme {
+        "*" => None,
+        other => Some(Scheme::parse(other).ok_or_else(|| format!("scheme {other:?}: use http, https or *"))?),
+    };
+    let (host, port) = split_port(rest.strip_suffix('/').unwrap_or(rest));
+    let port = match port {
+        None => Port::OfScheme,
+        Some("*") => Port::Any,
+        Some(number) => match number.parse() {
+            Ok(port @ 1..) if number.bytes().all(|byte| byte.is_ascii_digit()) => Port::Number(port),
+            _ => return Err(format!("port {number:?}: use 1 to 65535, or *")),
+        },
+    };
+    Ok(Entry { scheme, host: parse_host(host)?, port })
+}
+
+/// Takes the port off a host, which may be an IPv6 address in brackets, with a length behind them.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let after_brackets = text.rfind(']').map_or(0, |end| end + 1);
+    match text[after_brackets..].find(':') {
+        Some(colon) => {
+            let colon = after_brackets + colon;
+            (&text[..colon], Some(&text[colon + 1..]))
+        }
+        None => (text, None),
+    }
+}
+
+fn parse_host(text: &str) -> Result<Host, String> {
+    if text == "*" {
+        return Ok(Host::Any);
+    }
+    let looks_like_address = text.starts_with('[')
+        || text.contains('/')
+        || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    if looks_like_address && !text.is_empty() {
+        return AddressRange::parse(text).map(Host::Range).ok_or_else(|| {
+            format!(
+                "host {text:?}: use a name, an address or a range such as 10.0.0.0/8 or [fd00::]/8; no path"
+            )
+        });
+    }
+    let name = text.to_ascii_lowercase();
+    let (is_below, bare) = match name.strip_prefix("*.") {
+        Some(bare) => (true, bare),
+        None => (false, name.as_str()),
+    };
+    let is_label = |label: &str| {
+        let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(is_inner)
+    };
+    if bare.len() > 253 || !bare.split('.').all(is_label) {
+        return Err(format!(
+            "host {text:?}: use a name (in ASCII), \"*.name\" for what is below it, \"*\", an address or a range"
+        ));
+    }
+    Ok(if is_below { Host::Below(format!(".{bare}")) } else { Host::Name(name) })
+}
+
+#[cfg(test)]
+mod tests;
