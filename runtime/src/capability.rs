@@ -4,26 +4,46 @@ pub mod address;
 pub mod connect;
 pub mod egress;
 pub mod guest;
+pub mod internal;
 pub mod outbound;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::app::manifest::Manifest;
+use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
+use crate::capability::internal::{CallDepth, Service};
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::ingress::http::LiveRoutes;
 use crate::meter::Meter;
 use crate::meter::log::{AppLog, GuestOutput};
+use crate::names::AppName;
 
 /// What the capabilities of all apps share.
-#[derive(Default)]
 pub struct CapabilityHost {
     outbound: OutboundHost,
+    /// Weak: the apps have capabilities.
+    routes: Weak<LiveRoutes>,
+}
+
+impl CapabilityHost {
+    /// What the apps of `routes` share.
+    pub fn new(routes: &Arc<LiveRoutes>) -> Arc<Self> {
+        Arc::new(Self { outbound: OutboundHost::default(), routes: Arc::downgrade(routes) })
+    }
+
+    /// The app `name`, if it is served.
+    pub fn app(&self, name: &str) -> Option<Arc<App>> {
+        self.routes.upgrade()?.load().app(name).cloned()
+    }
 }
 
 /// What the guests of one revision may reach. Shared by its workers.
 pub struct Capabilities {
+    app: AppName,
+    host: Arc<CapabilityHost>,
     env: Vec<(String, String)>,
     outbound: Outbound,
     meter: Arc<Meter>,
@@ -31,11 +51,31 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// What `manifest` grants.
-    pub fn new(manifest: &Manifest, host: &CapabilityHost, meter: &Arc<Meter>) -> Result<Arc<Self>, String> {
+    pub fn new(
+        manifest: &Manifest,
+        host: &Arc<CapabilityHost>,
+        meter: &Arc<Meter>,
+    ) -> Result<Arc<Self>, String> {
         let egress = Egress::parse(&manifest.allowed_outbound_hosts, &manifest.env)?;
         let outbound = Outbound::new(egress, &host.outbound, meter.clone());
         let env = manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Ok(Arc::new(Self { env, outbound, meter: meter.clone() }))
+        let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
+        Ok(Arc::new(Self { app, host, env, outbound, meter }))
+    }
+
+    /// The app.
+    pub fn app(&self) -> &AppName {
+        &self.app
+    }
+
+    /// What it shares with others.
+    pub fn host(&self) -> &CapabilityHost {
+        &self.host
+    }
+
+    /// Where it may send requests.
+    pub fn egress(&self) -> &Egress {
+        self.outbound.egress()
     }
 
     /// Environment variables.
@@ -54,11 +94,16 @@ impl Capabilities {
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         output: &GuestOutput,
+        depth: CallDepth,
     ) -> Result<http::Response<WasiBody>, HttpError> {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
-        let sent = match self.outbound.may_ask(&destination) {
-            Ok(()) => self.outbound.send(request, &destination, options).await,
-            Err(refusal) => Err(SendError::Refused(refusal)),
+        let sent = match internal::service(&destination) {
+            Some(Service::Host) => internal::answer(self, request, depth).await,
+            Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,
+            None => match self.egress().may_ask(&destination) {
+                Ok(()) => self.outbound.send(request, &destination, options).await,
+                Err(refusal) => Err(SendError::Refused(refusal)),
+            },
         };
         sent.map_err(|error| match error {
             SendError::Http(error) => error,

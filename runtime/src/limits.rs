@@ -147,6 +147,9 @@ pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names looked up at once: each blocks a thread.
 pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
 
+/// Calls from app to app that may lead to one another: more is a loop.
+pub const CALL_DEPTH_MAX: u32 = 16;
+
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.

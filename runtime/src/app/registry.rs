@@ -57,7 +57,7 @@ pub struct Registry {
     cache: Arc<ComponentCache>,
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
-    capabilities: CapabilityHost,
+    capabilities: Arc<CapabilityHost>,
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
@@ -80,8 +80,8 @@ impl Registry {
             db,
             cache: Arc::new(cache),
             resources,
+            capabilities: CapabilityHost::new(&routes),
             routes,
-            capabilities: CapabilityHost::default(),
             apps: RwLock::default(),
             broken: RwLock::default(),
             changing: Mutex::default(),

@@ -179,7 +179,8 @@ impl Entry {
     fn names(&self, destination: &Destination) -> bool {
         let host = destination.host.as_str();
         match &self.host {
-            Host::Any => true,
+            // Other apps of this host are nobody's public servers.
+            Host::Any => !host.ends_with(".wfn.internal"),
             Host::Name(name) => host == name,
             // A name that is nothing but the end is not below it.
             Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),

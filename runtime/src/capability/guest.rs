@@ -21,6 +21,7 @@ use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
+use crate::capability::internal::CallDepth;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::limits;
@@ -52,6 +53,16 @@ impl Guest {
         let wasi = sandboxed_context(capabilities.env(), output).build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
         Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) }
+    }
+
+    /// An invocation begins that was called by way of `depth` others.
+    pub fn begin(&mut self, depth: CallDepth) {
+        self.hooks.depth = depth;
+    }
+
+    /// An invocation begins beside others, whose calls cannot be told from its own: the longest way counts for all.
+    pub fn begin_beside(&mut self, depth: CallDepth) {
+        self.hooks.depth = self.hooks.depth.max(depth);
     }
 
     /// What the guest still holds after an invocation.
@@ -119,6 +130,7 @@ struct Hooks {
     forbidden: ForbiddenHeaderFilter,
     capabilities: Arc<Capabilities>,
     output: GuestOutput,
+    depth: CallDepth,
 }
 
 impl Hooks {
@@ -126,7 +138,12 @@ impl Hooks {
         static FORBIDDEN: std::sync::LazyLock<ForbiddenHeaderFilter> = std::sync::LazyLock::new(|| {
             Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name))
         });
-        Self { forbidden: FORBIDDEN.clone(), capabilities: capabilities.clone(), output: output.clone() }
+        Self {
+            forbidden: FORBIDDEN.clone(),
+            capabilities: capabilities.clone(),
+            output: output.clone(),
+            depth: CallDepth::default(),
+        }
     }
 }
 
@@ -148,9 +165,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let (capabilities, output) = (self.capabilities.clone(), self.output.clone());
+        let (capabilities, output, depth) = (self.capabilities.clone(), self.output.clone(), self.depth);
         Box::new(async move {
-            let response = capabilities.send(request, options, &output).await?;
+            let response = capabilities.send(request, options, &output, depth).await?;
             let processed: Box<dyn Future<Output = Result<(), HttpError>> + Send> =
                 Box::new(std::future::ready(Ok(())));
             Ok((response, processed))

@@ -85,12 +85,12 @@ impl Outbound {
         Self { egress, meter, client }
     }
 
-    /// Whether a request for `destination` may be made, as far as its name goes.
-    pub fn may_ask(&self, destination: &Destination) -> Result<(), Refusal> {
-        self.egress.may_ask(destination)
+    /// Where requests may go.
+    pub fn egress(&self) -> &Egress {
+        &self.egress
     }
 
-    /// Sends a request that [`Self::may_ask`] let through and waits for the head of the response.
+    /// Sends a request that [`Egress::may_ask`] let through and waits for the head of the response.
     pub async fn send(
         &self,
         mut request: Request<WasiBody>,

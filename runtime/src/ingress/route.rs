@@ -47,6 +47,11 @@ impl<T: Clone> Routes<T> {
         Some(Found { target, prefix_length: 1 + name.len() })
     }
 
+    /// The app `name`.
+    pub fn app(&self, name: &str) -> Option<&T> {
+        self.by_prefix.get(name)
+    }
+
     fn host(&self, authority: &str) -> Option<&T> {
         let host = match authority.rsplit_once(':') {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,

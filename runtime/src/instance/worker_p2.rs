@@ -37,7 +37,9 @@ impl Worker {
         let Call { invocation, request, deadline, head } = call;
         self.output.begin(invocation);
         self.uses += 1;
-        self.store.data_mut().deadline = Some(deadline);
+        let guest = self.store.data_mut();
+        guest.deadline = Some(deadline);
+        guest.begin(request.extensions().get().copied().unwrap_or_default());
         sandbox::allow(&mut self.store);
         match self.call(request, head).await {
             Ok(()) => {

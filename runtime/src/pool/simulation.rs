@@ -102,7 +102,8 @@ impl World {
         let code = Code::Command(self.module.clone());
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
-        let capabilities = Capabilities::new(&manifest, &CapabilityHost::default(), &meter).unwrap();
+        let capabilities =
+            Capabilities::new(&manifest, &CapabilityHost::new(&Arc::default()), &meter).unwrap();
         let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
         Pool::new(template, self.resources.clone(), meter)
     }

@@ -1,0 +1,140 @@
+//! `http://wfn.internal/…`: what the host itself answers a guest, without a socket. Every language has an HTTP client.
+//!
+//! `/settings[/NAME]` are the app's own settings; `/apps/NAME/…` calls another app through the same door as every
+//! request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
+//! `http://*.wfn.internal`; so does a request to that host.
+
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+use crate::capability::Capabilities;
+use crate::capability::egress::{Destination, Scheme};
+use crate::capability::outbound::SendError;
+use crate::dispatch::dispatch;
+use crate::ingress::answer::{Refusal, mark};
+use crate::invocation::InvocationId;
+use crate::limits;
+
+/// The host's own name.
+const HOST: &str = "wfn.internal";
+/// Tells the app that is called which one calls: the host's word, unlike other headers.
+const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
+
+/// How many calls from app to app lead to this request; 0 for one from outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallDepth(pub u32);
+
+/// What of `wfn.internal` a request is for.
+pub enum Service {
+    /// The host's own services.
+    Host,
+    /// Another app.
+    App(String),
+}
+
+/// Whether `destination` is the host itself.
+pub fn service(destination: &Destination) -> Option<Service> {
+    if destination.scheme != Scheme::Http || destination.port != Scheme::Http.default_port() {
+        return None;
+    }
+    match destination.host.strip_suffix(HOST)? {
+        "" => Some(Service::Host),
+        below => below.strip_suffix('.').map(|app| Service::App(app.to_owned())),
+    }
+}
+
+/// Answers a request to the host's own services.
+pub async fn answer(
+    capabilities: &Capabilities,
+    request: Request<WasiBody>,
+    depth: CallDepth,
+) -> Result<Response<WasiBody>, SendError> {
+    let path = request.uri().path().to_owned();
+    let (first, rest) =
+        path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    match first {
+        "settings" => Ok(settings(capabilities, rest)),
+        "apps" => {
+            let name = rest.split('/').next().unwrap_or_default();
+            let prefix = "/apps/".len() + name.len();
+            call(capabilities, name, request, prefix, depth).await
+        }
+        _ => {
+            let message = "http://wfn.internal has /settings and /apps/NAME/";
+            Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
+        }
+    }
+}
+
+fn settings(capabilities: &Capabilities, name: &str) -> Response<WasiBody> {
+    let settings = capabilities.env();
+    if name.is_empty() {
+        let all: serde_json::Map<String, serde_json::Value> =
+            settings.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+        return json(StatusCode::OK, &all.into());
+    }
+    match settings.iter().find(|(known, _)| known == name) {
+        Some((_, value)) => text(StatusCode::OK, value.clone()),
+        None => {
+            refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-setting", "the app has no such setting"))
+        }
+    }
+}
+
+/// Calls the app `name` with what follows the first `prefix` bytes of the path.
+pub async fn call(
+    capabilities: &Capabilities,
+    name: &str,
+    request: Request<WasiBody>,
+    prefix: usize,
+    depth: CallDepth,
+) -> Result<Response<WasiBody>, SendError> {
+    let destination = Destination { scheme: Scheme::Http, host: format!("{name}.{HOST}"), port: 80 };
+    capabilities.egress().may_ask(&destination).map_err(SendError::Refused)?;
+    if depth.0 >= limits::CALL_DEPTH_MAX {
+        return Err(SendError::Http(HttpError::LoopDetected));
+    }
+    let Some(app) = capabilities.host().app(name) else {
+        let message = format!("no app {name:?} is deployed");
+        return Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-route", message)));
+    };
+    let (mut parts, body) = request.into_parts();
+    let whole = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = whole.get(prefix..).unwrap_or_default();
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    let path = PathAndQuery::try_from(rest).map_err(|_| SendError::Http(HttpError::HttpRequestUriInvalid))?;
+    parts.uri = Uri::from(path);
+    let host = HeaderValue::from_str(&destination.host);
+    parts
+        .headers
+        .insert(http::header::HOST, host.map_err(|_| SendError::Http(HttpError::HttpRequestUriInvalid))?);
+    if let Ok(caller) = HeaderValue::from_str(capabilities.app().as_str()) {
+        parts.headers.insert(CALLER, caller);
+    }
+    parts.extensions.insert(CallDepth(depth.0 + 1));
+    let invocation = InvocationId::next();
+    let answer = dispatch(&app, Request::from_parts(parts, body), invocation).await;
+    let mut response = answer.unwrap_or_else(Refusal::into_response);
+    mark(&mut response, invocation);
+    Ok(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))
+}
+
+/// A refusal in the form of all of the host's own errors.
+pub fn refused(refusal: Refusal) -> Response<WasiBody> {
+    refusal.into_response().map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync())
+}
+
+/// An answer of JSON.
+pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<WasiBody> {
+    let mut response = text(status, value.to_string() + "\n");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn text(status: StatusCode, text: String) -> Response<WasiBody> {
+    let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = status;
+    response
+}
