@@ -11,6 +11,7 @@ pub mod new;
 pub mod rm;
 pub mod rollback;
 pub mod scale;
+pub mod secret;
 pub mod status;
 pub mod up;
 pub mod versions;

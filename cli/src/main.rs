@@ -18,7 +18,7 @@ use clap::{Parser, Subcommand};
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    build, deploy, dev, doctor, invoke, logs, ls, new, rm, rollback, scale, status, up, versions,
+    build, deploy, dev, doctor, invoke, logs, ls, new, rm, rollback, scale, secret, status, up, versions,
 };
 use crate::settings::Global;
 
@@ -61,6 +61,8 @@ enum Command {
     Rollback(rollback::Rollback),
     /// Change the scale settings of an app, as a new revision
     Scale(scale::Scale),
+    /// Set, list and remove secrets: settings that are encrypted and never shown
+    Secret(secret::Secret),
     /// Remove an app with all its revisions
     Rm(rm::Rm),
     /// Show what an app has written
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
         Command::Versions(versions) => versions.run(&global),
         Command::Rollback(rollback) => rollback.run(&global),
         Command::Scale(scale) => scale.run(&global),
+        Command::Secret(secret) => secret.run(&global),
         Command::Rm(rm) => rm.run(&global),
         Command::Logs(logs) => logs.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),

@@ -5,5 +5,6 @@ pub mod deploy;
 pub mod error;
 pub mod invoke;
 pub mod logs;
+pub mod secrets;
 pub mod upload;
 pub mod view;

@@ -6,5 +6,6 @@ pub mod manifest_file;
 pub mod registry;
 pub mod revision;
 pub mod running;
+pub mod secret_store;
 pub mod store;
 pub mod values;

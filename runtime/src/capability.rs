@@ -6,9 +6,11 @@ pub mod egress;
 pub mod guest;
 pub mod internal;
 pub mod outbound;
+pub mod secrets;
 
 use std::sync::{Arc, Weak};
 
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::app::manifest::Manifest;
@@ -16,22 +18,30 @@ use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::capability::internal::{CallDepth, Service};
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
 use crate::meter::Meter;
-use crate::meter::log::{AppLog, GuestOutput};
-use crate::names::AppName;
+use crate::meter::log::GuestOutput;
+use crate::names::{AppName, RevisionId};
 
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
     outbound: OutboundHost,
+    secret_key: SecretKey,
     /// Weak: the apps have capabilities.
     routes: Weak<LiveRoutes>,
 }
 
 impl CapabilityHost {
     /// What the apps of `routes` share.
-    pub fn new(routes: &Arc<LiveRoutes>) -> Arc<Self> {
-        Arc::new(Self { outbound: OutboundHost::default(), routes: Arc::downgrade(routes) })
+    pub fn new(routes: &Arc<LiveRoutes>, secret_key: SecretKey) -> Arc<Self> {
+        let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
+        Arc::new(Self { outbound, secret_key, routes })
+    }
+
+    /// The key of all secrets.
+    pub fn secret_key(&self) -> &SecretKey {
+        &self.secret_key
     }
 
     /// The app `name`, if it is served.
@@ -44,23 +54,34 @@ impl CapabilityHost {
 pub struct Capabilities {
     app: AppName,
     host: Arc<CapabilityHost>,
+    /// Settings and secrets.
     env: Vec<(String, String)>,
+    /// The same for `wasi:config`.
+    config: WasiConfigVariables,
+    secret_names: Vec<SecretName>,
+    redactor: Arc<Redactor>,
     outbound: Outbound,
     meter: Arc<Meter>,
 }
 
 impl Capabilities {
-    /// What `manifest` grants.
+    /// What `manifest` grants, and `secrets`, which go before settings of the same name.
     pub fn new(
         manifest: &Manifest,
+        secrets: &Secrets,
         host: &Arc<CapabilityHost>,
         meter: &Arc<Meter>,
     ) -> Result<Arc<Self>, String> {
         let egress = Egress::parse(&manifest.allowed_outbound_hosts, &manifest.env)?;
         let outbound = Outbound::new(egress, &host.outbound, meter.clone());
-        let env = manifest.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut env = manifest.env.clone();
+        env.extend(secrets.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())));
+        let config = env.clone().into_iter().collect();
+        let env = env.into_iter().collect();
+        let secret_names = secrets.keys().cloned().collect();
+        let redactor = Arc::new(Redactor::new(secrets));
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
-        Ok(Arc::new(Self { app, host, env, outbound, meter }))
+        Ok(Arc::new(Self { app, host, env, config, secret_names, redactor, outbound, meter }))
     }
 
     /// The app.
@@ -78,14 +99,24 @@ impl Capabilities {
         self.outbound.egress()
     }
 
-    /// Environment variables.
-    pub fn env(&self) -> &[(String, String)] {
-        &self.env
+    /// Names of the secrets.
+    pub fn secret_names(&self) -> &[SecretName] {
+        &self.secret_names
     }
 
-    /// The app's log.
-    pub fn log(&self) -> &Arc<AppLog> {
-        &self.meter.log
+    /// Where a worker of `revision` writes.
+    pub fn output(&self, revision: RevisionId) -> GuestOutput {
+        GuestOutput::new(self.meter.log.clone(), revision, self.redactor.clone())
+    }
+
+    /// Settings and secrets, as `wasi:config` gives them.
+    pub fn config(&self) -> WasiConfig<'_> {
+        WasiConfig::from(&self.config)
+    }
+
+    /// Environment variables: settings and secrets.
+    pub fn env(&self) -> &[(String, String)] {
+        &self.env
     }
 
     /// Sends a guest's request to where it wants to go, if it may. What is refused is said in the app's log.

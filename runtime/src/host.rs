@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::api;
 use crate::app::registry::Registry;
+use crate::capability::secrets::SecretKey;
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
@@ -118,7 +119,8 @@ impl Host {
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
         let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
         let db = Db::open(&data_dir.join("wfn.db"))?;
-        let registry = Registry::new(db, cache, resources.clone(), routes.clone());
+        let secret_key = SecretKey::open(data_dir).map_err(in_data_dir(&data_dir.join("secret.key")))?;
+        let registry = Registry::new(db, cache, resources.clone(), routes.clone(), secret_key);
         registry.restore().await?;
         registry.collect_garbage(Duration::ZERO).await?;
 

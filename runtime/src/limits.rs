@@ -35,6 +35,12 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 pub const ENV_ENTRIES_MAX: usize = 256;
 /// Bytes of all environment names and values of one app: each worker holds a copy.
 pub const ENV_BYTES_MAX: usize = 64 * 1024;
+/// Secrets of one app.
+pub const SECRETS_MAX: usize = 128;
+/// Bytes of one secret: keys and certificates fit; together they have [`ENV_BYTES_MAX`].
+pub const SECRET_BYTES_MAX: usize = 32 * 1024;
+/// A secret shorter than this is not taken out of logs: it would take half of every line with it.
+pub const SECRET_REDACTED_BYTES_MIN: usize = 4;
 /// Host names one app may claim.
 pub const HOSTS_PER_APP_MAX: usize = 64;
 

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{deploy, invoke, logs, upload, view};
+use crate::admin::{deploy, invoke, logs, secrets, upload, view};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -69,6 +69,7 @@ impl Api {
             .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/logs", get(logs::logs))
             .route("/v1/apps/{app}/scaling", get(scaling))
+            .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
         // Their bodies are bounded by themselves, because they stream.
         let streaming = Router::new()

@@ -163,7 +163,7 @@ pub async fn revisions(
 }
 
 /// Runs a change in a task of its own: dropping the request must not leave it half done.
-async fn to_end<T: Send + 'static>(
+pub async fn to_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
 ) -> Result<T, ApiError> {
     match tokio::spawn(change).await {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::app::error::ChangeError;
+use crate::capability::secrets::SecretError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
 use crate::names::NameError;
@@ -52,6 +53,12 @@ impl From<NameError> for ApiError {
     }
 }
 
+impl From<SecretError> for ApiError {
+    fn from(error: SecretError) -> Self {
+        ChangeError::from(error).into()
+    }
+}
+
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull {
@@ -87,10 +94,15 @@ impl From<ChangeError> for ApiError {
             ChangeError::NoRevision(..) | ChangeError::NoEarlierRevision(..) => {
                 (StatusCode::NOT_FOUND, "no-revision")
             }
+            ChangeError::NoSecret(..) => (StatusCode::NOT_FOUND, "no-secret"),
+            ChangeError::Secret(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-secret"),
+            ChangeError::Unopened(_) => (StatusCode::CONFLICT, "secret-unreadable"),
             ChangeError::TooManyApps => (StatusCode::CONFLICT, "too-many-apps"),
             ChangeError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             ChangeError::Cache(CacheError::Io(error)) => return error.into(),
-            ChangeError::Cache(_) | ChangeError::Db(_) => return Self::internal(message),
+            ChangeError::Cache(_) | ChangeError::Db(_) | ChangeError::Seal(_) => {
+                return Self::internal(message);
+            }
         };
         Self::new(status, code, message)
     }

@@ -24,6 +24,7 @@ pub fn app(app: &App) -> Value {
         "path": format!("/{}/", app.name()),
         "hosts": revision.manifest.hosts,
         "env": revision.manifest.env.keys().collect::<Vec<_>>(),
+        "secrets": active.pool.template().capabilities().secret_names(),
         "isolation": policy.isolation,
         "timeout_ms": policy.timeout.as_millis() as u64,
         "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,

@@ -1,5 +1,6 @@
 //! Why a change of an app was refused or failed.
 
+use crate::capability::secrets::{SecretError, SecretName, Unopened};
 use crate::component::cache::CacheError;
 use crate::component::inspect::InspectError;
 use crate::instance::template::LinkError;
@@ -48,6 +49,18 @@ pub enum ChangeError {
     /// Nothing to roll back to.
     #[error("app {0} has no revision before {1}")]
     NoEarlierRevision(AppName, RevisionId),
+    /// No such secret.
+    #[error("app {0} has no secret {1}: 'wfn secret list {0}' shows what it has")]
+    NoSecret(AppName, SecretName),
+    /// A name, a value or a number of secrets beyond its bounds.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A stored secret that this host's key does not open.
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
+    /// A secret could not be encrypted.
+    #[error("encrypt a secret: {0}")]
+    Seal(std::io::Error),
     /// [`limits::APPS_MAX`].
     #[error("this host has {} apps, which is the most it takes", limits::APPS_MAX)]
     TooManyApps,

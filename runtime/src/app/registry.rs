@@ -4,6 +4,8 @@
 //! Until the commit nothing that serves has changed; after it, the switch is one atomic store. A failed
 //! change leaves everything as it was.
 
+mod secrets;
+
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
-use crate::app::store;
+use crate::app::{secret_store, store};
+use crate::capability::secrets::{SecretChanges, SecretKey, Secrets, changed};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
@@ -43,6 +46,18 @@ pub struct Deployed {
     pub prepared_in: Duration,
     /// Whether it is only a trial.
     pub dry_run: bool,
+}
+
+/// What is to become of an app.
+struct Change {
+    /// The revision that is to serve.
+    revision: Revision,
+    /// Whether it is stored, too, or was before.
+    is_new: bool,
+    /// Whether everything but the switch is done.
+    dry_run: bool,
+    /// What becomes of the app's secrets at the same time.
+    secrets: SecretChanges,
 }
 
 /// An app that is stored but not served.
@@ -75,12 +90,13 @@ impl Registry {
         cache: ComponentCache,
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
+        secret_key: SecretKey,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
             cache: Arc::new(cache),
             resources,
-            capabilities: CapabilityHost::new(&routes),
+            capabilities: CapabilityHost::new(&routes, secret_key),
             routes,
             apps: RwLock::default(),
             broken: RwLock::default(),
@@ -107,7 +123,8 @@ impl Registry {
 
     async fn restore_app(&self, stored: store::StoredApp) -> Result<(), ChangeError> {
         let meter = Arc::<Meter>::default();
-        let pool = self.make_pool(&stored.active, &meter, Box::new(|_| {})).await?;
+        let secrets = self.secrets(&stored.name).await?;
+        let pool = self.make_pool(&stored.active, &secrets, &meter).await?;
         let active = Active { revision: stored.active, pool };
         let app = App::new(meter, stored.next_revision, active);
         self.apps.write().insert(stored.name, app);
@@ -179,7 +196,7 @@ impl Registry {
         let next = self.next_revision(&manifest.name);
         let created_ms = clock::now_ms();
         let revision = Revision { id: next, kind, language, module, manifest, created_ms };
-        self.activate(revision, true, dry_run).await
+        self.activate(Change { revision, is_new: true, dry_run, secrets: SecretChanges::new() }).await
     }
 
     /// Makes the kept revision `id`, or the one before the active one, serve again.
@@ -202,7 +219,8 @@ impl Registry {
                     .ok_or_else(|| ChangeError::NoEarlierRevision(name.clone(), active))?
             }
         };
-        self.activate(target, false, false).await
+        let secrets = SecretChanges::new();
+        self.activate(Change { revision: target, is_new: false, dry_run: false, secrets }).await
     }
 
     /// Deploys the active module again with other scale settings, as the next revision.
@@ -218,7 +236,7 @@ impl Registry {
         revision.manifest.check().map_err(ChangeError::Manifest)?;
         revision.id = app.next_revision();
         revision.created_ms = clock::now_ms();
-        self.activate(revision, true, false).await
+        self.activate(Change { revision, is_new: true, dry_run: false, secrets: SecretChanges::new() }).await
     }
 
     /// Removes an app with all its revisions; what is in flight is finished.
@@ -228,7 +246,11 @@ impl Registry {
             return Err(ChangeError::NoApp(name.clone()));
         }
         let stored = name.clone();
-        self.db.write(move |transaction| store::remove(transaction, &stored)).await?;
+        let removed = self.db.write(move |transaction| {
+            secret_store::remove_all(transaction, &stored)?;
+            store::remove(transaction, &stored)
+        });
+        removed.await?;
         self.broken.write().remove(name);
         let removed = self.apps.write().remove(name);
         self.publish_routes();
@@ -252,25 +274,24 @@ impl Registry {
     }
 
     /// The common end of every change: prepare, commit, switch, drain. Called with `changing` held.
-    async fn activate(
-        &self,
-        revision: Revision,
-        is_new: bool,
-        dry_run: bool,
-    ) -> Result<Deployed, ChangeError> {
+    async fn activate(&self, change: Change) -> Result<Deployed, ChangeError> {
+        let Change { revision, is_new, dry_run, secrets: secret_changes } = change;
         let name = revision.manifest.name.clone();
         let known = self.apps.read().get(&name).cloned();
         self.check_against_others(&revision, known.is_none())?;
         let meter = known.as_ref().map_or_else(Default::default, |app| app.meter().clone());
         let begun = std::time::Instant::now();
-        let pool = self.make_pool(&revision, &meter, Box::new(|_| {})).await?;
+        let secrets = changed(self.secrets(&name).await?, &secret_changes)?;
+        let pool = self.make_pool(&revision, &secrets, &meter).await?;
         let deployed = Deployed { revision: revision.clone(), prepared_in: begun.elapsed(), dry_run };
         if dry_run {
             pool.drain();
             return Ok(deployed);
         }
         let (stored, stored_name) = (revision.clone(), name.clone());
+        let sealed = self.seal(&name, &secret_changes)?;
         let committed = self.db.write(move |transaction| {
+            secrets::store(transaction, &stored_name, &sealed)?;
             if is_new {
                 store::activate_new(transaction, &stored_name, &stored)
             } else {
@@ -313,13 +334,13 @@ impl Registry {
     async fn make_pool(
         &self,
         revision: &Revision,
+        secrets: &Secrets,
         meter: &Arc<Meter>,
-        progress: Progress,
     ) -> Result<Arc<Pool>, ChangeError> {
-        let code = self.load(revision.module, progress).await?;
+        let code = self.load(revision.module, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
         let policy = revision.policy();
-        let capabilities = Capabilities::new(&revision.manifest, &self.capabilities, meter);
+        let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
         let template = Template::new(engines, &code, capabilities, revision.id, policy)?;
         let pool = Pool::new(template, self.resources.clone(), meter.clone());

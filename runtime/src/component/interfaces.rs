@@ -65,6 +65,9 @@ const WASI_0_3: &[Package] = &[
     ("wasi:sockets", &["ip-name-lookup", "types"]),
 ];
 
+/// Interfaces in versions before the first release, each by its whole name; for p2 and p3 guests.
+const DRAFTS: &[&str] = &["wasi:config/store@0.2.0-rc.1"];
+
 /// The functions of `wasi_snapshot_preview1`.
 const PREVIEW_1: &[&str] = &[
     "args_get",
@@ -116,20 +119,20 @@ const PREVIEW_1: &[&str] = &[
 ];
 
 /// What to say to a p2 guest that asks for more.
-pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets) and nothing else";
+pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:config and nothing else";
 /// What to say to a p3 guest that asks for more.
-pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io) and nothing else";
+pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:config and nothing else";
 /// What to say to a command that asks for more.
 pub const PROVIDED_TO_COMMANDS: &str = "wfn provides a command with wasi_snapshot_preview1 and nothing else";
 
 /// Whether p2 guests may import `name`.
 pub fn is_provided_to_p2(name: &str) -> bool {
-    is_in(WASI_0_2, "0.2", name)
+    is_in(WASI_0_2, "0.2", name) || DRAFTS.contains(&name)
 }
 
 /// Whether p3 guests may import `name`.
 pub fn is_provided_to_p3(name: &str) -> bool {
-    is_in(WASI_0_3, "0.3", name) || is_in(WASI_0_2, "0.2", name)
+    is_in(WASI_0_3, "0.3", name) || is_provided_to_p2(name)
 }
 
 /// Whether commands may import `name`, a function in the form `module/function`.

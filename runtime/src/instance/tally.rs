@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::invocation::{Fault, InvocationId, Outcome};
-use crate::meter::log::LogStream;
 use crate::pool::Pool;
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
@@ -30,11 +29,8 @@ impl Tally {
         let Some(fault) = fault else { return self.pool.meter().counts.ended(&Outcome::Answered) };
         self.pool.meter().counts.ended(&fault.outcome);
         if fault.outcome.is_failure() {
-            let template = self.pool.template();
-            for line in format!("{}: {}", fault.outcome.code(), fault.detail).lines() {
-                let text = line.to_owned();
-                template.log().push(LogStream::Host, Some(self.invocation), template.revision(), text);
-            }
+            let text = format!("{}: {}", fault.outcome.code(), fault.detail);
+            self.pool.template().host_says(Some(self.invocation), &text);
         }
     }
 }

@@ -20,8 +20,8 @@ use crate::instance::worker::Worker;
 use crate::instance::worker_command::{self, CommandGuest};
 use crate::instance::worker_p2;
 use crate::instance::worker_p3::AsyncWorker;
-use crate::invocation::{Fault, Outcome, Throttle};
-use crate::meter::log::{AppLog, GuestOutput};
+use crate::invocation::{Fault, InvocationId, Outcome, Throttle};
+use crate::meter::log::GuestOutput;
 use crate::names::RevisionId;
 use crate::pool::resources::Resources;
 
@@ -68,9 +68,14 @@ impl Template {
         &self.policy
     }
 
-    /// The log its workers write to.
-    pub fn log(&self) -> &Arc<AppLog> {
-        self.capabilities.log()
+    /// What its workers may reach.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Adds lines of the host's own about its workers to the app's log.
+    pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
+        self.capabilities.output(self.revision).host_says(invocation, text);
     }
 
     /// The revision its workers belong to.
@@ -134,7 +139,7 @@ impl Template {
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
         let limiter = Limiter::new(instance.memory.clone())
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
-        Ok((limiter, GuestOutput::new(self.log().clone(), self.revision)))
+        Ok((limiter, self.capabilities.output(self.revision)))
     }
 }
 

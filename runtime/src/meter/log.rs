@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::capability::secrets::Redactor;
 use crate::clock;
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -120,14 +121,15 @@ impl AppLog {
 pub struct GuestOutput {
     log: Arc<AppLog>,
     revision: RevisionId,
+    redactor: Arc<Redactor>,
     /// The invocation now running; 0 while none is.
     running: Arc<AtomicU64>,
 }
 
 impl GuestOutput {
-    /// Output of a worker of `revision`.
-    pub fn new(log: Arc<AppLog>, revision: RevisionId) -> Self {
-        Self { log, revision, running: Arc::default() }
+    /// Output of a worker of `revision`, without what `redactor` takes out.
+    pub fn new(log: Arc<AppLog>, revision: RevisionId, redactor: Arc<Redactor>) -> Self {
+        Self { log, revision, redactor, running: Arc::default() }
     }
 
     /// Marks what follows as belonging to `invocation`.
@@ -149,7 +151,8 @@ impl GuestOutput {
     /// Adds lines of the host's own about this worker.
     pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
         for line in text.lines() {
-            self.log.push(LogStream::Host, invocation, self.revision, line.to_owned());
+            let line = self.redactor.redact(line.to_owned());
+            self.log.push(LogStream::Host, invocation, self.revision, line);
         }
     }
 
@@ -164,7 +167,7 @@ impl GuestOutput {
     }
 
     fn push(&self, stream: LogStream, line: &[u8]) {
-        let text = String::from_utf8_lossy(line).into_owned();
+        let text = self.redactor.redact(String::from_utf8_lossy(line).into_owned());
         self.log.push(stream, self.running(), self.revision, text);
     }
 }
@@ -283,7 +286,7 @@ mod tests {
     #[test]
     fn output_becomes_lines_however_it_is_cut() {
         let log = Arc::new(AppLog::default());
-        let output = GuestOutput::new(log.clone(), RevisionId(1));
+        let output = GuestOutput::new(log.clone(), RevisionId(1), Arc::default());
         let mut writer = output.stdout().lines();
         for piece in ["a", "b\nc", "\n\nlast"] {
             writer.take(piece.as_bytes());
@@ -312,7 +315,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_cut() {
         let log = Arc::new(AppLog::default());
-        let mut writer = GuestOutput::new(log.clone(), RevisionId(1)).stderr().lines();
+        let mut writer = GuestOutput::new(log.clone(), RevisionId(1), Arc::default()).stderr().lines();
         writer.take(&vec![b'x'; limits::LOG_LINE_BYTES_MAX * 2 + 1]);
         drop(writer);
         let lengths: Vec<usize> = texts(&log).iter().map(String::len).collect();

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -22,6 +22,15 @@ const MIGRATIONS: [&str; 2] = [
     ) STRICT, WITHOUT ROWID;
 ",
     "ALTER TABLE revision ADD COLUMN language TEXT NOT NULL DEFAULT 'other';",
+    "
+    CREATE TABLE secret (
+        app        TEXT NOT NULL,
+        name       TEXT NOT NULL,
+        sealed     BLOB NOT NULL,
+        updated_ms INTEGER NOT NULL,
+        PRIMARY KEY (app, name)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// Brings the database to the present version, in one transaction.

@@ -12,7 +12,6 @@ use crate::instance::sandbox::start_timed_out;
 use crate::instance::worker::Worker;
 use crate::invocation::Fault;
 use crate::limits;
-use crate::meter::log::LogStream;
 use crate::meter::scaling::Reason;
 use crate::pool::Pool;
 
@@ -100,8 +99,7 @@ impl Pool {
                     drop(refused);
                 }
                 Err(error) => {
-                    let text = format!("replace a used worker: {}", error.detail);
-                    pool.template.log().push(LogStream::Host, None, pool.template.revision(), text);
+                    pool.template.host_says(None, &format!("replace a used worker: {}", error.detail));
                 }
             }
         });

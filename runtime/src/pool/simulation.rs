@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use wasmtime::Module;
 
 use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
+use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::code::Code;
@@ -92,6 +93,7 @@ struct Tally {
 struct World {
     engines: Engines,
     resources: Arc<Resources>,
+    capabilities: Arc<CapabilityHost>,
     module: Module,
     apps: Vec<Mutex<Arc<Pool>>>,
     tally: Tally,
@@ -102,8 +104,7 @@ impl World {
         let code = Code::Command(self.module.clone());
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
-        let capabilities =
-            Capabilities::new(&manifest, &CapabilityHost::new(&Arc::default()), &meter).unwrap();
+        let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
         let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
         Pool::new(template, self.resources.clone(), meter)
     }
@@ -225,7 +226,10 @@ fn simulate(seed: u64) {
         let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
         let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
         let mut random = Random(seed);
-        let mut world = World { engines, resources, module, apps: Vec::new(), tally: Tally::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let capabilities = CapabilityHost::new(&Arc::default(), SecretKey::open(folder.path()).unwrap());
+        let (apps, tally) = (Vec::new(), Tally::default());
+        let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {
             let pool = world.pool(random.policy());
             world.apps.push(Mutex::new(pool));
