@@ -14,6 +14,7 @@ mod deploy;
 mod dev_loop;
 mod faults;
 mod http;
+mod identity;
 mod internal;
 mod languages;
 mod memory;

@@ -4,6 +4,7 @@ pub mod build;
 pub mod deploy;
 pub mod dev;
 pub mod doctor;
+pub mod identity;
 pub mod invoke;
 pub mod logs;
 pub mod ls;

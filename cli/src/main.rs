@@ -18,7 +18,8 @@ use clap::{Parser, Subcommand};
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    build, deploy, dev, doctor, invoke, logs, ls, new, rm, rollback, scale, secret, status, up, versions,
+    build, deploy, dev, doctor, identity, invoke, logs, ls, new, rm, rollback, scale, secret, status, up,
+    versions,
 };
 use crate::settings::Global;
 
@@ -63,6 +64,8 @@ enum Command {
     Scale(scale::Scale),
     /// Set, list and remove secrets: settings that are encrypted and never shown
     Secret(secret::Secret),
+    /// Replace the key that signs who the apps are
+    Identity(identity::Identity),
     /// Remove an app with all its revisions
     Rm(rm::Rm),
     /// Show what an app has written
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Rollback(rollback) => rollback.run(&global),
         Command::Scale(scale) => scale.run(&global),
         Command::Secret(secret) => secret.run(&global),
+        Command::Identity(identity) => identity.run(&global),
         Command::Rm(rm) => rm.run(&global),
         Command::Logs(logs) => logs.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),

@@ -4,6 +4,7 @@ pub mod address;
 pub mod connect;
 pub mod egress;
 pub mod guest;
+pub mod identity;
 pub mod internal;
 pub mod outbound;
 pub mod secrets;
@@ -16,6 +17,7 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 use crate::app::manifest::Manifest;
 use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
+use crate::capability::identity::Identity;
 use crate::capability::internal::{CallDepth, Service};
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
@@ -28,15 +30,21 @@ use crate::names::{AppName, RevisionId};
 pub struct CapabilityHost {
     outbound: OutboundHost,
     secret_key: SecretKey,
+    identity: Identity,
     /// Weak: the apps have capabilities.
     routes: Weak<LiveRoutes>,
 }
 
 impl CapabilityHost {
     /// What the apps of `routes` share.
-    pub fn new(routes: &Arc<LiveRoutes>, secret_key: SecretKey) -> Arc<Self> {
+    pub fn new(routes: &Arc<LiveRoutes>, secret_key: SecretKey, issuer: String) -> Arc<Self> {
         let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
-        Arc::new(Self { outbound, secret_key, routes })
+        Arc::new(Self { outbound, secret_key, identity: Identity::new(issuer), routes })
+    }
+
+    /// Who signs the tokens of apps.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// The key of all secrets.

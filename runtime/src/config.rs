@@ -16,6 +16,8 @@ pub struct HostConfig {
     pub admin: SocketAddr,
     /// Where all state lives; made if it does not exist, for its owner alone.
     pub data_dir: PathBuf,
+    /// The URL under which others reach the functions: who signs the tokens of apps. `None`: the listener's own.
+    pub issuer: Option<String>,
     /// Memory quota of all instances together, in MB.
     pub memory_quota_mb: u64,
     /// Bytes of linear memory all guests may hold.
@@ -31,6 +33,7 @@ impl HostConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             data_dir,
+            issuer: None,
             memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
             cores: event_loop::cores(),

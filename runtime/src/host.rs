@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::api;
 use crate::app::registry::Registry;
+use crate::capability::CapabilityHost;
 use crate::capability::secrets::SecretKey;
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
@@ -120,23 +121,29 @@ impl Host {
         let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
         let db = Db::open(&data_dir.join("wfn.db"))?;
         let secret_key = SecretKey::open(data_dir).map_err(in_data_dir(&data_dir.join("secret.key")))?;
-        let registry = Registry::new(db, cache, resources.clone(), routes.clone(), secret_key);
+        let address_of = |listener: &std::net::TcpListener, address, flag| {
+            listener.local_addr().map_err(|error| StartError::Listen { address, flag, error })
+        };
+        let functions_address = address_of(&functions, config.listen, "--listen")?;
+        let admin_address = address_of(&admin, config.admin, "--admin")?;
+        let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
+        let capabilities = CapabilityHost::new(&routes, secret_key, issuer);
+        let registry = Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone());
+        if let Err(error) = registry.refresh_identity(false).await {
+            tracing::error!("no app gets a token: {error}");
+        }
         registry.restore().await?;
         registry.collect_garbage(Duration::ZERO).await?;
 
         let connections = Connections::new(cores);
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let address_of = |listener: &std::net::TcpListener, address, flag| {
-            listener.local_addr().map_err(|error| StartError::Listen { address, flag, error })
-        };
-        let functions_address = address_of(&functions, config.listen, "--listen")?;
-        let admin_address = address_of(&admin, config.admin, "--admin")?;
 
         let watches = Arc::<Watches>::default();
         let watched = watches.clone();
         let serve = move |stream, peer| {
-            let (client, watched) = (Arc::new(Client::new(routes.clone(), peer)), watched.clone());
+            let (client, watched) =
+                (Arc::new(Client::new(routes.clone(), capabilities.clone(), peer)), watched.clone());
             async move {
                 let service = |watch: Arc<Watch>| {
                     service_fn(move |request: http::Request<_>| {
@@ -249,6 +256,9 @@ async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output
 
 async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
     while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
+        if let Err(error) = registry.refresh_identity(false).await {
+            tracing::error!("refresh the signing keys: {error}");
+        }
         if let Err(error) = registry.collect_garbage(GARBAGE_PERIOD).await {
             tracing::warn!("look for unused modules: {error}");
         }

@@ -156,6 +156,17 @@ pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
 /// Calls from app to app that may lead to one another: more is a loop.
 pub const CALL_DEPTH_MAX: u32 = 16;
 
+// ── identity ─────────────────────────────────────────────────────────────────────────────────────
+
+/// How long a token of an app is valid: long enough for a queue of calls, short for whoever steals one.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(600);
+/// How long a signing key signs.
+pub const SIGNING_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a replaced key stays published: its last token, and a day for clocks and caches.
+pub const SIGNING_KEY_PUBLISHED_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an audience: a URL.
+pub const AUDIENCE_BYTES_MAX: usize = 512;
+
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.

@@ -48,6 +48,10 @@ pub struct Up {
     #[arg(long, value_name = "ADDR", env = "WFN_ADMIN", default_value = "127.0.0.1:8081", value_parser = address, hide_env_values = true)]
     admin: SocketAddr,
 
+    /// URL under which others reach the functions; it signs the tokens of apps [default: http:// and --listen]
+    #[arg(long, value_name = "URL", env = "WFN_ISSUER", value_parser = issuer, hide_env_values = true)]
+    issuer: Option<String>,
+
     /// Memory quota of all instances together, by their classes
     #[arg(long, value_name = "MB", env = "WFN_MEMORY_QUOTA_MB", default_value_t = limits::MEMORY_QUOTA_MB_DEFAULT,
           value_parser = clap::value_parser!(u64).range(2_048..), hide_env_values = true)]
@@ -63,12 +67,23 @@ pub struct Up {
     demo: bool,
 }
 
+fn issuer(text: &str) -> Result<String, String> {
+    let bare = text.trim_end_matches('/');
+    let is_url =
+        ["http://", "https://"].iter().any(|scheme| bare.len() > scheme.len() && bare.starts_with(scheme));
+    match is_url && bare.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(bare.to_owned()),
+        false => Err("use a URL such as https://functions.example.com".to_owned()),
+    }
+}
+
 impl Up {
     /// Runs the host until it is told to stop.
     pub fn run(self, global: &Global) -> Done {
         let mut config = HostConfig::new(global.data_dir()?);
         config.listen = self.listen;
         config.admin = self.admin;
+        config.issuer.clone_from(&self.issuer);
         config.memory_quota_mb = self.memory_quota_mb;
         if let Some(megabytes) = self.guest_memory_mb {
             config.guest_memory_bytes = megabytes * limits::MEBIBYTE;

@@ -74,7 +74,10 @@ impl Language {
             .context("failed to install packages; building JavaScript needs Node.js 20 or later with npm"),
             Self::Python => {
                 let requirements = example.join("requirements.txt");
-                pip_install(root, &venv(root, self), &["-r".into(), requirements.into()])
+                let checks_tokens = CHECKS_TOKENS.iter().map(OsString::from);
+                let wanted: Vec<_> =
+                    ["-r".into(), requirements.into()].into_iter().chain(checks_tokens).collect();
+                pip_install(root, &venv(root, self), &wanted)
             }
             Self::C if debian::is_debian() => debian::install(C_PACKAGES),
             Self::C => bail!("C needs a clang that knows wasm32-wasi; see guest-examples/c/README.md"),
@@ -82,6 +85,9 @@ impl Language {
         }
     }
 }
+
+/// A library of another language, by which a test checks the tokens of apps as their receivers do.
+const CHECKS_TOKENS: &[&str] = &["PyJWT==2.15.1", "cryptography==50.0.2"];
 
 /// A command that finds the tools installed here before the machine's.
 pub(crate) fn command(root: &Path, program: &str) -> Result<Command> {

@@ -62,6 +62,7 @@ impl Api {
     fn router(self: Arc<Self>) -> Router {
         let apps = Router::new()
             .route("/v1/host", get(host))
+            .route("/v1/identity/rotate", post(rotate))
             .route("/v1/apps", get(list))
             .route("/v1/apps/{app}", get(status).merge(delete(deploy::remove)))
             .route("/v1/apps/{app}/revisions", get(deploy::revisions).merge(post(deploy::deploy)))
@@ -113,6 +114,13 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
 
 async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
     axum::Json(view::host(&api.registry, api.functions, api.admin))
+}
+
+/// `POST /v1/identity/rotate`: signs with a new key from now on.
+async fn rotate(State(api): State<Arc<Api>>) -> Result<axum::Json<serde_json::Value>, ApiError> {
+    let rotated = api.registry.refresh_identity(true).await;
+    rotated.map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok(axum::Json(serde_json::json!({ "rotated": true })))
 }
 
 async fn list(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {

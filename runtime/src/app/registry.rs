@@ -18,7 +18,8 @@ use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
 use crate::app::{secret_store, store};
-use crate::capability::secrets::{SecretChanges, SecretKey, Secrets, changed};
+use crate::capability::identity::IdentityError;
+use crate::capability::secrets::{SecretChanges, Secrets, changed};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
@@ -90,13 +91,13 @@ impl Registry {
         cache: ComponentCache,
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
-        secret_key: SecretKey,
+        capabilities: Arc<CapabilityHost>,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
             cache: Arc::new(cache),
             resources,
-            capabilities: CapabilityHost::new(&routes, secret_key),
+            capabilities,
             routes,
             apps: RwLock::default(),
             broken: RwLock::default(),
@@ -134,6 +135,12 @@ impl Registry {
     /// The module store.
     pub fn cache(&self) -> &ComponentCache {
         &self.cache
+    }
+
+    /// Reads the signing keys of the host, and replaces the newest when it is time or `replace` says so.
+    pub async fn refresh_identity(&self, replace: bool) -> Result<(), IdentityError> {
+        let (identity, secret_key) = (self.capabilities.identity(), self.capabilities.secret_key());
+        identity.refresh(&self.db, secret_key, clock::now_ms(), replace).await
     }
 
     /// The host's shared resources.

@@ -9,7 +9,7 @@ use crate::names::AppName;
 pub struct StoredSecret {
     /// Its name.
     pub name: String,
-    /// Its value as [`crate::capability::secrets::SecretKey::seal`] made it.
+    /// Its value as [`crate::capability::secrets::SecretKey::seal_secret`] made it.
     pub sealed: Vec<u8>,
     /// When it was set, in milliseconds since 1970.
     pub updated_ms: u64,

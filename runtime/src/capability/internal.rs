@@ -1,7 +1,8 @@
 //! `http://wfn.internal/…`: what the host itself answers a guest, without a socket. Every language has an HTTP client.
 //!
-//! `/settings[/NAME]` are the app's own settings; `/apps/NAME/…` calls another app through the same door as every
-//! request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
+//! `/settings[/NAME]` are the app's own settings.
+//! `/identity/token?audience=NAME` proves to others which app asks. `/apps/NAME/…` calls another app through the same
+//! door as every request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
 //! `http://*.wfn.internal`; so does a request to that host.
 
 use http::uri::{PathAndQuery, Uri};
@@ -11,7 +12,9 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::capability::Capabilities;
 use crate::capability::egress::{Destination, Scheme};
+use crate::capability::identity;
 use crate::capability::outbound::SendError;
+use crate::clock;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::InvocationId;
@@ -61,8 +64,9 @@ pub async fn answer(
             let prefix = "/apps/".len() + name.len();
             call(capabilities, name, request, prefix, depth).await
         }
+        "identity" if rest == "token" => Ok(token(capabilities, request.uri().query().unwrap_or_default())),
         _ => {
-            let message = "http://wfn.internal has /settings and /apps/NAME/";
+            let message = "http://wfn.internal has /settings, /apps/NAME/ and /identity/token?audience=NAME";
             Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
         }
     }
@@ -81,6 +85,35 @@ fn settings(capabilities: &Capabilities, name: &str) -> Response<WasiBody> {
             refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-setting", "the app has no such setting"))
         }
     }
+}
+
+/// A token by which the app proves to others who it is.
+fn token(capabilities: &Capabilities, query: &str) -> Response<WasiBody> {
+    let audience = query.split('&').find_map(|pair| pair.strip_prefix("audience=")).map(percent_decoded);
+    let Some(audience) = audience.flatten().filter(|audience| identity::is_audience(audience)) else {
+        let message = "say whom the token is for: /identity/token?audience=NAME, without spaces";
+        return refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message));
+    };
+    match capabilities.host().identity().token(capabilities.app(), &audience, clock::now_ms()) {
+        Some(token) => {
+            let shown = serde_json::json!({
+                "access_token": token.text,
+                "token_type": "Bearer",
+                "expires_in": token.expires_in.as_secs(),
+                "expires_on": token.expires_on,
+            });
+            json(StatusCode::OK, &shown)
+        }
+        None => {
+            let message = "the host has no signing key; see its log";
+            refused(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no-identity", message))
+        }
+    }
+}
+
+/// The text behind percent-encoding, if it is UTF-8.
+fn percent_decoded(text: &str) -> Option<String> {
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
 }
 
 /// Calls the app `name` with what follows the first `prefix` bytes of the path.

@@ -175,31 +175,48 @@ impl SecretKey {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| wrong())?)))
     }
 
-    /// Encrypts a value for its place; each time other bytes.
-    pub fn seal(&self, app: &AppName, name: &SecretName, value: &SecretValue) -> io::Result<Vec<u8>> {
+    /// Encrypts `bytes` for their place; each time to others.
+    pub fn seal(&self, place: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
-        let mut sealed = value.0.clone().into_bytes();
+        let mut sealed = bytes.to_vec();
+        let (unique, place) = (Nonce::assume_unique_for_key(nonce), Aad::from(place.as_bytes()));
         self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), place(app, name), &mut sealed)
-            .map_err(|_| io::Error::other("encrypt a secret"))?;
+            .seal_in_place_append_tag(unique, place, &mut sealed)
+            .map_err(|_| io::Error::other("encryption failed"))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts what [`Self::seal`] made for the same place.
-    pub fn unseal(&self, app: &AppName, name: &SecretName, sealed: &[u8]) -> Result<SecretValue, Unopened> {
-        let refused = || Unopened(name.to_string());
-        let (nonce, rest) = sealed.split_at_checked(NONCE_LEN).ok_or_else(refused)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| refused())?;
+    /// Decrypts what [`Self::seal`] made for the same place with the same key.
+    pub fn unseal(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (nonce, rest) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut bytes = rest.to_vec();
-        let opened = self.0.open_in_place(nonce, place(app, name), &mut bytes).map_err(|_| refused())?;
-        String::from_utf8(opened.to_vec()).map(SecretValue).map_err(|_| refused())
+        let opened = self.0.open_in_place(nonce, Aad::from(place.as_bytes()), &mut bytes).ok()?;
+        Some(opened.to_vec())
+    }
+
+    /// Encrypts the value of an app's secret.
+    pub fn seal_secret(&self, app: &AppName, name: &SecretName, value: &SecretValue) -> io::Result<Vec<u8>> {
+        self.seal(&place(app, name), value.0.as_bytes())
+    }
+
+    /// Decrypts the value of an app's secret.
+    pub fn unseal_secret(
+        &self,
+        app: &AppName,
+        name: &SecretName,
+        sealed: &[u8],
+    ) -> Result<SecretValue, Unopened> {
+        let bytes = self.unseal(&place(app, name), sealed);
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        text.map(SecretValue).ok_or_else(|| Unopened(name.to_string()))
     }
 }
 
 /// What a value is bound to. Neither name can hold the separator.
-fn place(app: &AppName, name: &SecretName) -> Aad<Vec<u8>> {
-    Aad::from(format!("{app}\0{name}").into_bytes())
+fn place(app: &AppName, name: &SecretName) -> String {
+    format!("secret\0{app}\0{name}")
 }
 
 /// Takes the values of secrets out of text that is going to be logged.
@@ -250,22 +267,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let key = SecretKey::open(folder.path()).unwrap();
         let (a, b) = (AppName::new("a").unwrap(), AppName::new("b").unwrap());
-        let sealed = key.seal(&a, &name("X"), &value("hunter2")).unwrap();
-        assert_ne!(sealed, key.seal(&a, &name("X"), &value("hunter2")).unwrap());
+        let sealed = key.seal_secret(&a, &name("X"), &value("hunter2")).unwrap();
+        assert_ne!(sealed, key.seal_secret(&a, &name("X"), &value("hunter2")).unwrap());
         assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
         // The same key is read again.
         let key = SecretKey::open(folder.path()).unwrap();
-        assert_eq!(key.unseal(&a, &name("X"), &sealed).unwrap(), value("hunter2"));
-        assert!(key.unseal(&b, &name("X"), &sealed).is_err());
-        assert!(key.unseal(&a, &name("Y"), &sealed).is_err());
+        assert_eq!(key.unseal_secret(&a, &name("X"), &sealed).unwrap(), value("hunter2"));
+        assert!(key.unseal_secret(&b, &name("X"), &sealed).is_err());
+        assert!(key.unseal_secret(&a, &name("Y"), &sealed).is_err());
         for index in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[index] ^= 1;
-            assert!(key.unseal(&a, &name("X"), &changed).is_err());
-            assert!(key.unseal(&a, &name("X"), &sealed[..index]).is_err());
+            assert!(key.unseal_secret(&a, &name("X"), &changed).is_err());
+            assert!(key.unseal_secret(&a, &name("X"), &sealed[..index]).is_err());
         }
         let other = tempfile::tempdir().unwrap();
-        assert!(SecretKey::open(other.path()).unwrap().unseal(&a, &name("X"), &sealed).is_err());
+        assert!(SecretKey::open(other.path()).unwrap().unseal_secret(&a, &name("X"), &sealed).is_err());
         let mode = fs::metadata(folder.path().join(KEY_NAME)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

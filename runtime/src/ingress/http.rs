@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use crate::app::running::App;
+use crate::capability::CapabilityHost;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::{BodyError, RequestBody};
@@ -29,16 +30,17 @@ pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;
 /// What requests of one connection have in common.
 pub struct Client {
     routes: Arc<LiveRoutes>,
+    capabilities: Arc<CapabilityHost>,
     address: HeaderValue,
 }
 
 impl Client {
     /// A connection from `peer`.
-    pub fn new(routes: Arc<LiveRoutes>, peer: SocketAddr) -> Self {
+    pub fn new(routes: Arc<LiveRoutes>, capabilities: Arc<CapabilityHost>, peer: SocketAddr) -> Self {
         let address = HeaderValue::try_from(peer.ip().to_string())
             // The text of an IP address is always a valid header value.
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { routes, address }
+        Self { routes, capabilities, address }
     }
 
     /// Answers one request; never fails, because every failure has an answer.
@@ -60,7 +62,9 @@ impl Client {
         let authority = authority(&request)?;
         let routes = self.routes.load();
         let Some(found) = routes.find(authority, request.uri().path()) else {
-            return Err(no_route(request.uri().path()));
+            let path = request.uri().path();
+            // No app has a name that begins with a dot.
+            return self.capabilities.identity().published(path).map(published).ok_or_else(|| no_route(path));
         };
         let app = found.target.clone();
         let prefix_length = found.prefix_length;
@@ -128,6 +132,14 @@ fn strip(uri: &Uri, prefix_length: usize) -> Result<Uri, Refusal> {
 
 fn bad_request(why: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)
+}
+
+/// What everybody may read: it changes rarely, and is asked for by whoever checks tokens.
+fn published(value: serde_json::Value) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::host(value.to_string() + "\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    response
 }
 
 fn no_route(path: &str) -> Refusal {

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -30,6 +30,13 @@ const MIGRATIONS: [&str; 3] = [
         updated_ms INTEGER NOT NULL,
         PRIMARY KEY (app, name)
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE signing_key (
+        id         TEXT PRIMARY KEY,
+        sealed     BLOB NOT NULL,
+        created_ms INTEGER NOT NULL
+    ) STRICT;
 ",
 ];
 

@@ -227,7 +227,7 @@ fn simulate(seed: u64) {
         let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
         let mut random = Random(seed);
         let folder = tempfile::tempdir().unwrap();
-        let capabilities = CapabilityHost::new(&Arc::default(), SecretKey::open(folder.path()).unwrap());
+        let capabilities = CapabilityHost::new(&Arc::default(), SecretKey::open(folder.path()).unwrap(), String::new());
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

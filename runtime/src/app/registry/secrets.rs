@@ -50,7 +50,7 @@ impl Registry {
     pub(super) async fn secrets(&self, app: &AppName) -> Result<Secrets, ChangeError> {
         let open = |stored: StoredSecret| {
             let name = SecretName::new(&stored.name)?;
-            let value = self.capabilities.secret_key().unseal(app, &name, &stored.sealed)?;
+            let value = self.capabilities.secret_key().unseal_secret(app, &name, &stored.sealed)?;
             Ok((name, value))
         };
         self.stored_secrets(app).await?.into_iter().map(open).collect()
@@ -59,7 +59,7 @@ impl Registry {
     pub(super) fn seal(&self, app: &AppName, changes: &SecretChanges) -> Result<Sealed, ChangeError> {
         let key = self.capabilities.secret_key();
         let seal = |(name, value): (&SecretName, &Option<_>)| {
-            let sealed = value.as_ref().map(|value| key.seal(app, name, value)).transpose();
+            let sealed = value.as_ref().map(|value| key.seal_secret(app, name, value)).transpose();
             sealed.map(|sealed| (name.clone(), sealed)).map_err(ChangeError::Seal)
         };
         changes.iter().map(seal).collect()
