@@ -23,6 +23,17 @@ fn an_app_calls_another_where_it_is_granted() {
 }
 
 #[test]
+fn nobody_outside_can_say_that_an_app_calls() {
+    let host = Host::start();
+    host.deploy("echo", &[]);
+    let answer =
+        crate::harness::Request::get("/echo/headers").header("wfn-caller", "fetch").send(&host.functions);
+    assert!(!answer.ok().contains("wfn-caller"));
+    let answer = host.wfn(&["invoke", "echo", "/headers", "-H", "wfn-caller: fetch"]).ok();
+    assert!(answer.contains("/headers") && !answer.contains("wfn-caller"), "{answer}");
+}
+
+#[test]
 fn without_a_grant_no_app_calls_another() {
     let host = Host::start();
     host.deploy("echo", &[]);

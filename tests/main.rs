@@ -13,6 +13,7 @@ mod crash;
 mod deploy;
 mod dev_loop;
 mod faults;
+mod files;
 mod http;
 mod identity;
 mod internal;

@@ -1,5 +1,6 @@
 //! The one binary of wfn: `wfn up` is the host, everything else a client of its admin API.
 
+mod bundle;
 mod client;
 mod cmd;
 mod failure;

@@ -10,19 +10,25 @@ use wfn_runtime::app::manifest::Manifest;
 use wfn_runtime::limits;
 use wfn_runtime::names::ModuleHash;
 
+use crate::bundle::Bundle;
 use crate::client::{self, Client};
 use crate::failure::{Done, Failure};
 use crate::output::{self, Progress};
 
-/// Deploys `module` with `manifest`, or tries it, and answers what the host says of the new revision.
+/// Deploys `module` with `manifest` and the `bundles` that it mounts, or tries it, and answers what the host says of the
+/// new revision.
 pub fn publish(
     client: &Client,
     manifest: &Manifest,
+    bundles: Vec<Bundle>,
     mut module: impl Read + Seek,
     dry_run: bool,
 ) -> Done<Value> {
     let (hash, length) = digest(&mut module)?;
-    upload(client, hash, length, module)?;
+    upload(client, &format!("/v1/modules/{hash}"), length, module)?;
+    for Bundle { hash, length, archive } in bundles {
+        upload(client, &format!("/v1/bundles/{hash}"), length, archive)?;
+    }
     deploy(client, manifest, hash, dry_run)
 }
 
@@ -51,12 +57,12 @@ fn digest(module: &mut (impl Read + Seek)) -> Done<(ModuleHash, u64)> {
     Ok((ModuleHash::new(digest.finalize().into()), length))
 }
 
-fn upload(client: &Client, hash: ModuleHash, length: u64, module: impl Read) -> Done {
-    let path = format!("/v1/modules/{hash}");
-    if client.exists(&path)? {
+/// Sends what the host does not have yet.
+fn upload(client: &Client, path: &str, length: u64, content: impl Read) -> Done {
+    if client.exists(path)? {
         return Ok(());
     }
-    client.put(&path, Counted { inner: module, sent: 0, length, progress: Progress::new() }, length)
+    client.put(path, Counted { inner: content, sent: 0, length, progress: Progress::new() }, length)
 }
 
 /// A reader that shows how much of it has been read.

@@ -1,5 +1,6 @@
 //! Apps: what a user deploys, its immutable revisions, and the registry that switches between them.
 
+pub mod bundle;
 pub mod error;
 pub mod manifest;
 pub mod manifest_file;

@@ -9,12 +9,15 @@ pub mod internal;
 pub mod outbound;
 pub mod secrets;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
-use crate::app::manifest::Manifest;
+use crate::app::bundle::Bundles;
+use crate::app::manifest::{Destination as Mounted, FileMount, Manifest};
 use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::capability::identity::Identity;
@@ -22,6 +25,7 @@ use crate::capability::internal::{CallDepth, Service};
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
+use crate::limits;
 use crate::meter::Meter;
 use crate::meter::log::GuestOutput;
 use crate::names::{AppName, RevisionId};
@@ -30,6 +34,7 @@ use crate::names::{AppName, RevisionId};
 pub struct CapabilityHost {
     outbound: OutboundHost,
     secret_key: SecretKey,
+    bundles: Bundles,
     identity: Identity,
     /// Weak: the apps have capabilities.
     routes: Weak<LiveRoutes>,
@@ -37,9 +42,19 @@ pub struct CapabilityHost {
 
 impl CapabilityHost {
     /// What the apps of `routes` share.
-    pub fn new(routes: &Arc<LiveRoutes>, secret_key: SecretKey, issuer: String) -> Arc<Self> {
+    pub fn new(
+        routes: &Arc<LiveRoutes>,
+        secret_key: SecretKey,
+        bundles: Bundles,
+        issuer: String,
+    ) -> Arc<Self> {
         let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
-        Arc::new(Self { outbound, secret_key, identity: Identity::new(issuer), routes })
+        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes })
+    }
+
+    /// The folders that came with apps.
+    pub fn bundles(&self) -> &Bundles {
+        &self.bundles
     }
 
     /// Who signs the tokens of apps.
@@ -67,6 +82,8 @@ pub struct Capabilities {
     /// The same for `wasi:config`.
     config: WasiConfigVariables,
     secret_names: Vec<SecretName>,
+    /// Folders of this machine and where guests see them.
+    files: Vec<(PathBuf, Mounted)>,
     redactor: Arc<Redactor>,
     outbound: Outbound,
     meter: Arc<Meter>,
@@ -86,10 +103,39 @@ impl Capabilities {
         env.extend(secrets.iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())));
         let config = env.clone().into_iter().collect();
         let env = env.into_iter().collect();
+        let path = |mount: &FileMount| (host.bundles.path(mount.bundle), mount.destination.clone());
+        let files = manifest.files.iter().map(path).collect();
         let secret_names = secrets.keys().cloned().collect();
         let redactor = Arc::new(Redactor::new(secrets));
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
-        Ok(Arc::new(Self { app, host, env, config, secret_names, redactor, outbound, meter }))
+        Ok(Arc::new(Self { app, host, env, config, secret_names, files, redactor, outbound, meter }))
+    }
+
+    /// What a guest gets of WASI, of whatever version: settings and secrets, `variables` before those of the same
+    /// name, its files, and `output` for what it prints. Fails where a folder cannot be opened.
+    pub fn wasi(
+        &self,
+        output: &GuestOutput,
+        variables: &[(String, String)],
+    ) -> wasmtime::Result<WasiCtxBuilder> {
+        let mut builder = WasiCtx::builder();
+        for (name, value) in &self.env {
+            if variables.iter().all(|(variable, _)| variable != name) {
+                builder.env(name, value);
+            }
+        }
+        builder
+            .envs(variables)
+            .stdout(output.stdout())
+            .stderr(output.stderr())
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        for (folder, destination) in &self.files {
+            builder.preopened_dir(folder, destination.as_str(), FsPerms::ReadOnly)?;
+        }
+        Ok(builder)
     }
 
     /// The app.

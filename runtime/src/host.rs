@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::api;
+use crate::app::bundle::Bundles;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
 use crate::capability::secrets::SecretKey;
@@ -126,8 +127,9 @@ impl Host {
         };
         let functions_address = address_of(&functions, config.listen, "--listen")?;
         let admin_address = address_of(&admin, config.admin, "--admin")?;
+        let bundles = Bundles::open(data_dir).map_err(in_data_dir(data_dir))?;
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
-        let capabilities = CapabilityHost::new(&routes, secret_key, issuer);
+        let capabilities = CapabilityHost::new(&routes, secret_key, bundles, issuer);
         let registry = Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone());
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");

@@ -41,6 +41,18 @@ pub const SECRETS_MAX: usize = 128;
 pub const SECRET_BYTES_MAX: usize = 32 * 1024;
 /// A secret shorter than this is not taken out of logs: it would take half of every line with it.
 pub const SECRET_REDACTED_BYTES_MIN: usize = 4;
+/// Folders of files that come with one app.
+pub const FILE_MOUNTS_MAX: usize = 16;
+/// Bytes of the files of one bundle, unpacked.
+pub const BUNDLE_BYTES_MAX: u64 = 256 * MEBIBYTE;
+/// Bytes of its archive: each file has a header of half a kilobyte and up to as much at its end.
+pub const BUNDLE_ARCHIVE_BYTES_MAX: u64 = BUNDLE_BYTES_MAX + 32 * MEBIBYTE;
+/// Files and folders of one bundle: each is an inode of the data directory.
+pub const BUNDLE_ENTRIES_MAX: usize = 20_000;
+/// Folders within folders of a bundle.
+pub const BUNDLE_DEPTH_MAX: usize = 32;
+/// Bytes of the path of one of its files.
+pub const BUNDLE_PATH_BYTES_MAX: usize = 1_024;
 /// Host names one app may claim.
 pub const HOSTS_PER_APP_MAX: usize = 64;
 

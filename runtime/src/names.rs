@@ -79,6 +79,9 @@ impl HostName {
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleHash([u8; 32]);
 
+/// SHA-256 of the archive of a bundle ([`crate::app::bundle`]).
+pub type BundleHash = ModuleHash;
+
 impl ModuleHash {
     /// Wraps a finished digest.
     pub fn new(digest: [u8; 32]) -> Self {

@@ -83,7 +83,7 @@ impl Deploy {
         let module = File::open(&source.module)
             .map_err(|error| Failure::new(format!("{}: {error}", source.module.display())))
             .while_doing(|| format!("deploy {name}"))?;
-        let mut deployed = publish(&client, &source.manifest, module, self.dry_run)
+        let mut deployed = publish(&client, &source.manifest, source.bundles, module, self.dry_run)
             .while_doing(|| format!("deploy {name}"))?;
         let url = url(&client.functions()?, &deployed);
         if global.json {

@@ -221,7 +221,7 @@ fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
     match client.get(&app_path(&name, "")) {
         Ok(_) => Ok(()),
         Err(failure) if failure.code() == Some("no-app") => {
-            publish(&client, &Manifest::new(name), Cursor::new(DEMO), false).map(|_| ())
+            publish(&client, &Manifest::new(name), Vec::new(), Cursor::new(DEMO), false).map(|_| ())
         }
         Err(failure) => Err(failure),
     }

@@ -78,6 +78,7 @@ impl Api {
             .route("/v1/apps/{app}/invoke/", any(invoke::invoke))
             .route("/v1/apps/{app}/invoke/{*path}", any(invoke::invoke))
             .route("/v1/modules/{hash}", put(upload::put_module).head(upload::has_module))
+            .route("/v1/bundles/{hash}", put(upload::put_bundle).head(upload::has_bundle))
             .layer(DefaultBodyLimit::disable());
         apps.merge(streaming)
             .fallback(async || {

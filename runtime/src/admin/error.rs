@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::app::bundle::BundleError;
 use crate::app::error::ChangeError;
 use crate::capability::secrets::SecretError;
 use crate::component::cache::CacheError;
@@ -59,6 +60,15 @@ impl From<SecretError> for ApiError {
     }
 }
 
+impl From<BundleError> for ApiError {
+    fn from(error: BundleError) -> Self {
+        match error {
+            BundleError::Invalid(_) => Self::bad_request("invalid-bundle", error.to_string()),
+            BundleError::Io(error) => error.into(),
+        }
+    }
+}
+
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
         if error.kind() == std::io::ErrorKind::StorageFull {
@@ -94,6 +104,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::NoRevision(..) | ChangeError::NoEarlierRevision(..) => {
                 (StatusCode::NOT_FOUND, "no-revision")
             }
+            ChangeError::BundleMissing(_) => (StatusCode::CONFLICT, "bundle-missing"),
             ChangeError::NoSecret(..) => (StatusCode::NOT_FOUND, "no-secret"),
             ChangeError::Secret(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-secret"),
             ChangeError::Unopened(_) => (StatusCode::CONFLICT, "secret-unreadable"),

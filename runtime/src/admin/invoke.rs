@@ -13,6 +13,7 @@ use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::capability::internal::CALLER;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::mark;
 use crate::invocation::InvocationId;
@@ -36,6 +37,7 @@ pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     uri.path_and_query = Some(path);
     parts.uri =
         Uri::from_parts(uri).map_err(|_| ApiError::bad_request("bad-request", "the URI is not valid"))?;
+    parts.headers.remove(CALLER);
     let prefix = HeaderValue::from_str(&format!("/{}", app.name()));
     if let Ok(prefix) = prefix {
         parts.headers.insert("x-forwarded-prefix", prefix);

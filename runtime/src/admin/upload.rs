@@ -1,4 +1,4 @@
-//! Uploading modules: streamed to a temporary file, hashed on the way, published whole or not at all.
+//! Uploading modules and bundles: streamed to a temporary file, hashed on the way, published whole or not at all.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::limits;
-use crate::names::ModuleHash;
-use crate::persist::artifacts;
+use crate::names::{BundleHash, ModuleHash};
+use crate::persist::artifacts::{self, TemporaryFile};
 
 /// `HEAD /v1/modules/{hash}`: whether the module is stored.
 pub async fn has_module(
@@ -32,43 +32,101 @@ pub async fn put_module(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let hash = ModuleHash::parse(&hash)?;
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > limits::MODULE_BYTES_MAX) {
-        return Err(too_large());
-    }
     let cache = api.registry.cache();
-    let file = artifacts::temporary_in(cache.modules_dir())?;
-    let mut writer = std::fs::File::options().write(true).open(file.path())?;
-    let mut digest = Sha256::new();
-    let mut bytes = 0;
-    let mut body = body;
-    while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|_| ApiError::bad_request("upload-cut", "the upload ended early: nothing was stored"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        bytes += data.len() as u64;
-        if bytes > limits::MODULE_BYTES_MAX {
-            return Err(too_large());
-        }
-        digest.update(&data);
-        // Into the page cache; the one wait for the disk is in `publish`, off this thread.
-        writer.write_all(&data)?;
-    }
-    if ModuleHash::new(digest.finalize().into()) != hash {
-        let message = "the uploaded bytes do not have the announced SHA-256: nothing was stored";
-        return Err(ApiError::bad_request("hash-mismatch", message));
-    }
+    let upload = Upload {
+        folder: cache.modules_dir(),
+        bytes_max: limits::MODULE_BYTES_MAX,
+        too_large: module_too_large,
+    };
+    let file = upload.receive(hash, &headers, body).await?;
     let name = cache.module_path(hash);
     let published = tokio::task::spawn_blocking(move || file.publish(&name)).await;
     published.map_err(|error| ApiError::internal(error.to_string()))??;
     Ok(StatusCode::CREATED)
 }
 
-fn too_large() -> ApiError {
+/// `HEAD /v1/bundles/{hash}`: whether the bundle is stored.
+pub async fn has_bundle(
+    State(api): State<Arc<Api>>,
+    Path(hash): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    let hash = BundleHash::parse(&hash)?;
+    Ok(if api.registry.bundles().has(hash) { StatusCode::OK } else { StatusCode::NOT_FOUND })
+}
+
+/// `PUT /v1/bundles/{hash}`: unpacks the body, an archive (tar), if it is what the hash says.
+pub async fn put_bundle(
+    State(api): State<Arc<Api>>,
+    Path(hash): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    let hash = BundleHash::parse(&hash)?;
+    let bundles = api.registry.bundles();
+    let bytes_max = limits::BUNDLE_ARCHIVE_BYTES_MAX;
+    let upload = Upload { folder: bundles.folder(), bytes_max, too_large: bundle_too_large };
+    let file = upload.receive(hash, &headers, body).await?;
+    let registry = api.registry.clone();
+    let unpacked = tokio::task::spawn_blocking(move || registry.bundles().unpack(file.path(), hash)).await;
+    unpacked.map_err(|error| ApiError::internal(error.to_string()))??;
+    Ok(StatusCode::CREATED)
+}
+
+/// What is received, and where to.
+struct Upload<'a> {
+    folder: &'a std::path::Path,
+    bytes_max: u64,
+    too_large: fn() -> ApiError,
+}
+
+impl Upload<'_> {
+    /// Writes the body to a temporary file and checks that it is what `hash` says.
+    async fn receive(
+        &self,
+        hash: ModuleHash,
+        headers: &HeaderMap,
+        mut body: Body,
+    ) -> Result<TemporaryFile, ApiError> {
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|bytes| bytes > self.bytes_max) {
+            return Err((self.too_large)());
+        }
+        let file = artifacts::temporary_in(self.folder)?;
+        let mut writer = std::fs::File::options().write(true).open(file.path())?;
+        let mut digest = Sha256::new();
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| {
+                ApiError::bad_request("upload-cut", "the upload ended early: nothing was stored")
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            bytes += data.len() as u64;
+            if bytes > self.bytes_max {
+                return Err((self.too_large)());
+            }
+            digest.update(&data);
+            // Into the page cache; the one wait for the disk comes later, off this thread.
+            writer.write_all(&data)?;
+        }
+        if ModuleHash::new(digest.finalize().into()) != hash {
+            let message = "the uploaded bytes do not have the announced SHA-256: nothing was stored";
+            return Err(ApiError::bad_request("hash-mismatch", message));
+        }
+        Ok(file)
+    }
+}
+
+fn module_too_large() -> ApiError {
     let message = format!(
         "the module is larger than {} MB: strip debug information (wasm-tools strip, or strip = true in Cargo.toml)",
         limits::MODULE_BYTES_MAX / limits::MEBIBYTE
     );
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "module-too-large", message)
+}
+
+fn bundle_too_large() -> ApiError {
+    let megabytes = limits::BUNDLE_BYTES_MAX / limits::MEBIBYTE;
+    let message = format!("the files of one folder are more than {megabytes} MB");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "bundle-too-large", message)
 }

@@ -5,7 +5,7 @@ use crate::component::cache::CacheError;
 use crate::component::inspect::InspectError;
 use crate::instance::template::LinkError;
 use crate::limits;
-use crate::names::{AppName, RevisionId};
+use crate::names::{AppName, BundleHash, RevisionId};
 use crate::persist::db::DbError;
 
 /// Why a change was refused or failed. Nothing has changed then.
@@ -49,6 +49,9 @@ pub enum ChangeError {
     /// Nothing to roll back to.
     #[error("app {0} has no revision before {1}")]
     NoEarlierRevision(AppName, RevisionId),
+    /// Files that were not uploaded.
+    #[error("bundle {0} is not stored on this host: upload it first")]
+    BundleMissing(BundleHash),
     /// No such secret.
     #[error("app {0} has no secret {1}: 'wfn secret list {0}' shows what it has")]
     NoSecret(AppName, SecretName),

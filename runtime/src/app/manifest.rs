@@ -1,6 +1,6 @@
 //! The manifest of an app: what a deploy says besides its module, checked strictly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -10,7 +10,7 @@ pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::capability::egress::Egress;
 use crate::component::inspect::Language;
 use crate::limits;
-use crate::names::{AppName, HostName};
+use crate::names::{AppName, BundleHash, HostName};
 use crate::pool::pace::ScaleOut;
 
 /// Everything a user decides about an app. Unset scale settings stay unset, so that an explicit value
@@ -29,9 +29,55 @@ pub struct Manifest {
     /// Where the guest may send requests ([`crate::capability::egress`]); nowhere by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_outbound_hosts: Vec<String>,
+    /// Folders that the guest may read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileMount>,
     /// Scale settings: the `[scale]` table of the file.
     #[serde(default)]
     pub scale: ScaleSettings,
+}
+
+/// A folder of files that came with the deploy, as the guest sees it: read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileMount {
+    /// Which files: an uploaded bundle.
+    pub bundle: BundleHash,
+    /// Where the guest finds them.
+    pub destination: Destination,
+}
+
+/// An absolute path in a guest's view of files, without `.` and `..`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Destination(String);
+
+impl Destination {
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Destination {
+    type Error = String;
+    fn try_from(path: String) -> Result<Self, String> {
+        let is_plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
+        let rest = path.strip_prefix('/');
+        let is_valid = rest.is_some_and(|rest| rest.is_empty() || rest.split('/').all(is_plain));
+        match is_valid && path.len() <= 255 {
+            true => Ok(Self(path)),
+            false => {
+                Err(format!("destination {path:?}: use an absolute path such as \"/assets\", without '..'"))
+            }
+        }
+    }
+}
+
+impl From<Destination> for String {
+    fn from(path: Destination) -> Self {
+        path.0
+    }
 }
 
 /// Deadline of one invocation, within its bounds.
@@ -219,6 +265,7 @@ impl Manifest {
             hosts: Vec::new(),
             env: BTreeMap::new(),
             allowed_outbound_hosts: Vec::new(),
+            files: Vec::new(),
             scale: ScaleSettings::default(),
         }
     }
@@ -249,6 +296,14 @@ impl Manifest {
                     "env name {name:?}: a name is not empty and has no '=', and neither part has a NUL"
                 ));
             }
+        }
+        let max = limits::FILE_MOUNTS_MAX;
+        if self.files.len() > max {
+            return Err(format!("{} files: at most {max} are allowed", self.files.len()));
+        }
+        let destinations: BTreeSet<_> = self.files.iter().map(|mount| &mount.destination).collect();
+        if destinations.len() < self.files.len() {
+            return Err("two of files have the same destination".to_owned());
         }
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
     }
@@ -281,7 +336,7 @@ mod tests {
         )
         .unwrap();
         let name = AppName::new("a").unwrap();
-        let manifest = file.manifest(name);
+        let manifest = file.manifest(name, Vec::new());
         let text = serde_json::to_string(&manifest).unwrap();
         assert_eq!(serde_json::from_str::<Manifest>(&text).unwrap(), manifest);
         assert!(serde_json::from_str::<Manifest>("{\"name\":\"a\",\"extra\":1}").is_err());

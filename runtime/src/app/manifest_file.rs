@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::app::manifest::{Manifest, ScaleSettings};
+use crate::app::manifest::{Destination, FileMount, Manifest, ScaleSettings};
 use crate::names::{AppName, HostName};
 
 /// A parsed `wfn.toml`: the manifest plus what only the client needs.
@@ -24,11 +24,24 @@ pub struct ManifestFile {
     /// Where the guest may send requests.
     #[serde(default)]
     pub allowed_outbound_hosts: Vec<String>,
+    /// Folders that come with the module.
+    #[serde(default)]
+    pub files: Vec<FileSource>,
     /// Scale settings.
     #[serde(default)]
     pub scale: ScaleSettings,
     /// How the module is made; the host never sees it.
     pub build: Option<BuildSettings>,
+}
+
+/// A folder beside the manifest that the guest may read: an entry `[[files]]` of the file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSource {
+    /// The folder.
+    pub source: ProjectPath,
+    /// Where the guest finds it.
+    pub destination: Destination,
 }
 
 /// How the command line makes the module: the `[build]` table of the file.
@@ -40,7 +53,7 @@ pub struct BuildSettings {
     pub command: String,
     /// What a change of means that the module is out of date; unset, it is the whole folder.
     #[serde(default, deserialize_with = "watched_paths")]
-    pub watch: Option<Vec<WatchedPath>>,
+    pub watch: Option<Vec<ProjectPath>>,
 }
 
 /// Bytes of a build command: Linux takes 128 KiB in one argument; what is longer wants a script of its own.
@@ -62,7 +75,7 @@ fn build_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D
     Ok(command)
 }
 
-fn watched_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<WatchedPath>>, D::Error> {
+fn watched_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ProjectPath>>, D::Error> {
     let paths = Vec::deserialize(deserializer)?;
     match paths.len() {
         0 => Err(de::Error::custom("nothing is named: leave watch out to watch the whole folder")),
@@ -76,16 +89,16 @@ fn watched_paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ve
 /// A file or folder beside the manifest or below, with `/` between its parts.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct WatchedPath(String);
+pub struct ProjectPath(String);
 
-impl WatchedPath {
+impl ProjectPath {
     /// The path, relative to the file that names it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl TryFrom<String> for WatchedPath {
+impl TryFrom<String> for ProjectPath {
     type Error = String;
     fn try_from(path: String) -> Result<Self, String> {
         let is_outside = path.starts_with('/') || path.split('/').any(|part| part == "..");
@@ -105,13 +118,14 @@ impl ManifestFile {
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
     }
 
-    /// What of it goes to the host, as the manifest of the app `name`.
-    pub fn manifest(self, name: AppName) -> Manifest {
+    /// What of it goes to the host, as the manifest of the app `name` with the bundles made of its folders.
+    pub fn manifest(self, name: AppName, files: Vec<FileMount>) -> Manifest {
         Manifest {
             name,
             hosts: self.hosts,
             env: self.env,
             allowed_outbound_hosts: self.allowed_outbound_hosts,
+            files,
             scale: self.scale,
         }
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::sync::{Mutex, Semaphore};
 
+use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
@@ -32,7 +33,7 @@ use crate::invocation::Fault;
 use crate::limits;
 use crate::meter::Meter;
 use crate::meter::log::LogStream;
-use crate::names::{AppName, ModuleHash, RevisionId};
+use crate::names::{AppName, BundleHash, ModuleHash, RevisionId};
 use crate::persist::db::{Db, DbError};
 use crate::pool::Pool;
 use crate::pool::quota::{AlwaysReady, check_always_ready};
@@ -143,6 +144,11 @@ impl Registry {
         identity.refresh(&self.db, secret_key, clock::now_ms(), replace).await
     }
 
+    /// The bundle store.
+    pub fn bundles(&self) -> &Bundles {
+        self.capabilities.bundles()
+    }
+
     /// The host's shared resources.
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources
@@ -198,6 +204,10 @@ impl Registry {
             Err(_) => Err(CacheError::Missing(module).into()),
         });
         let language = inspected.await?.language;
+        let bundles = self.capabilities.bundles();
+        if let Some(missing) = manifest.files.iter().find(|mount| !bundles.has(mount.bundle)) {
+            return Err(ChangeError::BundleMissing(missing.bundle));
+        }
         let kind = self.load(module, progress).await?.kind();
         let _changing = self.changing.lock().await;
         let next = self.next_revision(&manifest.name);
@@ -276,6 +286,12 @@ impl Registry {
         let cache = self.cache.clone();
         if let Err(error) = blocking(move || cache.retain(&referenced, age)).await {
             tracing::warn!("remove unused modules: {error}");
+        }
+        let bundles = self.db.write(store::bundles).await?;
+        let referenced: HashSet<_> = bundles.iter().filter_map(|text| BundleHash::parse(text).ok()).collect();
+        let capabilities = self.capabilities.clone();
+        if let Err(error) = blocking(move || capabilities.bundles().retain(&referenced, age)).await {
+            tracing::warn!("remove unused bundles: {error}");
         }
         Ok(())
     }

@@ -107,6 +107,15 @@ pub fn modules(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     rows.collect()
 }
 
+/// Every bundle that some revision mounts, as hexadecimal text.
+pub fn bundles(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    let query =
+        "SELECT DISTINCT mount.value ->> 'bundle' FROM revision, json_each(manifest, '$.files') AS mount";
+    let mut statement = transaction.prepare_cached(query)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
 /// Removes an app with all its revisions.
 pub fn remove(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM app WHERE name = ?1", [app.as_str()])?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::HeaderName;
 use wasmtime::Engine;
 use wasmtime::component::{Linker, ResourceTable};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
     WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
@@ -47,12 +47,12 @@ impl Guest {
         capabilities: &Arc<Capabilities>,
         limiter: Limiter,
         deadline: Instant,
-    ) -> Self {
+    ) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
-        let wasi = sandboxed_context(capabilities.env(), output).build();
+        let wasi = capabilities.wasi(output, &[])?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) }
+        Ok(Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) })
     }
 
     /// An invocation begins that was called by way of `depth` others.
@@ -97,20 +97,6 @@ impl Sandboxed for Guest {
     fn is_overdue(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now >= deadline)
     }
-}
-
-/// What every guest gets of WASI, of whatever version: `env`, and `output` for what it prints.
-pub fn sandboxed_context(env: &[(String, String)], output: &GuestOutput) -> WasiCtxBuilder {
-    let mut builder = WasiCtx::builder();
-    builder
-        .envs(env)
-        .stdout(output.stdout())
-        .stderr(output.stderr())
-        .max_random_size(limits::RANDOM_BYTES_MAX)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false);
-    builder
 }
 
 impl WasiView for Guest {

@@ -23,7 +23,7 @@ use crate::limits;
 /// The host's own name.
 const HOST: &str = "wfn.internal";
 /// Tells the app that is called which one calls: the host's word, unlike other headers.
-const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
+pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
 
 /// How many calls from app to app lead to this request; 0 for one from outside.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use crate::app::running::App;
 use crate::capability::CapabilityHost;
+use crate::capability::internal::CALLER;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::{BodyError, RequestBody};
@@ -78,6 +79,8 @@ impl Client {
         } else {
             parts.headers.remove(FORWARDED_PREFIX);
         }
+        // Only the host itself says who calls from within.
+        parts.headers.remove(CALLER);
         // The last entry is ours and true; what a client wrote before it is only its claim.
         parts.headers.append(FORWARDED_FOR, self.address.clone());
         check_length(parts.headers.get(CONTENT_LENGTH))?;

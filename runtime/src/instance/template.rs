@@ -94,7 +94,7 @@ impl Template {
         let (limiter, output) = self.limiter_and_output(instance)?;
         match &self.pre {
             Pre::P2(pre) => {
-                let guest = Guest::new(&output, &self.capabilities, limiter, deadline);
+                let guest = self.guest(&output, limiter, deadline)?;
                 let mut store = sandbox::store(pre.engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
@@ -106,8 +106,8 @@ impl Template {
                 let mut store = sandbox::store(pre.module().engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(command) => {
-                        let env = self.capabilities.env().to_vec();
-                        let worker = worker_command::Worker::new(command, store, output, env);
+                        let capabilities = self.capabilities.clone();
+                        let worker = worker_command::Worker::new(command, store, output, capabilities);
                         Ok(Box::new(Worker::Command(worker)))
                     }
                     Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &self.policy)),
@@ -132,8 +132,15 @@ impl Template {
             return Err(Fault::plain(Outcome::StartFailed(why.into())));
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
-        let guest = Guest::new(&output, &self.capabilities, limiter, deadline);
+        let guest = self.guest(&output, limiter, deadline)?;
         AsyncWorker::start(pre, guest, output, &self.policy, resources).await
+    }
+
+    fn guest(&self, output: &GuestOutput, limiter: Limiter, deadline: Instant) -> Result<Guest, Fault> {
+        Guest::new(output, &self.capabilities, limiter, deadline).map_err(|error| {
+            let outcome = Outcome::StartFailed(error.to_string());
+            Fault { outcome, detail: format!("give the guest its files: {error:?}") }
+        })
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {

@@ -19,7 +19,8 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 use wasmtime_wasi::{I32Exit, WasiCtx};
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::guest::{GuestBody, sandboxed_context};
+use crate::capability::Capabilities;
+use crate::capability::guest::GuestBody;
 use crate::instance::cgi;
 use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};
@@ -68,19 +69,19 @@ pub struct Worker {
     command: wasmtime::Instance,
     store: Store<CommandGuest>,
     output: GuestOutput,
-    env: Vec<(String, String)>,
+    capabilities: Arc<Capabilities>,
     response: Response,
 }
 
 impl Worker {
-    /// A worker that was just instantiated in `store`; `env` are the app's own variables.
+    /// A worker that was just instantiated in `store` and may use `capabilities`.
     pub fn new(
         command: wasmtime::Instance,
         store: Store<CommandGuest>,
         output: GuestOutput,
-        env: Vec<(String, String)>,
+        capabilities: Arc<Capabilities>,
     ) -> Self {
-        Self { command, store, output, env, response: Response::default() }
+        Self { command, store, output, capabilities, response: Response::default() }
     }
 
     /// Runs the program from `_start` to its exit.
@@ -89,15 +90,17 @@ impl Worker {
         self.output.begin(invocation);
         let (parts, body) = request.into_parts();
         let variables = cgi::variables(&parts, body.size_hint().exact());
-        // What the host says about the request cannot be said by the app's settings.
-        self.env.retain(|(name, _)| variables.iter().all(|(variable, _)| variable != name));
         self.response = Response::new(head);
+        // What the host says about the request cannot be said by the app's settings.
+        let wasi = self.capabilities.wasi(&self.output, &variables);
         let guest = self.store.data_mut();
         guest.deadline = deadline;
-        guest.wasi = sandboxed_context(&[], &self.output)
+        guest.wasi = wasi
+            .map_err(|error| Fault {
+                outcome: Outcome::StartFailed(error.to_string()),
+                detail: format!("{error:?}"),
+            })?
             .arg(PROGRAM_NAME)
-            .envs(&self.env)
-            .envs(&variables)
             .stdin(Stdin(Mutex::new(Some(body))))
             .stdout(self.response.clone())
             .build_p1();

@@ -12,6 +12,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 use wasmtime::Module;
 
+use crate::app::bundle::Bundles;
 use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
 use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
@@ -227,7 +228,9 @@ fn simulate(seed: u64) {
         let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
         let mut random = Random(seed);
         let folder = tempfile::tempdir().unwrap();
-        let capabilities = CapabilityHost::new(&Arc::default(), SecretKey::open(folder.path()).unwrap(), String::new());
+        let secret_key = SecretKey::open(folder.path()).unwrap();
+        let bundles = Bundles::open(folder.path()).unwrap();
+        let capabilities = CapabilityHost::new(&Arc::default(), secret_key, bundles, String::new());
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::app::manifest::{FileMount, Manifest};
 use wfn_runtime::app::manifest_file::ManifestFile;
 use wfn_runtime::names::AppName;
 
+use crate::bundle::{self, Bundle};
 use crate::failure::{Done, Failure};
 
 /// The file that says everything flags can say.
@@ -22,6 +23,8 @@ pub struct Source {
     pub manifest: Manifest,
     /// The manifest's file, if there is one.
     pub file: Option<PathBuf>,
+    /// The folders that the manifest mounts, packed.
+    pub bundles: Vec<Bundle>,
 }
 
 /// Finds what `target` stands for: a module, a `wfn.toml`, or the folder of one. `name` goes before the
@@ -89,8 +92,16 @@ fn with_name(
         Some(name) => name,
         None => name_of(&module)?,
     };
-    let manifest = parsed.manifest(name);
-    Ok(Source { module, manifest, file })
+    let mut bundles = Vec::new();
+    let mut files = Vec::new();
+    for mount in &parsed.files {
+        let folder = beside(file.as_deref().unwrap_or(&module), mount.source.as_str());
+        let bundle = bundle::pack(&folder)?;
+        files.push(FileMount { bundle: bundle.hash, destination: mount.destination.clone() });
+        bundles.push(bundle);
+    }
+    let manifest = parsed.manifest(name, files);
+    Ok(Source { module, manifest, file, bundles })
 }
 
 /// The name of the app that a manifest's file is about; its module need not exist yet.

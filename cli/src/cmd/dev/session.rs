@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 use wfn_runtime::app::manifest::Manifest;
 use wfn_runtime::names::AppName;
 
+use crate::bundle::Bundle;
 use crate::client::Client;
+use crate::cmd::deploy::source::Source;
 use crate::cmd::deploy::{env_of_environment, source};
 use crate::cmd::dev::changes::{Changes, Noted};
 use crate::cmd::dev::follower::Follower;
@@ -102,13 +104,13 @@ impl Session {
         let module = project.read_module().while_doing(doing)?;
         let built_in = begun.elapsed();
 
-        let manifest = self.manifest()?;
+        let (manifest, bundles) = self.manifest()?;
         let now = (manifest, Sha256::digest(&module.bytes).into());
         if served.as_ref() == Some(&now) {
             return Ok(Some(Round::Unchanged { built_in }));
         }
         let begun = Instant::now();
-        let deployed = publish(&self.client, &now.0, Cursor::new(module.bytes), false)
+        let deployed = publish(&self.client, &now.0, bundles, Cursor::new(module.bytes), false)
             .while_doing(|| format!("deploy {}", self.name))?;
         let served_in = begun.elapsed();
         *served = Some(now);
@@ -116,9 +118,10 @@ impl Session {
         Ok(Some(Round::Deployed { built_in, served_in, revision: text_of(&deployed["revision"]) }))
     }
 
-    /// What the file says now, with the variables of the environment as `wfn deploy` takes them.
-    fn manifest(&self) -> Done<Manifest> {
-        let mut manifest = source::find(&self.file, None)?.manifest;
+    /// What the file says now, with the variables of the environment as `wfn deploy` takes them, and the folders that
+    /// it mounts.
+    fn manifest(&self) -> Done<(Manifest, Vec<Bundle>)> {
+        let Source { mut manifest, bundles, .. } = source::find(&self.file, None)?;
         if manifest.name != self.name {
             return Err(Failure::new(format!(
                 "{} names the app {} now, which was {}",
@@ -130,7 +133,7 @@ impl Session {
         }
         manifest.env.extend(env_of_environment());
         manifest.check().map_err(Failure::new)?;
-        Ok(manifest)
+        Ok((manifest, bundles))
     }
 
     fn shown(&self, round: &Round) -> String {
