@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 
@@ -30,6 +31,9 @@ pub struct HyperServer {
     /// Answer what html-parse answers
     #[arg(long)]
     parse: bool,
+    /// Answer a line of text after this time, in milliseconds
+    #[arg(long, conflicts_with = "parse")]
+    delay_ms: Option<u64>,
 }
 
 impl HyperServer {
@@ -45,8 +49,8 @@ impl HyperServer {
         }
         eprintln!("hyper ready: http://{address}");
         let loops = listeners.into_iter().enumerate().map(|(core, listener)| {
-            let parses = self.parse;
-            thread::spawn(move || run_loop(core, listener, parses))
+            let (parses, delay) = (self.parse, self.delay_ms.map(Duration::from_millis));
+            thread::spawn(move || run_loop(core, listener, parses, delay))
         });
         for event_loop in loops.collect::<Vec<_>>() {
             match event_loop.join() {
@@ -69,7 +73,12 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-fn run_loop(core: usize, listener: std::net::TcpListener, parses: bool) -> io::Result<()> {
+fn run_loop(
+    core: usize,
+    listener: std::net::TcpListener,
+    parses: bool,
+    delay: Option<Duration>,
+) -> io::Result<()> {
     pin_to_core(core);
     Builder::new_current_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::from_std(listener)?;
@@ -83,6 +92,12 @@ fn run_loop(core: usize, listener: std::net::TcpListener, parses: bool) -> io::R
                 // What fails here is a client that has gone; there is nobody to tell.
                 let _ = if parses {
                     http.serve_connection(io, service_fn(parse)).await
+                } else if let Some(delay) = delay {
+                    let late = async |request| {
+                        tokio::time::sleep(delay).await;
+                        greet(request).await
+                    };
+                    http.timer(TokioTimer::new()).serve_connection(io, service_fn(late)).await
                 } else {
                     http.serve_connection(io, service_fn(greet)).await
                 };

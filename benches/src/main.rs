@@ -11,6 +11,7 @@ mod hyper_server;
 mod instances;
 mod load;
 mod neighbours;
+mod outbound;
 mod peers;
 mod process;
 mod report;
@@ -55,6 +56,8 @@ enum Bench {
     Scale(scale::Scale),
     /// What an app feels of another one that computes on every core
     Neighbours(neighbours::Neighbours),
+    /// Functions that wait for another server: instances, connections, memory, and what the policy costs
+    Outbound(outbound::Outbound),
     /// Deploys in a row while requests keep coming
     Deploys(deploys::Deploys),
     #[command(hide = true)]
@@ -83,6 +86,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::Apps(bench) => bench.run(&workspace),
         Bench::Scale(bench) => bench.run(&workspace),
         Bench::Neighbours(bench) => bench.run(&workspace),
+        Bench::Outbound(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }
