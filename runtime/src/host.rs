@@ -246,6 +246,8 @@ async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output
 }
 
 async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    // What a kill has interrupted.
+    registry.sweep_stores().await;
     while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
         if let Err(error) = registry.collect_garbage(GARBAGE_PERIOD).await {
             tracing::warn!("look for unused modules: {error}");

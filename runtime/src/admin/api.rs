@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{deploy, invoke, logs, upload, view};
+use crate::admin::{deploy, invoke, kv, logs, upload, view};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -69,12 +69,15 @@ impl Api {
             .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/logs", get(logs::logs))
             .route("/v1/apps/{app}/scaling", get(scaling))
+            .route("/v1/apps/{app}/kv", get(kv::stores))
+            .route("/v1/apps/{app}/kv/{store}", get(kv::list))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
         // Their bodies are bounded by themselves, because they stream.
         let streaming = Router::new()
             .route("/v1/apps/{app}/invoke", any(invoke::invoke))
             .route("/v1/apps/{app}/invoke/", any(invoke::invoke))
             .route("/v1/apps/{app}/invoke/{*path}", any(invoke::invoke))
+            .route("/v1/apps/{app}/kv/{store}/{*key}", get(kv::get).put(kv::put).delete(kv::delete))
             .route("/v1/modules/{hash}", put(upload::put_module).head(upload::has_module))
             .layer(DefaultBodyLimit::disable());
         apps.merge(streaming)

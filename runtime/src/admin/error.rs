@@ -8,6 +8,7 @@ use crate::app::error::ChangeError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
 use crate::names::NameError;
+use crate::persist::db::DbError;
 
 /// What a client of the admin API is told when something is refused or fails.
 #[derive(Debug, Clone, Serialize)]
@@ -90,6 +91,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooManyApps => (StatusCode::CONFLICT, "too-many-apps"),
             ChangeError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             ChangeError::Cache(CacheError::Io(error)) => return error.into(),
+            ChangeError::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             ChangeError::Cache(_) | ChangeError::Db(_) => return Self::internal(message),
         };
         Self::new(status, code, message)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rusqlite::Transaction;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::app::error::ChangeError;
@@ -16,6 +17,7 @@ use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
 use crate::app::store;
+use crate::capability::key_value::{self, table};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
@@ -53,7 +55,7 @@ struct Broken {
 
 /// The registry of one host.
 pub struct Registry {
-    db: Db,
+    db: Arc<Db>,
     cache: Arc<ComponentCache>,
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
@@ -76,11 +78,12 @@ impl Registry {
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
     ) -> Arc<Self> {
+        let db = Arc::new(db);
         Arc::new(Self {
-            db,
             cache: Arc::new(cache),
             resources,
-            capabilities: CapabilityHost::new(&routes),
+            capabilities: CapabilityHost::new(&routes, &db),
+            db,
             routes,
             apps: RwLock::default(),
             broken: RwLock::default(),
@@ -221,14 +224,19 @@ impl Registry {
         self.activate(revision, true, false).await
     }
 
-    /// Removes an app with all its revisions; what is in flight is finished.
-    pub async fn remove(self: &Arc<Self>, name: &AppName) -> Result<(), ChangeError> {
+    /// Removes an app with all its revisions; what is in flight is finished. What it stored stays, for its next life or
+    /// for a later call `with_data`.
+    pub async fn remove(self: &Arc<Self>, name: &AppName, with_data: bool) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().await;
-        if !self.is_known(name) {
+        let stored = name.clone();
+        let remove = move |transaction: &Transaction<'_>| {
+            store::remove(transaction, &stored)?;
+            if with_data { table::drop_stores(transaction, &stored) } else { Ok(0) }
+        };
+        let dropped = self.db.write(remove).await?;
+        if !self.is_known(name) && dropped == 0 {
             return Err(ChangeError::NoApp(name.clone()));
         }
-        let stored = name.clone();
-        self.db.write(move |transaction| store::remove(transaction, &stored)).await?;
         self.broken.write().remove(name);
         let removed = self.apps.write().remove(name);
         self.publish_routes();
@@ -237,6 +245,18 @@ impl Registry {
             app.active_pool().drain();
         }
         Ok(())
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Arc<Db> {
+        &self.db
+    }
+
+    /// Gives the room of dropped stores back.
+    pub async fn sweep_stores(&self) {
+        if let Err(error) = key_value::sweep(&self.db).await {
+            tracing::warn!("remove what dropped key-value stores hold: {error}");
+        }
     }
 
     /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.

@@ -65,6 +65,13 @@ const WASI_0_3: &[Package] = &[
     ("wasi:sockets", &["ip-name-lookup", "types"]),
 ];
 
+/// Interfaces without a released version: provided in exactly this one.
+const DRAFTS: &[&str] = &[
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft2",
+];
+
 /// The functions of `wasi_snapshot_preview1`.
 const PREVIEW_1: &[&str] = &[
     "args_get",
@@ -116,20 +123,20 @@ const PREVIEW_1: &[&str] = &[
 ];
 
 /// What to say to a p2 guest that asks for more.
-pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets) and nothing else";
+pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a p3 guest that asks for more.
-pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io) and nothing else";
+pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a command that asks for more.
 pub const PROVIDED_TO_COMMANDS: &str = "wfn provides a command with wasi_snapshot_preview1 and nothing else";
 
 /// Whether p2 guests may import `name`.
 pub fn is_provided_to_p2(name: &str) -> bool {
-    is_in(WASI_0_2, "0.2", name)
+    is_in(WASI_0_2, "0.2", name) || DRAFTS.contains(&name)
 }
 
 /// Whether p3 guests may import `name`.
 pub fn is_provided_to_p3(name: &str) -> bool {
-    is_in(WASI_0_3, "0.3", name) || is_in(WASI_0_2, "0.2", name)
+    is_in(WASI_0_3, "0.3", name) || is_provided_to_p2(name)
 }
 
 /// Whether commands may import `name`, a function in the form `module/function`.
@@ -177,6 +184,15 @@ mod tests {
         assert!(
             !is_provided_to_p3("wasi:http/typesetting@0.3.0") && !is_provided_to_p3("wasi:httptypes@0.3.0")
         );
+        let draft = "wasi:keyvalue/store@0.2.0-draft2";
+        assert!(is_provided_to_p2(draft) && is_provided_to_p3(draft));
+        for other in [
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/store@0.2.0",
+            "wasi:keyvalue/watcher@0.2.0-draft2",
+        ] {
+            assert!(!is_provided_to_p2(other) && !is_provided_to_p3(other), "{other}");
+        }
         assert!(is_provided_to_commands("wasi_snapshot_preview1/fd_write"));
         for other in ["wasi_snapshot_preview1/fd_fly", "wasi_unstable/fd_write", "env/fd_write"] {
             assert!(!is_provided_to_commands(other), "{other}");

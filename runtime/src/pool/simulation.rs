@@ -23,6 +23,7 @@ use crate::invocation::{Outcome, Throttle};
 use crate::limits;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
+use crate::persist::db::Db;
 use crate::pool::pace::ScaleOut;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
@@ -93,6 +94,7 @@ struct World {
     engines: Engines,
     resources: Arc<Resources>,
     module: Module,
+    capabilities: Arc<CapabilityHost>,
     apps: Vec<Mutex<Arc<Pool>>>,
     tally: Tally,
 }
@@ -102,8 +104,7 @@ impl World {
         let code = Code::Command(self.module.clone());
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
-        let capabilities =
-            Capabilities::new(&manifest, &CapabilityHost::new(&Arc::default()), &meter).unwrap();
+        let capabilities = Capabilities::new(&manifest, &self.capabilities, &meter).unwrap();
         let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
         Pool::new(template, self.resources.clone(), meter)
     }
@@ -225,7 +226,11 @@ fn simulate(seed: u64) {
         let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
         let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
         let mut random = Random(seed);
-        let mut world = World { engines, resources, module, apps: Vec::new(), tally: Tally::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
+        let capabilities = CapabilityHost::new(&Arc::default(), &db);
+        let (apps, tally) = (Vec::new(), Tally::default());
+        let mut world = World { engines, resources, module, capabilities, apps, tally };
         for _ in 0..APPS {
             let pool = world.pool(random.policy());
             world.apps.push(Mutex::new(pool));
