@@ -14,6 +14,7 @@ mod deploy;
 mod dev_loop;
 mod faults;
 mod http;
+mod key_value;
 mod languages;
 mod memory;
 mod outbound;

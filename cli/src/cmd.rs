@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod dev;
 pub mod doctor;
 pub mod invoke;
+pub mod kv;
 pub mod logs;
 pub mod ls;
 pub mod new;
