@@ -168,7 +168,8 @@ pub const KEY_VALUE_PAGE_MAX: usize = 1_000;
 pub const KEY_VALUE_BATCH_MAX: usize = 256;
 /// Bytes of one batch, both ways: half of what a host call may copy.
 pub const KEY_VALUE_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes that wait in the host's memory to be written for one revision: what is beyond is refused, or not read yet.
+/// Bytes of one revision that wait in the host's memory, to be written or to be taken by the guest: what is beyond is
+/// refused, or not read yet.
 pub const KEY_VALUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries of a dropped store that are removed at once: all of them together would keep other changes waiting.
 pub const KEY_VALUE_SWEEP_MAX: usize = 100;

@@ -69,9 +69,18 @@ impl KeyValue {
     }
 }
 
-/// Room for what is to be written, until it is.
+/// Room in the host's memory for bytes on their way, until it is dropped.
 #[must_use = "the room is given back when this is dropped"]
-pub struct Room(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Room(OwnedSemaphorePermit);
+
+impl Room {
+    /// Gives back what is more than `bytes`.
+    pub fn shrunk_to(mut self, bytes: usize) -> Self {
+        let surplus = self.0.num_permits().saturating_sub(bytes);
+        drop(self.0.split(surplus));
+        self
+    }
+}
 
 /// One store.
 #[derive(Clone)]

@@ -25,6 +25,9 @@ pub enum DbError {
     /// There is no room for the change.
     #[error("the disk of the data directory is full: nothing was stored")]
     DiskFull,
+    /// SQLite gave up the commit that this change was to be part of, because of another change.
+    #[error("database: a change of the same commit failed, and nothing of it was stored: try again")]
+    Undone,
     /// The writer thread is gone; the host is ending.
     #[error("database: closed")]
     Closed,
@@ -90,7 +93,7 @@ impl Db {
             let result = within_savepoint(transaction, change);
             Box::new(move |committed| {
                 // The asker may have given up waiting; the change stands all the same.
-                let _ = answer.send(committed.map_err(E::from).and(result));
+                let _ = answer.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             })
         });
         let changes = self.changes.as_ref().ok_or(DbError::Closed)?;
@@ -160,6 +163,8 @@ fn within_savepoint<T, E: From<DbError>>(
     let result = change(transaction);
     match result {
         Ok(_) => run("RELEASE change")?,
+        // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
+        Err(_) if transaction.is_autocommit() => {}
         Err(_) => run("ROLLBACK TO change; RELEASE change")?,
     }
     result
@@ -173,10 +178,13 @@ fn write(mut connection: Connection, mut queue: Receiver<Change>) {
             let transaction = connection.transaction()?;
             for change in std::iter::once(first).chain(others) {
                 answers.push(change(&transaction));
+                // What came after would be committed by itself, and answered as failed.
+                if transaction.is_autocommit() {
+                    return Err(DbError::Undone);
+                }
             }
-            transaction.commit()
-        })()
-        .map_err(DbError::from);
+            Ok(transaction.commit()?)
+        })();
         for answer in answers {
             answer(committed.clone());
         }
@@ -221,6 +229,37 @@ mod tests {
         }
         let error = db.read(|c| c.execute("DELETE FROM app", [])).await.unwrap_err();
         assert!(error.to_string().contains("readonly"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stores_nothing_of_what_failed_and_writing_goes_on_with_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("wfn.db")).unwrap();
+        let room_for = |pages: i64| {
+            move |t: &Transaction<'_>| {
+                let count: i64 = t.pragma_query_value(None, "page_count", |row| row.get(0))?;
+                t.pragma_update(None, "max_page_count", count + pages)
+            }
+        };
+        let insert = |name: String| {
+            move |t: &Transaction<'_>| t.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [name])
+        };
+        db.write(room_for(2)).await.unwrap();
+        let large = "x".repeat(100_000);
+        let (before, full, after) = tokio::join!(
+            db.write(insert("before".into())),
+            db.write(insert(large.clone())),
+            db.write(insert("after".into()))
+        );
+        assert_eq!(full, Err(DbError::DiskFull));
+        for (name, result) in [("before", &before), ("after", &after)] {
+            let there = db.read(move |c| {
+                c.query_row("SELECT count(*) FROM app WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
+            });
+            assert_eq!(there.await, Ok(i64::from(result.is_ok())), "{name}: {result:?}");
+        }
+        db.write(room_for(100)).await.unwrap();
+        assert_eq!(db.write(insert(large)).await, Ok(1));
     }
 
     #[test]

@@ -5,15 +5,16 @@
 
 use ::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use percent_encoding::percent_decode_str;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::capability::Capabilities;
-use crate::capability::internal::{json, refused, text};
+use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{Condition, Version};
-use crate::capability::key_value::{KeyValue, Page, Store};
+use crate::capability::key_value::{KeyValue, Page, Room, Store};
 use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::log::GuestOutput;
@@ -148,16 +149,19 @@ async fn act(
 ) -> Result<Response<WasiBody>, Failure> {
     match (request.method().as_str(), target) {
         ("GET", Target::List { prefix, after, limit }) => {
+            let room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
             let Page { keys, next } = store.list(&prefix, &after, limit).await?;
-            Ok(json(StatusCode::OK, &serde_json::json!({ "keys": keys, "next": next })))
+            let page = serde_json::json!({ "keys": keys, "next": next }).to_string() + "\n";
+            Ok(held(page.into_bytes(), "application/json", room))
         }
-        ("GET" | "HEAD", Target::Key(key)) => {
+        ("HEAD", Target::Key(key)) => {
+            let version = store.version(&key).await?.ok_or(Failure::NoKey)?;
+            Ok(tagged(text(StatusCode::OK, String::new()), version))
+        }
+        ("GET", Target::Key(key)) => {
+            let room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
             let entry = store.get(&key).await?.ok_or(Failure::NoKey)?;
-            let body = Full::new(entry.value.into()).map_err(|never| match never {}).boxed_unsync();
-            let mut response = tagged(Response::new(body), entry.version);
-            let octets = HeaderValue::from_static("application/octet-stream");
-            response.headers_mut().insert(CONTENT_TYPE, octets);
-            Ok(response)
+            Ok(tagged(held(entry.value, "application/octet-stream", room), entry.version))
         }
         ("PUT", Target::Key(key)) => {
             let condition = condition(request.headers()).map_err(Failure::Request)?;
@@ -182,6 +186,22 @@ async fn act(
         (_, Target::List { .. }) => Err(Failure::Method("GET")),
         _ => Err(Failure::Method("GET, HEAD, PUT, DELETE, POST …/increment")),
     }
+}
+
+/// A body that keeps its room until the guest has taken it: one that asks often and reads nothing fills its own share of
+/// the host's memory, and waits then.
+fn held(bytes: Vec<u8>, content_type: &'static str, room: Room) -> Response<WasiBody> {
+    struct Held(Vec<u8>, #[expect(dead_code, reason = "given back with the bytes")] Room);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let room = room.shrunk_to(bytes.len());
+    let body = Full::new(Bytes::from_owner(Held(bytes, room)));
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 fn tagged(mut response: Response<WasiBody>, version: Version) -> Response<WasiBody> {
