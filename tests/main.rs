@@ -17,6 +17,7 @@ mod files;
 mod http;
 mod identity;
 mod internal;
+mod key_value;
 mod languages;
 mod memory;
 mod outbound;

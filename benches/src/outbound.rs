@@ -71,15 +71,20 @@ impl Outbound {
         ]);
         let near = vec![format!("http://{}", upstream.1)];
         // The entry that allows it is the last of as many as there may be.
-        let far: Vec<_> =
-            (1..ENTRIES).map(|number| format!("https://server-{number}.example.com")).chain(near.clone()).collect();
-        let cases =
-            [("fetch", &near), ("fetch", &far), ("async-fetch", &near), ("async-fetch", &far)];
+        let far: Vec<_> = (1..ENTRIES)
+            .map(|number| format!("https://server-{number}.example.com"))
+            .chain(near.clone())
+            .collect();
+        let cases = [("fetch", &near), ("fetch", &far), ("async-fetch", &near), ("async-fetch", &far)];
         let mut rounds: Vec<Vec<Round>> = cases.iter().map(|_| Vec::new()).collect();
         for _ in 0..self.rounds {
             for ((guest, allowed), rounds) in cases.iter().zip(&mut rounds) {
                 let round = self.round(workspace, guest, allowed, upstream.1)?;
-                eprintln!("{guest}, {} entries: {} requests/s", allowed.len(), grouped(round.load.requests_per_second));
+                eprintln!(
+                    "{guest}, {} entries: {} requests/s",
+                    allowed.len(),
+                    grouped(round.load.requests_per_second)
+                );
                 rounds.push(round);
             }
         }
@@ -153,7 +158,11 @@ impl Outbound {
         let idle = ["--idle-timeout", "1h"];
         for number in 0..self.first {
             host.deploy(&module, &format!("without-{number}"), &idle)?;
-            host.deploy(&module, &format!("with-{number}"), &[&idle[..], &["--allow-outbound", &allowed]].concat())?;
+            host.deploy(
+                &module,
+                &format!("with-{number}"),
+                &[&idle[..], &["--allow-outbound", &allowed]].concat(),
+            )?;
         }
         let mut connection = Connection::open_when_ready(host.functions())?;
         let (mut without, mut with) = (Vec::new(), Vec::new());

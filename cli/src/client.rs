@@ -149,7 +149,8 @@ impl Client {
         Err(refusal(&error["error"]).unwrap_or_else(|| self.stranger(&format!("status {status}"))))
     }
 
-    fn json(&self, response: Response<Body>) -> Done<Value> {
+    /// The JSON of an answer, unless the host refused.
+    pub fn json(&self, response: Response<Body>) -> Done<Value> {
         let text = self.text(self.accepted(response)?)?;
         serde_json::from_str(&text).map_err(|_| self.stranger("something that is not JSON"))
     }
@@ -230,6 +231,16 @@ pub fn app_path(app: &impl std::fmt::Display, below: &str) -> String {
     format!("/v1/apps/{app}{below}")
 }
 
+/// Text as one segment of a path, or a value of a query, whatever it contains.
+pub fn encoded_segment(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+        // A dot, too: a segment of dots would be a way up.
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
 /// A body that says nothing.
 pub fn nothing() -> Value {
     json!({})
@@ -238,6 +249,11 @@ pub fn nothing() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_stays_one() {
+        assert_eq!(encoded_segment("a/../b c?&=ä"), "a%2F%2E%2E%2Fb%20c%3F%26%3D%C3%A4");
+    }
 
     #[test]
     fn an_address_that_cannot_be_called_is_replaced() {

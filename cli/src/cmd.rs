@@ -6,6 +6,7 @@ pub mod dev;
 pub mod doctor;
 pub mod identity;
 pub mod invoke;
+pub mod kv;
 pub mod logs;
 pub mod ls;
 pub mod new;

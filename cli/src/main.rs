@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    build, deploy, dev, doctor, identity, invoke, logs, ls, new, rm, rollback, scale, secret, status, up,
+    build, deploy, dev, doctor, identity, invoke, kv, logs, ls, new, rm, rollback, scale, secret, status, up,
     versions,
 };
 use crate::settings::Global;
@@ -73,6 +73,8 @@ enum Command {
     Logs(logs::Logs),
     /// Call an app through the admin API
     Invoke(invoke::Invoke),
+    /// Look at and change what an app has stored
+    Kv(kv::Kv),
     /// Check this machine and the host
     Doctor,
 }
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Rm(rm) => rm.run(&global),
         Command::Logs(logs) => logs.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),
+        Command::Kv(kv) => kv.run(&global),
         Command::Doctor => doctor::run(&global),
     };
     match done {
@@ -124,10 +127,25 @@ mod tests {
     fn every_flag_is_an_environment_variable_too() {
         // What is asked of one call, not set up once, and what an environment cannot repeat.
         let without = [
-            "json", "template", "build", "dry-run", "yes", "follow", "method", "data", "header", "include",
-            "tail", "env", "why",
+            "json",
+            "template",
+            "build",
+            "dry-run",
+            "yes",
+            "follow",
+            "method",
+            "data",
+            "header",
+            "include",
+            "tail",
+            "env",
+            "why",
+            "prefix",
+            "with-data",
         ];
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().flat_map(|one| std::iter::once(one).chain(one.get_subcommands()))
+        {
             for flag in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 let name = flag.get_long().unwrap_or_default();
                 assert!(

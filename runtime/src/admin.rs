@@ -4,6 +4,7 @@ pub mod api;
 pub mod deploy;
 pub mod error;
 pub mod invoke;
+pub mod kv;
 pub mod logs;
 pub mod secrets;
 pub mod upload;

@@ -6,6 +6,7 @@ pub mod egress;
 pub mod guest;
 pub mod identity;
 pub mod internal;
+pub mod key_value;
 pub mod outbound;
 pub mod secrets;
 
@@ -22,6 +23,8 @@ use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::capability::identity::Identity;
 use crate::capability::internal::{CallDepth, Service};
+use crate::capability::key_value::KeyValue;
+use crate::capability::key_value::error::KeyValueError;
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
@@ -29,6 +32,7 @@ use crate::limits;
 use crate::meter::Meter;
 use crate::meter::log::GuestOutput;
 use crate::names::{AppName, RevisionId};
+use crate::persist::db::Db;
 
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
@@ -38,18 +42,25 @@ pub struct CapabilityHost {
     identity: Identity,
     /// Weak: the apps have capabilities.
     routes: Weak<LiveRoutes>,
+    db: Arc<Db>,
 }
 
 impl CapabilityHost {
-    /// What the apps of `routes` share.
+    /// What the apps of `routes` share; what they store goes to `db`.
     pub fn new(
         routes: &Arc<LiveRoutes>,
+        db: &Arc<Db>,
         secret_key: SecretKey,
         bundles: Bundles,
         issuer: String,
     ) -> Arc<Self> {
-        let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
-        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes })
+        let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
+        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes, db })
+    }
+
+    /// Where what they store is.
+    pub fn db(&self) -> &Arc<Db> {
+        &self.db
     }
 
     /// The folders that came with apps.
@@ -86,6 +97,7 @@ pub struct Capabilities {
     files: Vec<(PathBuf, Mounted)>,
     redactor: Arc<Redactor>,
     outbound: Outbound,
+    key_value: KeyValue,
     meter: Arc<Meter>,
 }
 
@@ -107,8 +119,20 @@ impl Capabilities {
         let files = manifest.files.iter().map(path).collect();
         let secret_names = secrets.keys().cloned().collect();
         let redactor = Arc::new(Redactor::new(secrets));
+        let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
-        Ok(Arc::new(Self { app, host, env, config, secret_names, files, redactor, outbound, meter }))
+        Ok(Arc::new(Self {
+            app,
+            host,
+            env,
+            config,
+            secret_names,
+            files,
+            redactor,
+            outbound,
+            key_value,
+            meter,
+        }))
     }
 
     /// What a guest gets of WASI, of whatever version: settings and secrets, `variables` before those of the same
@@ -153,6 +177,23 @@ impl Capabilities {
         self.outbound.egress()
     }
 
+    /// Which key-value stores it may use.
+    pub fn key_value(&self) -> &KeyValue {
+        &self.key_value
+    }
+
+    /// Says in the app's log what would grant a store that was refused, and in the host's what only its operator can
+    /// mend.
+    pub fn report(&self, error: &KeyValueError, output: &GuestOutput) {
+        match error {
+            KeyValueError::Refused(refusal) => {
+                output.host_says(output.running(), &format!("refused a key-value store: {refusal}"));
+            }
+            KeyValueError::Db(error) => tracing::error!("key-value store of app {}: {error}", self.app),
+            _ => {}
+        }
+    }
+
     /// Names of the secrets.
     pub fn secret_names(&self) -> &[SecretName] {
         &self.secret_names
@@ -183,7 +224,7 @@ impl Capabilities {
     ) -> Result<http::Response<WasiBody>, HttpError> {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
         let sent = match internal::service(&destination) {
-            Some(Service::Host) => internal::answer(self, request, depth).await,
+            Some(Service::Host) => internal::answer(self, request, output, depth).await,
             Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,
             None => match self.egress().may_ask(&destination) {
                 Ok(()) => self.outbound.send(request, &destination, options).await,

@@ -120,7 +120,7 @@ impl Host {
         let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory, room);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
         let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
-        let db = Db::open(&data_dir.join("wfn.db"))?;
+        let db = Arc::new(Db::open(&data_dir.join("wfn.db"))?);
         let secret_key = SecretKey::open(data_dir).map_err(in_data_dir(&data_dir.join("secret.key")))?;
         let address_of = |listener: &std::net::TcpListener, address, flag| {
             listener.local_addr().map_err(|error| StartError::Listen { address, flag, error })
@@ -129,7 +129,7 @@ impl Host {
         let admin_address = address_of(&admin, config.admin, "--admin")?;
         let bundles = Bundles::open(data_dir).map_err(in_data_dir(data_dir))?;
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
-        let capabilities = CapabilityHost::new(&routes, secret_key, bundles, issuer);
+        let capabilities = CapabilityHost::new(&routes, &db, secret_key, bundles, issuer);
         let registry = Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone());
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
@@ -257,6 +257,8 @@ async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output
 }
 
 async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    // What a kill has interrupted.
+    registry.sweep_stores().await;
     while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("refresh the signing keys: {error}");

@@ -179,6 +179,30 @@ pub const SIGNING_KEY_PUBLISHED_AFTER: Duration = Duration::from_secs(24 * 3600)
 /// Bytes of an audience: a URL.
 pub const AUDIENCE_BYTES_MAX: usize = 512;
 
+// ── key-value stores ─────────────────────────────────────────────────────────────────────────────
+
+/// Stores one app may name, and other apps it may share one of its own with.
+pub const KEY_VALUE_STORES_MAX: usize = 32;
+/// Bytes of a key, as UTF-8: each is kept twice, in its entry and in the index.
+pub const KEY_VALUE_KEY_BYTES_MAX: usize = 512;
+/// Bytes of a value: it is held whole while it is read or written, and every write is one for the disk.
+pub const KEY_VALUE_VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Keys of all stores of one app.
+pub const KEY_VALUE_KEYS_PER_APP_MAX: u64 = 1_000_000;
+/// Bytes of all keys and values of one app: apps share one file, and one disk.
+pub const KEY_VALUE_BYTES_PER_APP_MAX: u64 = 1024 * MEBIBYTE;
+/// Keys of one page of a list: with the longest keys half a megabyte.
+pub const KEY_VALUE_PAGE_MAX: usize = 1_000;
+/// Keys of one batch: it is one change, and every other change waits for it.
+pub const KEY_VALUE_BATCH_MAX: usize = 256;
+/// Bytes of one batch, both ways: half of what a host call may copy.
+pub const KEY_VALUE_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one revision that wait in the host's memory, to be written or to be taken by the guest: what is beyond is
+/// refused, or not read yet.
+pub const KEY_VALUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries of a dropped store that are removed at once: all of them together would keep other changes waiting.
+pub const KEY_VALUE_SWEEP_MAX: usize = 100;
+
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.
@@ -195,8 +219,10 @@ pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
 /// Deployments that may wait for the compiler; the next one is answered 429.
 pub const COMPILE_LINE_MAX: usize = 16;
-/// Statements in one group commit.
+/// Changes in one group commit, and as many waiting for the next.
 pub const GROUP_COMMIT_MAX: usize = 256;
+/// Reads of the database at once: each blocks a thread, mostly for some microseconds.
+pub const DB_READERS_MAX: usize = 4;
 
 // ── logs ─────────────────────────────────────────────────────────────────────────────────────────
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
+use wfn_runtime::capability::key_value::grants::StoreLabel;
 use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;
@@ -54,6 +55,18 @@ pub struct Deploy {
         hide_env_values = true
     )]
     allow_outbound: Vec<String>,
+
+    /// Key-value store the function may use, such as default or owner/sessions; may be repeated, and replaces those of
+    /// wfn.toml
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "WFN_KEY_VALUE_STORE",
+        value_delimiter = ',',
+        value_parser = StoreLabel::parse,
+        hide_env_values = true
+    )]
+    key_value_store: Vec<StoreLabel>,
 
     /// Run the build command of wfn.toml first
     #[arg(long)]
@@ -109,6 +122,9 @@ impl Deploy {
         }
         if !self.allow_outbound.is_empty() {
             manifest.allowed_outbound_hosts.clone_from(&self.allow_outbound);
+        }
+        if !self.key_value_store.is_empty() {
+            manifest.key_value_stores.clone_from(&self.key_value_store);
         }
         // What is wrong in the file alone has been said with its line; this is about flags.
         manifest.check().map_err(Failure::usage)?;

@@ -19,6 +19,10 @@ pub struct Rm {
     #[arg(value_name = "APP", value_parser = app_name)]
     app: AppName,
 
+    /// Remove what it has stored, too; without this a later app of that name has it
+    #[arg(long)]
+    with_data: bool,
+
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -30,23 +34,36 @@ impl Rm {
         if !self.yes {
             self.ask()?;
         }
+        let query = if self.with_data { "?with_data=true" } else { "" };
         let removed = global
             .client()?
-            .change(Method::DELETE, &app_path(&self.app, ""), &nothing())
+            .change(Method::DELETE, &app_path(&self.app, query), &nothing())
             .while_doing(|| format!("remove {}", self.app))?;
         if global.json {
             return output::print_json(&removed);
         }
-        output::print(&format!("removed {}", self.app))
+        output::print(&format!("removed {}", self.app))?;
+        let kept = |what: &str| removed["kept"][what].as_u64().unwrap_or_default();
+        if kept("keys") > 0 {
+            let (keys, bytes) = (kept("keys"), output::bytes(kept("bytes")));
+            output::say(&format!("what it has stored is kept: {keys} keys, {bytes}"));
+            output::say(&format!("try: wfn rm {} --with-data, if nobody needs it", self.app));
+        }
+        Ok(())
     }
 
     fn ask(&self) -> Done {
         if !io::stdin().is_terminal() {
             return Err(Failure::usage(format!("{} is not removed without being asked for", self.app))
-                .remedy(format!("wfn rm {} -y", self.app)));
+                .remedy(format!(
+                    "wfn rm {}{} -y",
+                    self.app,
+                    if self.with_data { " --with-data" } else { "" }
+                )));
         }
+        let data = if self.with_data { " and all it has stored" } else { "" };
         // Where stderr is closed nobody sees the question, and nobody answers yes.
-        let _ = write!(io::stderr(), "Remove {} with all its revisions? [y/N] ", self.app);
+        let _ = write!(io::stderr(), "Remove {} with all its revisions{}? [y/N] ", self.app, data);
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);
         match answer.trim().to_ascii_lowercase().as_str() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 
 use crate::admin::api::{Api, from_json};
 use crate::admin::error::ApiError;
-use crate::admin::view;
+use crate::admin::{kv, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::registry::Deployed;
+use crate::capability::key_value::table::Usage;
 use crate::names::{AppName, ModuleHash, RevisionId};
 
 /// What a client that wants to see the progress of a deploy accepts.
@@ -140,12 +141,31 @@ pub async fn roll_back(
     Ok(Json(shown(&deployed)))
 }
 
-/// `DELETE /v1/apps/{app}`.
-pub async fn remove(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Remove {
+    #[serde(default)]
+    with_data: bool,
+}
+
+/// `DELETE /v1/apps/{app}`: what it has stored stays, unless the query says `with_data=true`.
+pub(crate) async fn remove(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    Query(Remove { with_data }): Query<Remove>,
+) -> Result<Json<Value>, ApiError> {
     let name = AppName::new(&app)?;
-    let registry = api.registry.clone();
-    to_end(async move { registry.remove(&name).await }).await?;
-    Ok(Json(json!({ "removed": app })))
+    let (registry, removed) = (api.registry.clone(), name.clone());
+    to_end(async move { registry.remove(&removed, with_data).await }).await?;
+    if with_data {
+        let registry = api.registry.clone();
+        // What it does not get done is done at the next start.
+        tokio::spawn(async move { registry.sweep_stores().await });
+    }
+    let kept = kv::held(&api, &name).await?;
+    let sum = |of: fn(&Usage) -> i64| kept.iter().map(|(_, usage)| of(usage)).sum::<i64>();
+    let (keys, bytes) = (sum(|usage| usage.keys), sum(|usage| usage.bytes));
+    Ok(Json(json!({ "removed": app, "kept": { "keys": keys, "bytes": bytes } })))
 }
 
 /// `GET /v1/apps/{app}/revisions`.

@@ -10,6 +10,7 @@ use crate::capability::secrets::SecretError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
 use crate::names::NameError;
+use crate::persist::db::DbError;
 
 /// What a client of the admin API is told when something is refused or fails.
 #[derive(Debug, Clone, Serialize)]
@@ -111,6 +112,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::TooManyApps => (StatusCode::CONFLICT, "too-many-apps"),
             ChangeError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             ChangeError::Cache(CacheError::Io(error)) => return error.into(),
+            ChangeError::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             ChangeError::Cache(_) | ChangeError::Db(_) | ChangeError::Seal(_) => {
                 return Self::internal(message);
             }

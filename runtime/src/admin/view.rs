@@ -29,6 +29,7 @@ pub fn app(app: &App) -> Value {
         "timeout_ms": policy.timeout.as_millis() as u64,
         "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,
         "created_ms": revision.created_ms,
+        "key_value_stores": revision.manifest.key_value_stores,
         "allowed_outbound_hosts": revision.manifest.allowed_outbound_hosts,
         "outbound": {
             "requests": counts.outbound,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::app::manifest::{Destination, FileMount, Manifest, ScaleSettings};
+use crate::capability::key_value::grants::{Share, StoreLabel};
 use crate::names::{AppName, HostName};
 
 /// A parsed `wfn.toml`: the manifest plus what only the client needs.
@@ -27,6 +28,12 @@ pub struct ManifestFile {
     /// Folders that come with the module.
     #[serde(default)]
     pub files: Vec<FileSource>,
+    /// The key-value stores the guest may use.
+    #[serde(default)]
+    pub key_value_stores: Vec<StoreLabel>,
+    /// What other apps may use.
+    #[serde(default)]
+    pub share: Share,
     /// Scale settings.
     #[serde(default)]
     pub scale: ScaleSettings,
@@ -126,6 +133,8 @@ impl ManifestFile {
             env: self.env,
             allowed_outbound_hosts: self.allowed_outbound_hosts,
             files,
+            key_value_stores: self.key_value_stores,
+            share: self.share,
             scale: self.scale,
         }
     }
@@ -154,6 +163,10 @@ mod tests {
             ("hosts = [\"a:80\"]", &["line 1", "without port"]),
             ("[env]\nA = 1", &["line 2", "string"]),
             ("name = ", &["line 1"]),
+            ("key_value_stores = [\"Default\"]", &["line 1", "a-z"]),
+            ("key_value_stores = [\"a/b/c\"]", &["line 1", "b/c"]),
+            ("[share]\nqueues = 1", &["line 2", "unknown field", "`key_value_stores`"]),
+            ("[share.key_value_stores]\ns = [\"A\"]", &["line 2", "invalid app name"]),
             ("[build]\nwatch = [\"src\"]", &["line 1", "missing field `command`"]),
             ("[build]\ncomand = \"make\"", &["line 2", "unknown field", "`command`"]),
             ("[build]\ncommand = \" \"", &["line 2", "empty", "shell"]),

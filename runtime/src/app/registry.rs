@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rusqlite::Transaction;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::app::bundle::Bundles;
@@ -20,6 +21,7 @@ use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
 use crate::app::{secret_store, store};
 use crate::capability::identity::IdentityError;
+use crate::capability::key_value::{self, table};
 use crate::capability::secrets::{SecretChanges, Secrets, changed};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
@@ -70,7 +72,7 @@ struct Broken {
 
 /// The registry of one host.
 pub struct Registry {
-    db: Db,
+    db: Arc<Db>,
     cache: Arc<ComponentCache>,
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
@@ -88,7 +90,7 @@ pub struct Registry {
 impl Registry {
     /// A registry on `db`, with no app brought back yet.
     pub fn new(
-        db: Db,
+        db: Arc<Db>,
         cache: ComponentCache,
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
@@ -98,8 +100,8 @@ impl Registry {
             db,
             cache: Arc::new(cache),
             resources,
-            capabilities,
             routes,
+            capabilities,
             apps: RwLock::default(),
             broken: RwLock::default(),
             changing: Mutex::default(),
@@ -256,18 +258,20 @@ impl Registry {
         self.activate(Change { revision, is_new: true, dry_run: false, secrets: SecretChanges::new() }).await
     }
 
-    /// Removes an app with all its revisions; what is in flight is finished.
-    pub async fn remove(self: &Arc<Self>, name: &AppName) -> Result<(), ChangeError> {
+    /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its next life or
+    /// for a later call `with_data`.
+    pub async fn remove(self: &Arc<Self>, name: &AppName, with_data: bool) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().await;
-        if !self.is_known(name) {
+        let stored = name.clone();
+        let remove = move |transaction: &Transaction<'_>| {
+            store::remove(transaction, &stored)?;
+            let secrets = secret_store::remove_all(transaction, &stored)?;
+            Ok(secrets + if with_data { table::drop_stores(transaction, &stored)? } else { 0 })
+        };
+        let removed = self.db.write(remove).await?;
+        if !self.is_known(name) && removed == 0 {
             return Err(ChangeError::NoApp(name.clone()));
         }
-        let stored = name.clone();
-        let removed = self.db.write(move |transaction| {
-            secret_store::remove_all(transaction, &stored)?;
-            store::remove(transaction, &stored)
-        });
-        removed.await?;
         self.broken.write().remove(name);
         let removed = self.apps.write().remove(name);
         self.publish_routes();
@@ -276,6 +280,18 @@ impl Registry {
             app.active_pool().drain();
         }
         Ok(())
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Arc<Db> {
+        &self.db
+    }
+
+    /// Gives the room of dropped stores back.
+    pub async fn sweep_stores(&self) {
+        if let Err(error) = key_value::sweep(&self.db).await {
+            tracing::warn!("remove what dropped key-value stores hold: {error}");
+        }
     }
 
     /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.

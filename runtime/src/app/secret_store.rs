@@ -48,8 +48,7 @@ pub fn change(
     Ok(())
 }
 
-/// Removes all secrets of an app.
-pub fn remove_all(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<()> {
-    transaction.execute("DELETE FROM secret WHERE app = ?1", [app.as_str()])?;
-    Ok(())
+/// Removes all secrets of an app; says how many.
+pub fn remove_all(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
+    transaction.execute("DELETE FROM secret WHERE app = ?1", [app.as_str()])
 }

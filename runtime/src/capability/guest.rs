@@ -22,6 +22,7 @@ use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
 use crate::capability::internal::CallDepth;
+use crate::capability::key_value::guest::{self as key_value, KeyValueView};
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::limits;
@@ -63,6 +64,12 @@ impl Guest {
     /// An invocation begins beside others, whose calls cannot be told from its own: the longest way counts for all.
     pub fn begin_beside(&mut self, depth: CallDepth) {
         self.hooks.depth = self.hooks.depth.max(depth);
+    }
+
+    /// What its calls to key-value stores need.
+    pub fn key_value(&mut self) -> KeyValueView<'_> {
+        let Hooks { capabilities, output, .. } = &self.hooks;
+        KeyValueView { table: &mut self.table, capabilities, output }
     }
 
     /// What the guest still holds after an invocation.
@@ -179,6 +186,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| guest.hooks.capabilities.config())?;
+    key_value::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -1,6 +1,6 @@
 //! `http://wfn.internal/…`: what the host itself answers a guest, without a socket. Every language has an HTTP client.
 //!
-//! `/settings[/NAME]` are the app's own settings.
+//! `/settings[/NAME]` are the app's own settings; `/kv/STORE[/KEY]` are key-value stores ([`key_value::http`]);
 //! `/identity/token?audience=NAME` proves to others which app asks. `/apps/NAME/…` calls another app through the same
 //! door as every request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
 //! `http://*.wfn.internal`; so does a request to that host.
@@ -13,12 +13,14 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 use crate::capability::Capabilities;
 use crate::capability::egress::{Destination, Scheme};
 use crate::capability::identity;
+use crate::capability::key_value;
 use crate::capability::outbound::SendError;
 use crate::clock;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::InvocationId;
 use crate::limits;
+use crate::meter::log::GuestOutput;
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";
@@ -52,6 +54,7 @@ pub fn service(destination: &Destination) -> Option<Service> {
 pub async fn answer(
     capabilities: &Capabilities,
     request: Request<WasiBody>,
+    output: &GuestOutput,
     depth: CallDepth,
 ) -> Result<Response<WasiBody>, SendError> {
     let path = request.uri().path().to_owned();
@@ -59,6 +62,7 @@ pub async fn answer(
         path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match first {
         "settings" => Ok(settings(capabilities, rest)),
+        "kv" => Ok(key_value::http::answer(capabilities, rest, request, output).await),
         "apps" => {
             let name = rest.split('/').next().unwrap_or_default();
             let prefix = "/apps/".len() + name.len();
@@ -66,7 +70,7 @@ pub async fn answer(
         }
         "identity" if rest == "token" => Ok(token(capabilities, request.uri().query().unwrap_or_default())),
         _ => {
-            let message = "http://wfn.internal has /settings, /apps/NAME/ and /identity/token?audience=NAME";
+            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /apps/NAME/ and /identity/token?audience=NAME";
             Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
         }
     }
@@ -166,7 +170,8 @@ pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<WasiBody>
     response
 }
 
-fn text(status: StatusCode, text: String) -> Response<WasiBody> {
+/// An answer of text.
+pub fn text(status: StatusCode, text: String) -> Response<WasiBody> {
     let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response

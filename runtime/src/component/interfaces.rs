@@ -65,8 +65,13 @@ const WASI_0_3: &[Package] = &[
     ("wasi:sockets", &["ip-name-lookup", "types"]),
 ];
 
-/// Interfaces in versions before the first release, each by its whole name; for p2 and p3 guests.
-const DRAFTS: &[&str] = &["wasi:config/store@0.2.0-rc.1"];
+/// Interfaces without a released version: provided in exactly this one, to p2 and p3 guests.
+const DRAFTS: &[&str] = &[
+    "wasi:config/store@0.2.0-rc.1",
+    "wasi:keyvalue/atomics@0.2.0-draft2",
+    "wasi:keyvalue/batch@0.2.0-draft2",
+    "wasi:keyvalue/store@0.2.0-draft2",
+];
 
 /// The functions of `wasi_snapshot_preview1`.
 const PREVIEW_1: &[&str] = &[
@@ -119,9 +124,9 @@ const PREVIEW_1: &[&str] = &[
 ];
 
 /// What to say to a p2 guest that asks for more.
-pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:config and nothing else";
+pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a p3 guest that asks for more.
-pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:config and nothing else";
+pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a command that asks for more.
 pub const PROVIDED_TO_COMMANDS: &str = "wfn provides a command with wasi_snapshot_preview1 and nothing else";
 
@@ -180,6 +185,15 @@ mod tests {
         assert!(
             !is_provided_to_p3("wasi:http/typesetting@0.3.0") && !is_provided_to_p3("wasi:httptypes@0.3.0")
         );
+        let draft = "wasi:keyvalue/store@0.2.0-draft2";
+        assert!(is_provided_to_p2(draft) && is_provided_to_p3(draft));
+        for other in [
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:keyvalue/store@0.2.0",
+            "wasi:keyvalue/watcher@0.2.0-draft2",
+        ] {
+            assert!(!is_provided_to_p2(other) && !is_provided_to_p3(other), "{other}");
+        }
         assert!(is_provided_to_commands("wasi_snapshot_preview1/fd_write"));
         for other in ["wasi_snapshot_preview1/fd_fly", "wasi_unstable/fd_write", "env/fd_write"] {
             assert!(!is_provided_to_commands(other), "{other}");

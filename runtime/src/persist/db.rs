@@ -1,24 +1,33 @@
-//! The database: SQLite behind one writer thread with group commit.
+//! The database: SQLite behind one writer thread with group commit, and a few connections that read.
 //!
 //! Whoever writes is answered after the commit that holds its change has reached the disk; changes that
-//! arrive while a commit is under way share the next one.
+//! arrive while a commit is under way share the next one. A read begins after it was asked for, and so sees every
+//! change that was answered before.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use rusqlite::{Connection, Transaction};
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::limits;
 use crate::persist::schema;
 
 /// A failed read or write. Nothing of a failed write is stored.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
     /// SQLite's own words.
     #[error("database: {0}")]
     Sqlite(String),
+    /// There is no room for the change.
+    #[error("the disk of the data directory is full: nothing was stored")]
+    DiskFull,
+    /// SQLite gave up the commit that this change was to be part of, because of another change.
+    #[error("database: a change of the same commit failed, and nothing of it was stored: try again")]
+    Undone,
     /// The writer thread is gone; the host is ending.
     #[error("database: closed")]
     Closed,
@@ -26,17 +35,21 @@ pub enum DbError {
 
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error.to_string())
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            _ => Self::Sqlite(error.to_string()),
+        }
     }
 }
 
 /// A change: runs inside a savepoint of the group's transaction.
 type Change = Box<dyn FnOnce(&Transaction<'_>) -> Box<dyn FnOnce(Result<(), DbError>) + Send> + Send>;
 
-/// The handle to the writer thread. Dropping the last one finishes what was queued.
+/// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
 pub struct Db {
-    changes: Option<SyncSender<Change>>,
+    changes: Option<Sender<Change>>,
     writer: Option<JoinHandle<()>>,
+    readers: Arc<Readers>,
 }
 
 impl Db {
@@ -46,13 +59,16 @@ impl Db {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         schema::migrate(&mut connection)?;
-        let (changes, queue) = sync_channel(limits::GROUP_COMMIT_MAX);
+        let (changes, queue) = channel(limits::GROUP_COMMIT_MAX);
         let writer = thread::Builder::new()
             .name("wfn-db".into())
-            .spawn(move || write(connection, &queue))
+            .spawn(move || write(connection, queue))
             .map_err(|error| DbError::Sqlite(error.to_string()))?;
-        Ok(Self { changes: Some(changes), writer: Some(writer) })
+        let turns = Arc::new(Semaphore::new(limits::DB_READERS_MAX));
+        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default(), turns });
+        Ok(Self { changes: Some(changes), writer: Some(writer), readers })
     }
 
     /// Runs `change` and answers with its result after the commit. An error of `change` undoes it alone,
@@ -62,21 +78,69 @@ impl Db {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.write_unless_refused(|transaction| Ok(change(transaction)?)).await
+    }
+
+    /// As [`Self::write`], for a change that may be refused for reasons of its own.
+    pub async fn write_unless_refused<T, E, F>(&self, change: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<DbError> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let queued: Change = Box::new(move |transaction| {
             let result = within_savepoint(transaction, change);
             Box::new(move |committed| {
                 // The asker may have given up waiting; the change stands all the same.
-                let _ = answer.send(committed.and(result));
+                let _ = answer.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             })
         });
-        let changes = self.changes.clone().ok_or(DbError::Closed)?;
-        // The queue is bounded: where it is full, waiting happens off the event loops.
-        tokio::task::spawn_blocking(move || changes.send(queued))
-            .await
-            .map_err(|_| DbError::Closed)?
-            .map_err(|_| DbError::Closed)?;
+        let changes = self.changes.as_ref().ok_or(DbError::Closed)?;
+        // The queue is bounded: where it is full, whoever comes waits for a place in turn.
+        changes.send(queued).await.map_err(|_| DbError::Closed)?;
         answered.await.map_err(|_| DbError::Closed)?
+    }
+
+    /// Runs `read` where blocking is allowed, on a connection that cannot write.
+    pub async fn read<T, F>(&self, read: F) -> Result<T, DbError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        let turn = readers.turns.clone().acquire_owned().await.map_err(|_| DbError::Closed)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            // Held to the end, also if nobody waits for the answer any more.
+            let _turn = turn;
+            let connection = readers.take()?;
+            let result = read(&connection)?;
+            readers.idle.lock().push(connection);
+            Ok(result)
+        });
+        reading.await.map_err(|_| DbError::Closed)?
+    }
+}
+
+/// Prepared statements that a connection keeps: more than there are.
+const STATEMENTS_KEPT: usize = 64;
+
+/// Connections that read. One that met an error is closed; the next reader opens another.
+struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Readers {
+    fn take(&self) -> rusqlite::Result<Connection> {
+        if let Some(connection) = self.idle.lock().pop() {
+            return Ok(connection);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        Ok(connection)
     }
 }
 
@@ -90,35 +154,37 @@ impl Drop for Db {
     }
 }
 
-fn within_savepoint<T>(
+fn within_savepoint<T, E: From<DbError>>(
     transaction: &Transaction<'_>,
-    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-) -> Result<T, DbError> {
-    transaction.execute_batch("SAVEPOINT change")?;
-    match change(transaction) {
-        Ok(value) => {
-            transaction.execute_batch("RELEASE change")?;
-            Ok(value)
-        }
-        Err(error) => {
-            transaction.execute_batch("ROLLBACK TO change; RELEASE change")?;
-            Err(error.into())
-        }
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let run = |statement: &str| transaction.execute_batch(statement).map_err(DbError::from);
+    run("SAVEPOINT change")?;
+    let result = change(transaction);
+    match result {
+        Ok(_) => run("RELEASE change")?,
+        // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
+        Err(_) if transaction.is_autocommit() => {}
+        Err(_) => run("ROLLBACK TO change; RELEASE change")?,
     }
+    result
 }
 
-fn write(mut connection: Connection, queue: &Receiver<Change>) {
-    while let Ok(first) = queue.recv() {
-        let group = std::iter::once(first).chain(queue.try_iter().take(limits::GROUP_COMMIT_MAX - 1));
+fn write(mut connection: Connection, mut queue: Receiver<Change>) {
+    while let Some(first) = queue.blocking_recv() {
+        let others = std::iter::from_fn(|| queue.try_recv().ok()).take(limits::GROUP_COMMIT_MAX - 1);
         let mut answers = Vec::new();
         let committed = (|| {
             let transaction = connection.transaction()?;
-            for change in group {
+            for change in std::iter::once(first).chain(others) {
                 answers.push(change(&transaction));
+                // What came after would be committed by itself, and answered as failed.
+                if transaction.is_autocommit() {
+                    return Err(DbError::Undone);
+                }
             }
-            transaction.commit()
-        })()
-        .map_err(DbError::from);
+            Ok(transaction.commit()?)
+        })();
         for answer in answers {
             answer(committed.clone());
         }
@@ -146,6 +212,54 @@ mod tests {
         let count: u32 =
             db.write(|t| t.query_row("SELECT count(*) FROM app", [], |row| row.get(0))).await.unwrap();
         assert_eq!(count, 2);
+    }
+
+    #[tokio::test]
+    async fn a_read_sees_every_write_that_was_answered_and_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("wfn.db")).unwrap();
+        for count in 1..50_u32 {
+            db.write(move |t| t.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [count.to_string()]))
+                .await
+                .unwrap();
+            let counted = |c: &Connection| c.query_row("SELECT count(*) FROM app", [], |row| row.get(0));
+            let (one, other): (Result<u32, _>, Result<u32, _>) =
+                tokio::join!(db.read(counted), db.read(counted));
+            assert_eq!((one, other), (Ok(count), Ok(count)));
+        }
+        let error = db.read(|c| c.execute("DELETE FROM app", [])).await.unwrap_err();
+        assert!(error.to_string().contains("readonly"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_stores_nothing_of_what_failed_and_writing_goes_on_with_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("wfn.db")).unwrap();
+        let room_for = |pages: i64| {
+            move |t: &Transaction<'_>| {
+                let count: i64 = t.pragma_query_value(None, "page_count", |row| row.get(0))?;
+                t.pragma_update(None, "max_page_count", count + pages)
+            }
+        };
+        let insert = |name: String| {
+            move |t: &Transaction<'_>| t.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [name])
+        };
+        db.write(room_for(2)).await.unwrap();
+        let large = "x".repeat(100_000);
+        let (before, full, after) = tokio::join!(
+            db.write(insert("before".into())),
+            db.write(insert(large.clone())),
+            db.write(insert("after".into()))
+        );
+        assert_eq!(full, Err(DbError::DiskFull));
+        for (name, result) in [("before", &before), ("after", &after)] {
+            let there = db.read(move |c| {
+                c.query_row("SELECT count(*) FROM app WHERE name = ?1", [name], |row| row.get::<_, i64>(0))
+            });
+            assert_eq!(there.await, Ok(i64::from(result.is_ok())), "{name}: {result:?}");
+        }
+        db.write(room_for(100)).await.unwrap();
+        assert_eq!(db.write(insert(large)).await, Ok(1));
     }
 
     #[test]

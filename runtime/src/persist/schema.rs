@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -36,6 +36,25 @@ const MIGRATIONS: [&str; 4] = [
         id         TEXT PRIMARY KEY,
         sealed     BLOB NOT NULL,
         created_ms INTEGER NOT NULL
+    ) STRICT;
+",
+    // A store without an app was dropped; its entries are removed piece by piece. AUTOINCREMENT gives no number
+    // twice, so that an entry's number is its version.
+    "
+    CREATE TABLE key_value_store (
+        id    INTEGER PRIMARY KEY,
+        app   TEXT,
+        name  TEXT NOT NULL,
+        keys  INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (app, name)
+    ) STRICT;
+    CREATE TABLE key_value_entry (
+        version INTEGER PRIMARY KEY AUTOINCREMENT,
+        store   INTEGER NOT NULL REFERENCES key_value_store(id),
+        key     TEXT NOT NULL,
+        value   BLOB NOT NULL,
+        UNIQUE (store, key)
     ) STRICT;
 ",
 ];

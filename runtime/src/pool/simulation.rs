@@ -25,6 +25,7 @@ use crate::invocation::{Outcome, Throttle};
 use crate::limits;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
+use crate::persist::db::Db;
 use crate::pool::pace::ScaleOut;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
@@ -230,7 +231,8 @@ fn simulate(seed: u64) {
         let folder = tempfile::tempdir().unwrap();
         let secret_key = SecretKey::open(folder.path()).unwrap();
         let bundles = Bundles::open(folder.path()).unwrap();
-        let capabilities = CapabilityHost::new(&Arc::default(), secret_key, bundles, String::new());
+        let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
+        let capabilities = CapabilityHost::new(&Arc::default(), &db, secret_key, bundles, String::new());
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

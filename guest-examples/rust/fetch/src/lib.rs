@@ -7,6 +7,7 @@ use wstd::time::Duration;
 const HELP: &str = "\
 /get?URL         GETs URL and passes the answer on
 /post?URL        POSTs the request's body to URL and passes the answer on
+/as?METHOD&URL   sends the request's body and its conditions (if-match, if-none-match) to URL with METHOD
 /wait?MS&URL     as /get, but waits no longer than MS milliseconds for the answer's first byte
 /all?N&URL       GETs URL N times at the same time and says how many answered 200
 ";
@@ -15,14 +16,21 @@ const HELP: &str = "\
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let (number, url) = match query.split_once('&') {
-        Some((number, url)) => (number.parse().unwrap_or(0), url),
-        None => (0, query.as_str()),
-    };
+    let (first, url) = query.split_once('&').unwrap_or(("", &query));
+    let number = first.parse().unwrap_or(0);
     let mut client = Client::new();
     let answer = match path.as_str() {
         "/get" => client.send(Request::get(&query).body(Body::empty())?).await,
         "/post" => client.send(Request::post(&query).body(request.into_body())?).await,
+        "/as" => {
+            let (head, body) = request.into_parts();
+            let mut request = Request::builder().method(first).uri(url);
+            for name in ["if-match", "if-none-match"] {
+                request =
+                    head.headers.get(name).into_iter().fold(request, |to, value| to.header(name, value));
+            }
+            client.send(request.body(body)?).await
+        }
         "/wait" => {
             client.set_first_byte_timeout(Duration::from_millis(number));
             client.set_connect_timeout(Duration::from_millis(number));

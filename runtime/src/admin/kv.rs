@@ -1,0 +1,155 @@
+//! `/v1/apps/{app}/kv/…`: what an app has stored, for its operator. No grant is needed here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::api::Api;
+use crate::admin::error::ApiError;
+use crate::app::error::ChangeError;
+use crate::capability::key_value::error::KeyValueError;
+use crate::capability::key_value::grants::{StoreLabel, StoreName};
+use crate::capability::key_value::table::{self, Condition, Place, Usage};
+use crate::capability::key_value::{Page, Store};
+use crate::limits;
+use crate::names::AppName;
+
+/// `GET /v1/apps/{app}/kv`: the app's stores, with what they hold; those its manifest names and those it has.
+pub async fn stores(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
+    let app = AppName::new(&app)?;
+    let mut stores = held(&api, &app).await?;
+    let has_data = !stores.is_empty();
+    match own_stores(&api, &app) {
+        Ok(named) => {
+            for name in named.iter().map(StoreName::as_str) {
+                if !stores.iter().any(|(known, _)| known == name) {
+                    stores.push((name.to_owned(), Usage::default()));
+                }
+            }
+        }
+        Err(error) if !has_data => return Err(error.into()),
+        // An app that was removed may have left data.
+        Err(_) => {}
+    }
+    stores.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let shown: Vec<Value> = stores
+        .iter()
+        .map(|(name, usage)| json!({ "store": name, "keys": usage.keys, "bytes": usage.bytes }))
+        .collect();
+    Ok(Json(json!({
+        "app": app,
+        "stores": shown,
+        "keys_max": limits::KEY_VALUE_KEYS_PER_APP_MAX,
+        "bytes_max": limits::KEY_VALUE_BYTES_PER_APP_MAX,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listing {
+    #[serde(default)]
+    prefix: String,
+    #[serde(default)]
+    after: String,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/apps/{app}/kv/{store}`: a page of its keys.
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Path((app, store)): Path<(String, String)>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Value>, ApiError> {
+    let store = open(&api, &app, &store).await?;
+    let limit = listing.limit.unwrap_or(limits::KEY_VALUE_PAGE_MAX);
+    let Page { keys, next } = store.list(&listing.prefix, &listing.after, limit).await?;
+    Ok(Json(json!({ "keys": keys, "next": next })))
+}
+
+/// `GET /v1/apps/{app}/kv/{store}/{key}`: a value as it is, its version as `ETag`.
+pub async fn get(
+    State(api): State<Arc<Api>>,
+    Path((app, store, key)): Path<(String, String, String)>,
+) -> Result<Response, ApiError> {
+    let entry = open(&api, &app, &store).await?.get(&key).await?.ok_or_else(|| {
+        ApiError::new(StatusCode::NOT_FOUND, "no-such-key", format!("store {store} of {app} has no such key"))
+    })?;
+    let tag = format!("\"{}\"", entry.version);
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::ETAG, &tag)];
+    Ok((headers, entry.value).into_response())
+}
+
+/// `PUT /v1/apps/{app}/kv/{store}/{key}`: sets a value to the body.
+pub async fn put(
+    State(api): State<Arc<Api>>,
+    Path((app, store, key)): Path<(String, String, String)>,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let store = open(&api, &app, &store).await?;
+    let body = Limited::new(body, limits::KEY_VALUE_VALUE_BYTES_MAX).collect().await;
+    let value = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => KeyValueError::ValueTooLarge.into(),
+        false => ApiError::bad_request("upload-cut", "the body ended early: nothing was stored"),
+    })?;
+    let value = value.to_bytes();
+    let bytes = value.len();
+    let version = store.put(&key, value, Condition::Any).await?;
+    Ok(Json(json!({ "key": key, "version": version, "bytes": bytes })))
+}
+
+/// `DELETE /v1/apps/{app}/kv/{store}/{key}`.
+pub async fn delete(
+    State(api): State<Arc<Api>>,
+    Path((app, store, key)): Path<(String, String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let was_there = open(&api, &app, &store).await?.delete(&key, Condition::Any).await?;
+    Ok(Json(json!({ "key": key, "removed": was_there })))
+}
+
+/// What the app has stored: each store with data.
+pub async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
+    let app = app.clone();
+    let read =
+        api.registry.db().read(move |connection: &rusqlite::Connection| table::stores(connection, &app));
+    Ok(read.await.map_err(KeyValueError::from)?)
+}
+
+/// A store that the app has or its manifest names: a typing error makes none.
+async fn open(api: &Api, app: &str, store: &str) -> Result<Store, ApiError> {
+    let app = AppName::new(app)?;
+    let store = StoreName::new(store).map_err(|why| ApiError::bad_request("invalid-name", why))?;
+    let named = own_stores(api, &app);
+    let is_named = named.as_ref().is_ok_and(|named| named.contains(&store));
+    if !is_named && !held(api, &app).await?.iter().any(|(name, _)| name == store.as_str()) {
+        let named: Vec<String> = named?.iter().map(StoreName::to_string).collect();
+        let message = match named.as_slice() {
+            [] => format!("app {app} has no key-value stores: name some as key_value_stores in its wfn.toml"),
+            _ => format!("app {app} has no store {store}; its stores are {}", named.join(", ")),
+        };
+        return Err(KeyValueError::NoSuchStore(message).into());
+    }
+    Ok(Store::new(api.registry.db().clone(), Place { app, store }))
+}
+
+/// The stores of its own that the active revision names.
+fn own_stores(api: &Api, app: &AppName) -> Result<Vec<StoreName>, ChangeError> {
+    let active = api.registry.app(app)?.active();
+    let own = |label: &StoreLabel| label.owner.is_none().then(|| label.store.clone());
+    Ok(active.revision.manifest.key_value_stores.iter().filter_map(own).collect())
+}
+
+impl From<KeyValueError> for ApiError {
+    fn from(error: KeyValueError) -> Self {
+        match error.answer() {
+            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
+            (status, code) => Self::new(status, code, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Why a call to a key-value store did nothing, with the stable code of each reason.
+
+use http::StatusCode;
+
+use crate::capability::key_value::grants::{Refusal, StoreName};
+use crate::limits;
+use crate::names::AppName;
+use crate::persist::db::DbError;
+
+/// Why a call did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyValueError {
+    /// What was asked for is not the name of a store.
+    #[error("{0}")]
+    NoSuchStore(String),
+    /// The app may not use it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The app that owns the store is not deployed (yet): nobody could remove what is written.
+    #[error("app {0} is not deployed: its store {1} cannot be made")]
+    NoOwner(AppName, StoreName),
+    /// [`limits::KEY_VALUE_KEY_BYTES_MAX`].
+    #[error("the key has {0} bytes: 1 to {max} are allowed", max = limits::KEY_VALUE_KEY_BYTES_MAX)]
+    InvalidKey(usize),
+    /// [`limits::KEY_VALUE_VALUE_BYTES_MAX`].
+    #[error("the value has more than {max} bytes, which is the most", max = limits::KEY_VALUE_VALUE_BYTES_MAX)]
+    ValueTooLarge,
+    /// [`limits::KEY_VALUE_BATCH_MAX`], [`limits::KEY_VALUE_BATCH_BYTES_MAX`].
+    #[error(
+        "the batch has more than {keys} keys or {bytes} bytes, which is the most: use several",
+        keys = limits::KEY_VALUE_BATCH_MAX,
+        bytes = limits::KEY_VALUE_BATCH_BYTES_MAX
+    )]
+    BatchTooLarge,
+    /// [`limits::KEY_VALUE_KEYS_PER_APP_MAX`], [`limits::KEY_VALUE_BYTES_PER_APP_MAX`].
+    #[error(
+        "the stores of app {0} would hold more than {keys} keys or {bytes} bytes, which is the most: delete some keys",
+        keys = limits::KEY_VALUE_KEYS_PER_APP_MAX,
+        bytes = limits::KEY_VALUE_BYTES_PER_APP_MAX
+    )]
+    StoreFull(AppName),
+    /// Only decimal text can be incremented.
+    #[error("the value is not a whole number in decimal text from -2^63 to 2^63-1, or the sum is not")]
+    NotANumber,
+    /// The key has changed, or is there or not there against what was asked for.
+    #[error("the key is not as it was expected to be")]
+    Changed,
+    /// [`limits::WORKER_HANDLES_MAX`].
+    #[error("the worker holds {max} handles, which is the most: drop some", max = limits::WORKER_HANDLES_MAX)]
+    TooManyHandles,
+    /// [`limits::KEY_VALUE_PENDING_BYTES_MAX`].
+    #[error(
+        "more than {max} bytes of this app are waiting to be written: try again",
+        max = limits::KEY_VALUE_PENDING_BYTES_MAX
+    )]
+    Busy,
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<rusqlite::Error> for KeyValueError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl KeyValueError {
+    /// Status and stable code over HTTP.
+    pub fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoSuchStore(_) => (StatusCode::NOT_FOUND, "no-such-store"),
+            Self::Refused(_) => (StatusCode::FORBIDDEN, "access-denied"),
+            Self::NoOwner(..) => (StatusCode::NOT_FOUND, "no-app"),
+            Self::InvalidKey(_) => (StatusCode::BAD_REQUEST, "invalid-key"),
+            Self::ValueTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "value-too-large"),
+            Self::BatchTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "batch-too-large"),
+            Self::StoreFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "store-full"),
+            Self::NotANumber => (StatusCode::CONFLICT, "not-a-number"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "key-changed"),
+            Self::TooManyHandles | Self::Busy | Self::Db(DbError::Undone) => {
+                (StatusCode::TOO_MANY_REQUESTS, "busy")
+            }
+            Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! `http://wfn.internal/kv/STORE[/KEY]`: key-value stores for guests of every language.
+//!
+//! A key is the rest of the path, percent-decoded; another app's store is `OWNER%2FSTORE`. The number of a version is an
+//! entry's `ETag`.
+
+use ::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
+use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use percent_encoding::percent_decode_str;
+use wasmtime_wasi_http::WasiBody;
+
+use crate::capability::Capabilities;
+use crate::capability::internal::{refused, text};
+use crate::capability::key_value::error::KeyValueError;
+use crate::capability::key_value::table::{Condition, Version};
+use crate::capability::key_value::{KeyValue, Page, Room, Store};
+use crate::ingress::answer::Refusal;
+use crate::limits;
+use crate::meter::log::GuestOutput;
+
+/// What a path and its query ask of a store.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// A page of its keys.
+    List { prefix: String, after: String, limit: usize },
+    /// One key.
+    Key(String),
+    /// The number under a key.
+    Increment { key: String, by: i64 },
+}
+
+/// Answers a request for what `path` names below `/kv/`.
+pub async fn answer(
+    capabilities: &Capabilities,
+    path: &str,
+    request: Request<WasiBody>,
+    output: &GuestOutput,
+) -> Response<WasiBody> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let (store, target) = match parse(path, &query, request.method()) {
+        Ok(parsed) => parsed,
+        Err(why) => return refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)),
+    };
+    let key_value = capabilities.key_value();
+    let answer =
+        async { act(key_value, &key_value.store(capabilities.host(), &store)?, target, request).await };
+    answer.await.unwrap_or_else(|error| {
+        if let Failure::Store(error) = &error {
+            capabilities.report(error, output);
+        }
+        refused(error.into())
+    })
+}
+
+/// The name of the store and what is asked of it.
+fn parse(path: &str, query: &str, method: &Method) -> Result<(String, Target), String> {
+    let (store, key) = path.split_once('/').unwrap_or((path, ""));
+    let store = decoded(store)?;
+    let value = |name: &str| {
+        let mut pairs = form_urlencoded::parse(query.as_bytes());
+        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    };
+    if key.is_empty() {
+        let limit = match value("limit") {
+            Some(limit) => {
+                limit.parse().ok().filter(|limit| (1..=limits::KEY_VALUE_PAGE_MAX).contains(limit))
+            }
+            None => Some(limits::KEY_VALUE_PAGE_MAX),
+        };
+        let limit = limit.ok_or_else(|| format!("limit: use 1 to {}", limits::KEY_VALUE_PAGE_MAX))?;
+        let (prefix, after) = (value("prefix").unwrap_or_default(), value("after").unwrap_or_default());
+        return Ok((store, Target::List { prefix, after, limit }));
+    }
+    if method != Method::POST {
+        return Ok((store, Target::Key(decoded(key)?)));
+    }
+    let key = key.strip_suffix("/increment").ok_or("POST takes …/KEY/increment?by=N; PUT sets a value")?;
+    let by = value("by").map_or(Ok(1), |by| by.parse().map_err(|_| "by: use a whole number"))?;
+    Ok((store, Target::Increment { key: decoded(key)?, by }))
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    Ok(decoded.map_err(|_| "the path is not UTF-8 in percent-encoding")?.into_owned())
+}
+
+/// The condition that the headers of a change state.
+fn condition(headers: &HeaderMap) -> Result<Condition, String> {
+    match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
+        (None, None) => Ok(Condition::Any),
+        (Some(tag), None) if tag == "*" => Ok(Condition::Present),
+        (None, Some(tag)) if tag == "*" => Ok(Condition::Absent),
+        (Some(tag), None) => {
+            let tag = tag.to_str().unwrap_or_default().trim();
+            let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            // A tag that no entry ever had matches none.
+            number.map(|number| Condition::At(number.parse().unwrap_or(0))).ok_or_else(|| {
+                "If-Match: use the ETag of one answer, in its quotation marks, or *".to_owned()
+            })
+        }
+        _ => Err("If-None-Match: only * is understood, and not beside If-Match".to_owned()),
+    }
+}
+
+/// Why a request was not answered as it asked for.
+enum Failure {
+    /// It cannot be understood.
+    Request(String),
+    /// The store refused.
+    Store(KeyValueError),
+    /// There is no such key.
+    NoKey,
+    /// Its body ended early.
+    Body,
+    /// Not with this method; the header of those that are.
+    Method(&'static str),
+}
+
+impl From<KeyValueError> for Failure {
+    fn from(error: KeyValueError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Request(why) => Self::new(StatusCode::BAD_REQUEST, "bad-request", why),
+            Failure::Store(error) => {
+                let (status, code) = error.answer();
+                Self::new(status, code, error.to_string())
+            }
+            Failure::NoKey => Self::new(StatusCode::NOT_FOUND, "no-such-key", "there is no such key"),
+            Failure::Body => Self::new(StatusCode::BAD_REQUEST, "body-broken", "the body ended early"),
+            Failure::Method(allowed) => {
+                let message = format!("this path takes {allowed}");
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+            }
+        }
+    }
+}
+
+async fn act(
+    key_value: &KeyValue,
+    store: &Store,
+    target: Target,
+    request: Request<WasiBody>,
+) -> Result<Response<WasiBody>, Failure> {
+    match (request.method().as_str(), target) {
+        ("GET", Target::List { prefix, after, limit }) => {
+            let room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
+            let Page { keys, next } = store.list(&prefix, &after, limit).await?;
+            let page = serde_json::json!({ "keys": keys, "next": next }).to_string() + "\n";
+            Ok(held(page.into_bytes(), "application/json", room))
+        }
+        ("HEAD", Target::Key(key)) => {
+            let version = store.version(&key).await?.ok_or(Failure::NoKey)?;
+            Ok(tagged(text(StatusCode::OK, String::new()), version))
+        }
+        ("GET", Target::Key(key)) => {
+            let room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
+            let entry = store.get(&key).await?.ok_or(Failure::NoKey)?;
+            Ok(tagged(held(entry.value, "application/octet-stream", room), entry.version))
+        }
+        ("PUT", Target::Key(key)) => {
+            let condition = condition(request.headers()).map_err(Failure::Request)?;
+            // Before the body is read: only so many are in memory at a time.
+            let _room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
+            let body = Limited::new(request.into_body(), limits::KEY_VALUE_VALUE_BYTES_MAX).collect().await;
+            let value = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
+                true => Failure::Store(KeyValueError::ValueTooLarge),
+                false => Failure::Body,
+            })?;
+            let version = store.put(&key, value.to_bytes(), condition).await?;
+            Ok(tagged(text(StatusCode::NO_CONTENT, String::new()), version))
+        }
+        ("DELETE", Target::Key(key)) => {
+            let condition = condition(request.headers()).map_err(Failure::Request)?;
+            store.delete(&key, condition).await?;
+            Ok(text(StatusCode::NO_CONTENT, String::new()))
+        }
+        ("POST", Target::Increment { key, by }) => {
+            Ok(text(StatusCode::OK, store.increment(&key, by).await?.to_string()))
+        }
+        (_, Target::List { .. }) => Err(Failure::Method("GET")),
+        _ => Err(Failure::Method("GET, HEAD, PUT, DELETE, POST …/increment")),
+    }
+}
+
+/// A body that keeps its room until the guest has taken it: one that asks often and reads nothing fills its own share of
+/// the host's memory, and waits then.
+fn held(bytes: Vec<u8>, content_type: &'static str, room: Room) -> Response<WasiBody> {
+    struct Held(Vec<u8>, #[expect(dead_code, reason = "given back with the bytes")] Room);
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let room = room.shrunk_to(bytes.len());
+    let body = Full::new(Bytes::from_owner(Held(bytes, room)));
+    let mut response = Response::new(body.map_err(|never| match never {}).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn tagged(mut response: Response<WasiBody>, version: Version) -> Response<WasiBody> {
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_a_store_and_a_key_or_a_list() {
+        let list = |prefix: &str, after: &str, limit| Target::List {
+            prefix: prefix.to_owned(),
+            after: after.to_owned(),
+            limit,
+        };
+        let cases = [
+            ("GET", "s", "", "s", list("", "", 1_000)),
+            ("GET", "s/", "prefix=a%2Fb+c&after=%C3%A4&limit=2", "s", list("a/b c", "ä", 2)),
+            ("PUT", "s/a/b%20c", "", "s", Target::Key("a/b c".to_owned())),
+            ("GET", "owner%2Fs/%00", "", "owner/s", Target::Key("\0".to_owned())),
+            ("GET", "s/increment", "", "s", Target::Key("increment".to_owned())),
+            ("POST", "s/a/increment", "", "s", Target::Increment { key: "a".to_owned(), by: 1 }),
+            ("POST", "s/a/increment", "by=-7", "s", Target::Increment { key: "a".to_owned(), by: -7 }),
+        ];
+        for (method, path, query, store, target) in cases {
+            let parsed = parse(path, query, &method.parse().unwrap());
+            assert_eq!(parsed, Ok((store.to_owned(), target)), "{method} {path}?{query}");
+        }
+        let wrong = [
+            ("GET", "s/%ff", "", "UTF-8"),
+            ("GET", "s", "limit=0", "1 to 1000"),
+            ("GET", "s", "limit=1001", "1 to 1000"),
+            ("POST", "s/a", "", "increment"),
+            ("POST", "s/increment", "", "increment"),
+            ("POST", "s/a/increment", "by=1.5", "whole number"),
+        ];
+        for (method, path, query, why) in wrong {
+            let refusal = parse(path, query, &method.parse().unwrap()).unwrap_err();
+            assert!(refusal.contains(why), "{method} {path}?{query}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_one_tag_or_any() {
+        let stated = |name: &'static str, value: &'static str| {
+            condition(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]))
+        };
+        assert_eq!(condition(&HeaderMap::new()), Ok(Condition::Any));
+        assert_eq!(stated("if-match", "*"), Ok(Condition::Present));
+        assert_eq!(stated("if-match", "\"17\""), Ok(Condition::At(17)));
+        assert_eq!(stated("if-match", "\"of another server\""), Ok(Condition::At(0)));
+        assert_eq!(stated("if-none-match", "*"), Ok(Condition::Absent));
+        for (name, value) in [("if-match", "17"), ("if-match", "W/\"17\""), ("if-none-match", "\"17\"")] {
+            assert!(stated(name, value).is_err(), "{name}: {value}");
+        }
+    }
+}
