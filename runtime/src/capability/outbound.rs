@@ -103,7 +103,7 @@ impl Outbound {
         }
         *request.uri_mut() = normal(request.uri(), destination).map_err(SendError::Http)?;
         *request.version_mut() = http::Version::HTTP_11;
-        let request = request.map(|body| Nonempty { body }.boxed_unsync());
+        let request = request.map(|body| RequestBody(Some(body)).boxed_unsync());
         let options = Timeouts::of(options);
         let Some(client) = &self.client else { return Err(SendError::Http(HttpError::HttpRequestDenied)) };
         self.meter.counts.outbound_request();
@@ -235,12 +235,23 @@ fn of_hyper(error: &hyper::Error) -> HttpError {
     }
 }
 
-/// A request body without its empty frames: HTTP/2 queues them without bound.
-struct Nonempty {
-    body: WasiBody,
+/// A request body without its empty frames: HTTP/2 queues them without bound. `None` when it has ended.
+///
+/// A body that nobody wants to the end (that of a GET, or one whose server answers early) is read on: the guest that
+/// writes it would get an error otherwise, depending on who comes first, though its request is answered.
+struct RequestBody(Option<WasiBody>);
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(mut body) = self.0.take() else { return };
+        if let Ok(here) = tokio::runtime::Handle::try_current() {
+            // Ends with the guest at the latest.
+            here.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+        }
+    }
 }
 
-impl Body for Nonempty {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -249,19 +260,25 @@ impl Body for Nonempty {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         loop {
-            match Pin::new(&mut self.body).poll_frame(context) {
+            let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+            match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
-                polled => return polled,
+                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
+                Poll::Ready(ended) => {
+                    self.0 = None;
+                    return Poll::Ready(ended);
+                }
+                Poll::Pending => return Poll::Pending,
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestBody;
 use crate::event_loop::is_compute;
@@ -218,7 +219,12 @@ async fn finish(
 ) {
     let Ended { slot, worker, result, head: _head } = ended;
     if let Err(fault) = result {
-        tally.end(Some(&fault));
+        // A guest that could not write to a client who has gone, and failed because of that, was cancelled.
+        let has_gone =
+            client.is_some_and(|mut client| matches!(client.try_recv(), Err(TryRecvError::Closed)));
+        if !has_gone {
+            tally.end(Some(&fault));
+        }
         // Before the worker is dropped: whoever reads the body must find it.
         verdict.set(fault);
         if let Some(worker) = worker {
