@@ -18,7 +18,7 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::app::bundle::Bundles;
-use crate::app::manifest::{Destination as Mounted, FileMount, Manifest};
+use crate::app::manifest::{FileMount, Manifest, MountPath};
 use crate::app::running::App;
 use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::capability::identity::Identity;
@@ -94,7 +94,7 @@ pub struct Capabilities {
     config: WasiConfigVariables,
     secret_names: Vec<SecretName>,
     /// Folders of this machine and where guests see them.
-    files: Vec<(PathBuf, Mounted)>,
+    files: Vec<(PathBuf, MountPath)>,
     redactor: Arc<Redactor>,
     outbound: Outbound,
     key_value: KeyValue,

@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Bundles {
     }
 }
 
-/// Removes a file, or a folder with all it holds; its files are made writable where that is needed.
+/// Removes a file, or a folder with all it holds.
 fn remove(path: &Path) -> io::Result<()> {
     if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
@@ -155,9 +155,7 @@ fn unpack_into(archive: impl Read, folder: &Path) -> Result<(), BundleError> {
                 let open = File::options().write(true).create_new(true).mode(0o400).open(&path);
                 let mut file = open.map_err(|error| invalid(format!("{shown:?}: {error}")))?;
                 // Never more than the header said, which was counted.
-                let mut content = (&mut entry).take(bytes);
-                io::copy(&mut content, &mut file).map_err(unreadable)?;
-                file.flush()?;
+                io::copy(&mut entry, &mut file).map_err(unreadable)?;
             }
             other => return Err(invalid(format!("{shown:?} is neither a file nor a folder ({other:?})"))),
         }

@@ -51,22 +51,22 @@ pub struct FileMount {
     /// Which files: an uploaded bundle.
     pub bundle: BundleHash,
     /// Where the guest finds them.
-    pub destination: Destination,
+    pub destination: MountPath,
 }
 
 /// An absolute path in a guest's view of files, without `.` and `..`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Destination(String);
+pub struct MountPath(String);
 
-impl Destination {
+impl MountPath {
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl TryFrom<String> for Destination {
+impl TryFrom<String> for MountPath {
     type Error = String;
     fn try_from(path: String) -> Result<Self, String> {
         let is_plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains('\0');
@@ -81,8 +81,8 @@ impl TryFrom<String> for Destination {
     }
 }
 
-impl From<Destination> for String {
-    fn from(path: Destination) -> Self {
+impl From<MountPath> for String {
+    fn from(path: MountPath) -> Self {
         path.0
     }
 }

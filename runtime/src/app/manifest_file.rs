@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::app::manifest::{Destination, FileMount, Manifest, ScaleSettings};
+use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings};
 use crate::capability::key_value::grants::{Share, StoreLabel};
 use crate::names::{AppName, HostName};
 
@@ -48,7 +48,7 @@ pub struct FileSource {
     /// The folder.
     pub source: ProjectPath,
     /// Where the guest finds it.
-    pub destination: Destination,
+    pub destination: MountPath,
 }
 
 /// How the command line makes the module: the `[build]` table of the file.

@@ -206,7 +206,7 @@ impl Registry {
             Err(_) => Err(CacheError::Missing(module).into()),
         });
         let language = inspected.await?.language;
-        let bundles = self.capabilities.bundles();
+        let bundles = self.bundles();
         if let Some(missing) = manifest.files.iter().find(|mount| !bundles.has(mount.bundle)) {
             return Err(ChangeError::BundleMissing(missing.bundle));
         }
@@ -258,8 +258,8 @@ impl Registry {
         self.activate(Change { revision, is_new: true, dry_run: false, secrets: SecretChanges::new() }).await
     }
 
-    /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its next life or
-    /// for a later call `with_data`.
+    /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its
+    /// next life or for a later call `with_data`.
     pub async fn remove(self: &Arc<Self>, name: &AppName, with_data: bool) -> Result<(), ChangeError> {
         let _changing = self.changing.lock().await;
         let stored = name.clone();

@@ -1,6 +1,6 @@
 //! Secrets in the database, sealed: each function is one read or one change.
 
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::capability::secrets::SecretName;
 use crate::names::AppName;
@@ -16,9 +16,9 @@ pub struct StoredSecret {
 }
 
 /// The secrets of an app, by name.
-pub fn secrets(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<Vec<StoredSecret>> {
+pub fn secrets(connection: &Connection, app: &AppName) -> rusqlite::Result<Vec<StoredSecret>> {
     let query = "SELECT name, sealed, updated_ms FROM secret WHERE app = ?1 ORDER BY name";
-    let mut statement = transaction.prepare_cached(query)?;
+    let mut statement = connection.prepare_cached(query)?;
     let rows = statement.query_map([app.as_str()], |row| {
         let updated_ms = row.get::<_, i64>(2)?.try_into().unwrap_or(0);
         Ok(StoredSecret { name: row.get(0)?, sealed: row.get(1)?, updated_ms })

@@ -93,8 +93,9 @@ fn settings(capabilities: &Capabilities, name: &str) -> Response<WasiBody> {
 
 /// A token by which the app proves to others who it is.
 fn token(capabilities: &Capabilities, query: &str) -> Response<WasiBody> {
-    let audience = query.split('&').find_map(|pair| pair.strip_prefix("audience=")).map(percent_decoded);
-    let Some(audience) = audience.flatten().filter(|audience| identity::is_audience(audience)) else {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let audience = pairs.find(|(name, _)| name == "audience").map(|(_, value)| value);
+    let Some(audience) = audience.filter(|audience| identity::is_audience(audience)) else {
         let message = "say whom the token is for: /identity/token?audience=NAME, without spaces";
         return refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message));
     };
@@ -113,11 +114,6 @@ fn token(capabilities: &Capabilities, query: &str) -> Response<WasiBody> {
             refused(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no-identity", message))
         }
     }
-}
-
-/// The text behind percent-encoding, if it is UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
-    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
 }
 
 /// Calls the app `name` with what follows the first `prefix` bytes of the path.

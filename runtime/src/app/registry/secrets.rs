@@ -16,7 +16,7 @@ impl Registry {
     /// The secrets of an app, sealed. An app that is not deployed yet may have some.
     pub async fn stored_secrets(&self, app: &AppName) -> Result<Vec<StoredSecret>, ChangeError> {
         let app = app.clone();
-        Ok(self.db.write(move |transaction| secret_store::secrets(transaction, &app)).await?)
+        Ok(self.db.read(move |connection| secret_store::secrets(connection, &app)).await?)
     }
 
     /// Sets and removes secrets. A served app goes on as a new revision with them; the others have them when they
