@@ -150,14 +150,17 @@ fn every_truncation_is_refused() {
 fn a_module_that_takes_too_much_to_compile_costs_only_its_own_child() {
     let host = Host::start();
     host.deploy("hello", &[]);
-    // 400,000 functions in one module: cheap to upload, dear to compile.
-    let functions = "(func (param i32) (result i32) local.get 0 i32.const 3 i32.mul)".repeat(20_000);
+    // Every block carries a thousand values on: 20 KB to upload, and the compiler needs gigabytes for it.
+    let values = "i32 ".repeat(1_000);
     let bytes = wat(&format!(
-        "(component (core module {functions}) (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))"
+        "(module (type (func (param {values}) (result {values}))) (func (export \"_start\"))
+           (func (param {values}) (result {values}) {} {}))",
+        "i32.const 1 ".repeat(1_000),
+        "block (type 0) end ".repeat(5_000),
     ));
-    let load = crate::harness::Load::start(&host, "/hello", 2, "Hello from wfn!\n");
+    let load = crate::harness::Load::start(&host, "/hello", 1, "Hello from wfn!\n");
     let answer = deploy_bytes(&host, "bomb", &bytes);
-    assert_eq!(answer.status, 422, "{}", answer.text());
+    assert_eq!((answer.status, answer.code().as_str()), (422, "module-too-costly"), "{}", answer.text());
     load.end();
 }
 
