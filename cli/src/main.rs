@@ -83,8 +83,9 @@ fn main() -> ExitCode {
     // The compiling child comes first: it has neither environment nor much memory, and needs no more.
     let arguments: Vec<_> = env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == compile::CHILD_COMMAND) {
-        let [_, _, module, artifact] = arguments.as_slice() else { return ExitCode::from(2) };
-        std::process::exit(compile::child_main(Path::new(module), Path::new(artifact)));
+        let [_, _, module, artifact, functions @ ..] = arguments.as_slice() else { return ExitCode::from(2) };
+        let functions = functions.first().map(Path::new);
+        std::process::exit(compile::child_main(Path::new(module), Path::new(artifact), functions));
     }
     // Wrong usage ends here, with code 2.
     let Cli { command, global } = Cli::parse();

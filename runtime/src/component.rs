@@ -5,5 +5,6 @@ pub mod code;
 pub mod compile;
 pub mod componentize;
 pub mod engine;
+pub mod function_cache;
 pub mod inspect;
 pub mod interfaces;

@@ -24,6 +24,9 @@ pub struct HostConfig {
     pub guest_memory_bytes: u64,
     /// Event loops.
     pub cores: usize,
+    /// Whether functions that an edit leaves as they were are not compiled again: for one developer's own modules. A
+    /// host of many must not let one module's compilation decide over another's.
+    pub keep_functions: bool,
 }
 
 impl HostConfig {
@@ -37,6 +40,7 @@ impl HostConfig {
             memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
             cores: event_loop::cores(),
+            keep_functions: false,
         }
     }
 }

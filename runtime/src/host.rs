@@ -119,7 +119,8 @@ impl Host {
         let cores = loops.count();
         let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory, room);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
-        let cache = ComponentCache::open(engines, data_dir).map_err(in_data_dir(data_dir))?;
+        let cache =
+            ComponentCache::open(engines, data_dir, config.keep_functions).map_err(in_data_dir(data_dir))?;
         let db = Arc::new(Db::open(&data_dir.join("wfn.db"))?);
         let secret_key = SecretKey::open(data_dir).map_err(in_data_dir(&data_dir.join("secret.key")))?;
         let address_of = |listener: &std::net::TcpListener, address, flag| {

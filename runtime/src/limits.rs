@@ -215,6 +215,8 @@ pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const COMPILE_CPU_SECONDS: u64 = 60;
 /// Address space of the compiling child: a 410 KB module was measured to take 4 GB.
 pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
+/// What `wfn dev` keeps of one compilation for the next; the functions of StarlingMonkey take some 50 MB.
+pub const FUNCTION_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Machine code one module may turn into.
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
 /// Deployments that may wait for the compiler; the next one is answered 429.

@@ -123,6 +123,7 @@ impl Dev {
     /// Starts the host; where a default port is taken it has another.
     async fn start(&self, data_dir: &Path) -> Done<Host> {
         let mut config = HostConfig::new(data_dir.to_owned());
+        config.keep_functions = true;
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin = self.admin.unwrap_or(config.admin);
         loop {

@@ -25,6 +25,8 @@ pub struct ComponentCache {
     modules: PathBuf,
     /// A folder of machine code per engine, in the order of [`EngineKind::ALL`]; a module is in one of them.
     artifacts: [PathBuf; 2],
+    /// Where single functions are kept for the next compilation, if they are.
+    functions: Option<PathBuf>,
     /// Code loaded since the last collection of garbage, so that revisions of one module share it.
     loaded: Mutex<HashMap<ModuleHash, Code>>,
 }
@@ -47,8 +49,9 @@ pub enum CacheError {
 }
 
 impl ComponentCache {
-    /// Opens the store below `data_dir`, making its folders; artifacts of other engines are removed.
-    pub fn open(engines: Engines, data_dir: &Path) -> io::Result<Self> {
+    /// Opens the store below `data_dir`, making its folders; artifacts of other engines are removed. With
+    /// `keep_functions`, a compilation takes over what the one before it compiled.
+    pub fn open(engines: Engines, data_dir: &Path, keep_functions: bool) -> io::Result<Self> {
         let modules = data_dir.join("modules");
         let all_artifacts = data_dir.join("artifacts");
         let artifacts =
@@ -65,7 +68,8 @@ impl ComponentCache {
                 fs::remove_dir_all(folder)?;
             }
         }
-        Ok(Self { engines, modules, artifacts, loaded: Mutex::default() })
+        let functions = keep_functions.then(|| artifacts[0].join("functions"));
+        Ok(Self { engines, modules, artifacts, functions, loaded: Mutex::default() })
     }
 
     /// The folder in which uploads are received.
@@ -118,7 +122,8 @@ impl ComponentCache {
         }
         // All are on one file system: the child says only at its end which folder the code is for.
         let pending = artifacts::temporary_in(&self.modules)?;
-        let kind = compile::in_child(&module, pending.path(), progress)?.engine_kind();
+        let kind =
+            compile::in_child(&module, pending.path(), self.functions.as_deref(), progress)?.engine_kind();
         Ok(pending.publish(&self.artifacts[kind as usize].join(hash.to_string()))?)
     }
 

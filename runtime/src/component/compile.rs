@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use crate::component::code::Code;
 use crate::component::componentize::componentize;
 use crate::component::engine;
+use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::{Form, GuestKind, inspect};
 use crate::limits;
 
@@ -46,16 +48,19 @@ const POLL: Duration = Duration::from_millis(5);
 const MESSAGE_BYTES_MAX: u64 = 4_096;
 
 /// Compiles `module` to `artifact` in a limited child of this binary and says what kind of guest it is. Blocks;
-/// `progress` is told about every half second how long it has taken so far.
+/// `progress` is told about every half second how long it has taken so far. Functions that the file `functions` has
+/// from the compilation before are not compiled again.
 pub fn in_child(
     module: &Path,
     artifact: &Path,
+    functions: Option<&Path>,
     progress: &mut dyn FnMut(Duration),
 ) -> Result<GuestKind, CompileError> {
     let mut child = Command::new("/proc/self/exe")
         .arg(CHILD_COMMAND)
         .arg(module)
         .arg(artifact)
+        .args(functions)
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -116,9 +121,9 @@ fn wait(child: &mut Child, progress: &mut dyn FnMut(Duration)) -> std::io::Resul
 }
 
 /// What the child does: limits itself, compiles, writes, says the kind of guest on stdout. Returns its exit code.
-pub fn child_main(module: &Path, artifact: &Path) -> i32 {
+pub fn child_main(module: &Path, artifact: &Path, functions: Option<&Path>) -> i32 {
     match limit_self().and_then(|()| fs::read(module)) {
-        Ok(bytes) => compile(&bytes, artifact),
+        Ok(bytes) => compile(&bytes, artifact, functions),
         Err(error) => {
             eprintln!("prepare to compile: {error}");
             1
@@ -126,7 +131,7 @@ pub fn child_main(module: &Path, artifact: &Path) -> i32 {
     }
 }
 
-fn compile(bytes: &[u8], artifact: &Path) -> i32 {
+fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> i32 {
     let (kind, component) = match complete(bytes) {
         Ok(complete) => complete,
         Err(error) => {
@@ -135,8 +140,9 @@ fn compile(bytes: &[u8], artifact: &Path) -> i32 {
         }
     };
     let bytes = component.as_deref().unwrap_or(bytes);
-    let compiled =
-        engine::compiling_engine(kind.engine_kind()).and_then(|engine| Code::compile(&engine, kind, bytes));
+    let cache = functions.map(|file| Arc::new(FunctionCache::open(file)));
+    let compiled = engine::compiling_engine(kind.engine_kind(), cache.clone())
+        .and_then(|engine| Code::compile(&engine, kind, bytes));
     let code = match compiled {
         Ok(code) => code,
         Err(error) => {
@@ -145,6 +151,12 @@ fn compile(bytes: &[u8], artifact: &Path) -> i32 {
         }
     };
     let written = File::create(artifact).and_then(|mut file| file.write_all(&code));
+    if let (Some(cache), Some(file)) = (cache, functions)
+        && let Err(error) = cache.save(file)
+    {
+        // The next compilation takes longer.
+        eprintln!("keep the compiled functions: {error}");
+    }
     match written {
         Ok(()) => {
             println!("\"{}\"", kind.as_str());

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle, Thread};
 
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::GuestKind;
 use crate::limits;
 
@@ -50,9 +51,14 @@ fn code_config(kind: EngineKind) -> Config {
     config
 }
 
-/// An engine that only compiles; used by the compiling child. It takes every core that nobody else wants.
-pub fn compiling_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
-    Engine::new(&code_config(kind))
+/// An engine that only compiles; used by the compiling child. It takes every core that nobody else wants, and out of
+/// `functions` what was compiled before.
+pub fn compiling_engine(kind: EngineKind, functions: Option<Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
+    let mut config = code_config(kind);
+    if let Some(functions) = functions {
+        config.enable_incremental_compilation(functions)?;
+    }
+    Engine::new(&config)
 }
 
 /// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to

@@ -1,0 +1,123 @@
+//! Machine code of single functions, kept from one compilation to the next.
+//!
+//! After an edit, most functions of a module are what they were; `wfn dev` compiles the others alone. One file holds what
+//! the last compilation used. Cranelift's key of a function is a hash of all that its code depends on, the compiler's
+//! version included.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use wasmtime::CacheStore;
+
+use crate::limits;
+use crate::persist::artifacts;
+
+/// The functions of one compilation and of the one before it.
+#[derive(Debug, Default)]
+pub struct FunctionCache {
+    before: HashMap<Vec<u8>, Before>,
+    new: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+#[derive(Debug)]
+struct Before {
+    code: Vec<u8>,
+    /// By the compilation under way.
+    used: AtomicBool,
+}
+
+impl FunctionCache {
+    /// What the last compilation left in `file`; nothing if that cannot be read.
+    pub fn open(file: &Path) -> Self {
+        let mut before = HashMap::new();
+        let bytes = fs::read(file).unwrap_or_default();
+        let mut rest = bytes.as_slice();
+        while let Some((key, after)) = part(rest)
+            && let Some((code, after)) = part(after)
+        {
+            before.insert(key.to_owned(), Before { code: code.to_owned(), used: AtomicBool::new(false) });
+            rest = after;
+        }
+        Self { before, new: Mutex::default() }
+    }
+
+    /// Leaves what this compilation used in `file`, whole or not at all.
+    pub fn save(&self, file: &Path) -> io::Result<()> {
+        let used = self.before.iter().filter(|(_, before)| before.used.load(Ordering::Relaxed));
+        let new = self.new.lock();
+        let all =
+            used.map(|(key, before)| (key, &before.code)).chain(new.iter().map(|(key, code)| (key, code)));
+        let mut bytes = Vec::new();
+        for part in all.flat_map(|(key, code)| [key, code]) {
+            let Ok(length) = u32::try_from(part.len()) else { return Ok(()) };
+            bytes.extend(length.to_le_bytes());
+            bytes.extend(part);
+            if bytes.len() > limits::FUNCTION_CACHE_BYTES_MAX {
+                return Ok(());
+            }
+        }
+        let Some(folder) = file.parent() else { return Ok(()) };
+        let pending = artifacts::temporary_in(folder)?;
+        fs::File::create(pending.path())?.write_all(&bytes)?;
+        pending.publish(file)
+    }
+}
+
+/// The first part of `bytes`, which its length goes before, and what follows it.
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(u32::from_le_bytes(*length) as usize)
+}
+
+impl CacheStore for FunctionCache {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        let before = self.before.get(key)?;
+        before.used.store(true, Ordering::Relaxed);
+        Some(Cow::Borrowed(&before.code))
+    }
+
+    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
+        self.new.lock().push((key.to_owned(), value));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_compilation_used_is_there_for_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("functions");
+        let first = FunctionCache::open(&file);
+        assert!(first.get(b"a").is_none());
+        assert!(
+            first.insert(b"a", vec![1]) && first.insert(b"b", vec![]) && first.insert(b"c", vec![3; 70_000])
+        );
+        first.save(&file).unwrap();
+
+        let second = FunctionCache::open(&file);
+        assert_eq!(second.get(b"c").unwrap(), vec![3; 70_000]);
+        assert_eq!(second.get(b"b").unwrap(), vec![]);
+        second.insert(b"d", vec![4]);
+        second.save(&file).unwrap();
+
+        let third = FunctionCache::open(&file);
+        assert!(third.get(b"a").is_none(), "the compilation before did not use it");
+        assert_eq!(third.get(b"d").unwrap(), vec![4]);
+
+        let whole = fs::read(&file).unwrap();
+        for length in 0..whole.len().min(64) {
+            fs::write(&file, &whole[..length]).unwrap();
+            // Whatever is left of it, nothing else comes out of it.
+            let cut = FunctionCache::open(&file);
+            assert!(cut.get(b"d").is_none_or(|code| *code == [4]), "{length} bytes");
+        }
+    }
+}
