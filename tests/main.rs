@@ -12,6 +12,7 @@ mod commands;
 mod crash;
 mod deploy;
 mod dev_loop;
+mod examples;
 mod faults;
 mod files;
 mod http;

@@ -27,6 +27,8 @@ pub struct Upstream {
 struct Seen {
     connections: AtomicUsize,
     requests: AtomicUsize,
+    /// Requests for `/once`.
+    once: AtomicUsize,
     /// Requests now being answered, and the most there ever were at once.
     now: AtomicUsize,
     most: AtomicUsize,
@@ -108,7 +110,7 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Answer, s
     seen.requests.fetch_add(1, Ordering::SeqCst);
     let now = seen.now.fetch_add(1, Ordering::SeqCst) + 1;
     seen.most.fetch_max(now, Ordering::SeqCst);
-    let answer = answer_to(request).await;
+    let answer = answer_to(request, &seen).await;
     seen.now.fetch_sub(1, Ordering::SeqCst);
     answer
 }
@@ -117,10 +119,26 @@ fn text(text: impl Into<Bytes>) -> Answer {
     Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed())
 }
 
-async fn answer_to(request: Request<Incoming>) -> Result<Answer, std::io::Error> {
+async fn answer_to(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
         "/ok" => Ok(text("ok from upstream")),
+        "/lasting" => {
+            let mut answer = text("how long it lasts is in the query");
+            answer.headers_mut().insert("cache-control", query.parse().unwrap());
+            answer.headers_mut().insert("content-type", "text/x-lasting".parse().unwrap());
+            Ok(answer)
+        }
+        "/once" if seen.once.fetch_add(1, Ordering::SeqCst) > 0 => {
+            let mut answer = text("broken");
+            *answer.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(answer)
+        }
+        "/once" => {
+            let mut answer = text("once");
+            answer.headers_mut().insert("cache-control", "max-age=0".parse().unwrap());
+            Ok(answer)
+        }
         "/version" => Ok(text(format!("{:?}", request.version()))),
         "/headers" => Ok(text(format!("{:?}", request.headers()))),
         "/echo" => {

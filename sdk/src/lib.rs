@@ -25,17 +25,27 @@
 //! }
 //! ```
 //!
+//! What a function asks of others is a [`Call`], which a synchronous guest sends and an asynchronous one awaits:
+//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`identity`] proves who it is.
+//! Settings and secrets are environment variables ([`std::env::var`]), and granted folders are files ([`std::fs`]).
+//!
 //! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
-//! features = ["sync"] }`. Feature `json`, which is on unless turned off, adds [`Json`].
+//! features = ["sync"] }`. Feature `json`, which is on unless turned off, adds [`Json`] and the host's services.
 //!
 //! Handlers return anything that is [`IntoResponse`]; [`Router`] and [`AsyncRouter`] choose among several. Whatever
 //! this crate leaves out is one step away: the crates [`http`], [`wasip2`] and [`wasip3`] are re-exported, and
 //! [`p2::serve`] and [`p3::serve`] answer single requests of a guest that implements the export itself.
 
 mod body;
+#[cfg(any(feature = "sync", feature = "async"))]
+mod call;
 mod error;
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+pub mod identity;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+pub mod kv;
 #[cfg(feature = "sync")]
 pub mod p2;
 #[cfg(feature = "async")]
@@ -43,9 +53,15 @@ pub mod p3;
 mod request;
 mod response;
 mod router;
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+mod service;
 
 pub use body::Body;
 pub use bytes::Bytes;
+#[cfg(feature = "sync")]
+pub use call::send_all;
+#[cfg(any(feature = "sync", feature = "async"))]
+pub use call::{Call, CallError, fetch};
 pub use error::Error;
 pub use http::{self, Method, StatusCode};
 #[cfg(feature = "json")]

@@ -1,22 +1,20 @@
 //! Synchronous handlers: `wasi:http/incoming-handler@0.2` through the crate `wasip2`.
 
-use std::io::{self, BufWriter, Read, Write};
+mod body;
+mod client;
 
-use bytes::{Buf as _, Bytes};
+use std::io;
+
 use http::uri::{Scheme, Uri};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use wasip2::http::types as wasi;
-use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
-use crate::body::{Kind, too_large};
+use crate::body::Kind;
 use crate::response::set_content_length;
 use crate::{Body, Error, IntoResponse, Request, Response};
-
-/// How much of a body is in memory at once while it streams, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
-
-/// A function that writes a response's body.
-pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
+use body::{BodyWriter, Sender};
+pub(crate) use body::{Incoming, WriteBody};
+pub(crate) use client::{finish, start};
 
 /// Answers one invocation by `handler`. `#[handler]` calls it; so does a guest that implements the export itself,
 /// to answer some requests with its own hands:
@@ -77,12 +75,8 @@ fn request_from_wasi(incoming: wasi::IncomingRequest) -> Result<Request, Error> 
             Method::from_bytes(name.as_bytes()).map_err(|error| bad_request(error.into()))?
         }
     };
-    for (name, value) in incoming.headers().entries() {
-        let name = HeaderName::try_from(name).map_err(|error| bad_request(error.into()))?;
-        let value = HeaderValue::try_from(value).map_err(|error| bad_request(error.into()))?;
-        request.headers_mut().append(name, value);
-    }
-    *request.body_mut() = Body(Kind::Incoming(Incoming::Unread(incoming)));
+    append(request.headers_mut(), &incoming.headers()).map_err(bad_request)?;
+    *request.body_mut() = Body(Kind::Incoming(Incoming::Unread(Sender::Request(incoming))));
     Ok(request)
 }
 
@@ -106,244 +100,28 @@ fn send(mut response: Response, out: wasi::ResponseOutparam) -> io::Result<()> {
         _ => 0,
     };
     wasi::ResponseOutparam::set(out, Ok(head));
-    match body.0 {
-        Kind::Bytes(bytes) => writer.write_all(&bytes[early..])?,
-        Kind::Incoming(mut incoming) => {
-            while let Some(chunk) = incoming.chunk(CHUNK_BYTES)? {
-                writer.write_all(&chunk)?;
-            }
-        }
-        Kind::Reader(mut reader) => drop(io::copy(&mut reader, &mut writer)?),
-        Kind::Writer(write) => {
-            let mut buffered = BufWriter::new(writer);
-            write(&mut buffered)?;
-            writer = buffered.into_inner()?;
-        }
-        #[cfg(feature = "async")]
-        Kind::Http(_) => return Err(io::Error::other("this body needs an asynchronous handler")),
-    }
-    writer.finish()
+    writer.send(body, early)
 }
 
 /// Status and headers as the host wants them, or what it refuses.
 fn head(response: &Response) -> Result<wasi::OutgoingResponse, String> {
-    let headers: Vec<(String, Vec<u8>)> = response
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned()))
-        .collect();
-    let fields = wasi::Fields::from_list(&headers).map_err(|error| error.to_string())?;
-    let head = wasi::OutgoingResponse::new(fields);
+    let head = wasi::OutgoingResponse::new(fields(response.headers())?);
     let status = response.status().as_u16();
     head.set_status_code(status).map_err(|()| format!("the host refuses status {status}"))?;
     Ok(head)
 }
 
-/// A request's body. Nothing is asked of the host before the first read.
-pub(crate) enum Incoming {
-    Unread(wasi::IncomingRequest),
-    Reading {
-        // Invariant: the stream is dropped before the body that owns it, hence this order.
-        stream: InputStream,
-        _body: wasi::IncomingBody,
-        /// What the host gave and nobody has read yet.
-        rest: Bytes,
-    },
-    Ended,
+/// Headers as the host wants them, or what it refuses.
+fn fields(headers: &HeaderMap) -> Result<wasi::Fields, String> {
+    let headers: Vec<(String, Vec<u8>)> =
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned())).collect();
+    wasi::Fields::from_list(&headers).map_err(|error| error.to_string())
 }
 
-impl Incoming {
-    /// Waits for the next bytes, never none; at most `bytes_max` are asked of the host.
-    fn chunk(&mut self, bytes_max: usize) -> io::Result<Option<Bytes>> {
-        loop {
-            match self {
-                Self::Unread(request) => {
-                    let taken = || io::Error::other("the body was taken before");
-                    let body = request.consume().map_err(|()| taken())?;
-                    let stream = body.stream().map_err(|()| taken())?;
-                    *self = Self::Reading { stream, _body: body, rest: Bytes::new() };
-                }
-                Self::Reading { rest, .. } if !rest.is_empty() => return Ok(Some(std::mem::take(rest))),
-                Self::Reading { stream, .. } => match stream.blocking_read(bytes_max as u64) {
-                    Ok(chunk) if chunk.is_empty() => {}
-                    Ok(chunk) => return Ok(Some(chunk.into())),
-                    Err(StreamError::Closed) => *self = Self::Ended,
-                    Err(error) => return Err(broken(error)),
-                },
-                Self::Ended => return Ok(None),
-            }
-        }
+/// Adds the host's headers to `headers`.
+fn append(headers: &mut HeaderMap, fields: &wasi::Fields) -> Result<(), http::Error> {
+    for (name, value) in fields.entries() {
+        headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
     }
-}
-
-impl Read for Incoming {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        let Some(mut chunk) = self.chunk(CHUNK_BYTES)? else { return Ok(0) };
-        let length = chunk.len().min(buffer.len());
-        chunk.copy_to_slice(&mut buffer[..length]);
-        if let Self::Reading { rest, .. } = self {
-            *rest = chunk;
-        }
-        Ok(length)
-    }
-}
-
-impl Body {
-    /// A response's body that is read from `reader` and sent as it comes.
-    ///
-    /// ```
-    /// use std::io::Read as _;
-    ///
-    /// let lines = wfn_sdk::Body::from_reader("a line\n".as_bytes().chain("another\n".as_bytes()));
-    /// ```
-    pub fn from_reader(reader: impl Read + 'static) -> Self {
-        Self(Kind::Reader(Box::new(reader)))
-    }
-
-    /// A response's body that `write` writes after the head is on its way, through a buffer. Writing waits for a
-    /// caller who reads slower; `flush` sends what there is. An error cuts the body off.
-    ///
-    /// ```
-    /// use std::io::Write as _;
-    ///
-    /// let numbers = wfn_sdk::Body::from_writer(|writer| {
-    ///     for number in 0..10 {
-    ///         writeln!(writer, "{number}")?;
-    ///     }
-    ///     Ok(())
-    /// });
-    /// ```
-    pub fn from_writer(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + 'static) -> Self {
-        Self(Kind::Writer(Box::new(write)))
-    }
-
-    /// Reads the rest of the body, which may have up to `bytes_max`.
-    ///
-    /// # Errors
-    /// 413 beyond the bound (nothing more is read then), 400 when the caller breaks off.
-    pub fn read_bytes(&mut self, bytes_max: usize) -> Result<Bytes, Error> {
-        if let Kind::Bytes(bytes) = &mut self.0 {
-            return if bytes.len() > bytes_max {
-                Err(too_large(bytes_max))
-            } else {
-                Ok(std::mem::take(bytes))
-            };
-        }
-        let mut bytes = Vec::new();
-        let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
-        match self.take(bound).read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() > bytes_max => Err(too_large(bytes_max)),
-            Ok(_) => Ok(bytes.into()),
-            Err(error) => Err(Error::new(StatusCode::BAD_REQUEST, "the body broke off").caused_by(error)),
-        }
-    }
-}
-
-/// Reads the body as it arrives; a body made by [`Body::from_writer`] cannot be read.
-impl Read for Body {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
-            Kind::Bytes(bytes) => {
-                let length = bytes.len().min(buffer.len());
-                bytes.copy_to_slice(&mut buffer[..length]);
-                Ok(length)
-            }
-            Kind::Incoming(incoming) => incoming.read(buffer),
-            Kind::Reader(reader) => reader.read(buffer),
-            Kind::Writer(_) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "this body is written, not read"))
-            }
-            #[cfg(feature = "async")]
-            Kind::Http(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "this body is read by waiting")),
-        }
-    }
-}
-
-/// A response's body after its head.
-struct BodyWriter {
-    // Invariant: the stream is dropped before the body that owns it, hence this order.
-    stream: OutputStream,
-    body: wasi::OutgoingBody,
-}
-
-impl BodyWriter {
-    fn new(body: wasi::OutgoingBody) -> io::Result<Self> {
-        let stream = body.write().map_err(|()| io::Error::other("the body was taken before"))?;
-        Ok(Self { stream, body })
-    }
-
-    /// Writes what the host takes at once; answers how many bytes that was. A broken stream takes none and says
-    /// so at the next write.
-    fn write_without_waiting(&mut self, bytes: &[u8]) -> usize {
-        let permit = self.stream.check_write().unwrap_or(0);
-        let now = at_most(bytes, permit);
-        if now.is_empty() || self.stream.write(now).is_err() { 0 } else { now.len() }
-    }
-
-    /// Ends the body: the response is complete. Without it the host cuts the response off.
-    fn finish(self) -> io::Result<()> {
-        drop(self.stream);
-        wasi::OutgoingBody::finish(self.body, None).map_err(io::Error::other)
-    }
-}
-
-impl Write for BodyWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            match self.stream.check_write().map_err(broken)? {
-                0 => self.stream.subscribe().block(),
-                permit => {
-                    let now = at_most(bytes, permit);
-                    self.stream.write(now).map_err(broken)?;
-                    return Ok(now.len());
-                }
-            }
-        }
-    }
-
-    /// Waits until the host has passed on everything written so far.
-    fn flush(&mut self) -> io::Result<()> {
-        self.stream.blocking_flush().map_err(broken)
-    }
-}
-
-/// The first `permit` bytes, or all if there are fewer.
-fn at_most(bytes: &[u8], permit: u64) -> &[u8] {
-    &bytes[..bytes.len().min(usize::try_from(permit).unwrap_or(usize::MAX))]
-}
-
-fn broken(error: StreamError) -> io::Error {
-    match error {
-        StreamError::Closed => io::Error::new(io::ErrorKind::BrokenPipe, "the other end has closed the body"),
-        StreamError::LastOperationFailed(error) => {
-            io::Error::other(format!("the body broke off: {}", error.to_debug_string()))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-
-    use crate::Body;
-
-    #[test]
-    fn bodies_are_read_within_their_bounds() {
-        let bodies: [fn() -> Body; 2] = [|| "abcdef".into(), || Body::from_reader("abcdef".as_bytes())];
-        for body in bodies {
-            assert_eq!(body().read_bytes(6).expect("fits"), "abcdef");
-            assert_eq!(body().read_bytes(5).expect_err("too large").status(), 413);
-            let mut text = String::new();
-            body().read_to_string(&mut text).expect("text");
-            assert_eq!(text, "abcdef");
-        }
-        assert_eq!(Body::empty().read_bytes(0).expect("empty"), "");
-        assert!(Body::from_writer(|_| Ok(())).read_bytes(10).is_err());
-    }
+    Ok(())
 }

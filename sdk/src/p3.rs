@@ -11,13 +11,17 @@ use futures_channel::mpsc;
 use futures_core::Stream as _;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
+use wasip3::http::client;
 use wasip3::http::types as wasi;
-use wasip3::http_compat::{http_from_wasi_request, http_into_wasi_response};
+use wasip3::http_compat::{
+    http_from_wasi_request, http_from_wasi_response, http_into_wasi_request, http_into_wasi_response,
+};
 pub use wasip3::spawn_local as spawn;
 
 use crate::body::{Kind, too_large};
+use crate::call::CallError;
 use crate::response::set_content_length;
-use crate::{Body, Error, IntoResponse, Request};
+use crate::{Body, Error, IntoResponse, Request, Response};
 
 /// Any body of the `http-body` family. A guest has one thread, so it need not be `Send`.
 pub(crate) type HttpBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError>>>;
@@ -51,6 +55,14 @@ pub async fn serve<R: IntoResponse>(
     let mut response = handler(request).await.into_response();
     set_content_length(&mut response);
     http_into_wasi_response(response)
+}
+
+/// Sends `request` and waits for the head of its answer.
+pub(crate) async fn exchange(request: Request) -> Result<Response, CallError> {
+    let request = http_into_wasi_request(request);
+    let request = request.map_err(|code| CallError::Invalid(format!("{code:?}")))?;
+    let answer = client::send(request).await.and_then(http_from_wasi_response);
+    Ok(answer.map_err(|code| CallError::Failed(format!("{code:?}")))?.map(Body::from_http))
 }
 
 impl Body {

@@ -1,0 +1,41 @@
+//! Proof to others of which app asks them.
+
+use http::Method;
+use serde::Deserialize;
+
+use crate::Body;
+use crate::call::Call;
+use crate::service::{encoded, json, request};
+
+/// A token for one service.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct Token {
+    /// For the header `authorization: Bearer …`.
+    pub access_token: String,
+    /// How many seconds it is good for.
+    pub expires_in: u64,
+}
+
+/// Asks for a token that tells the service `audience` which app this is: a JWT signed by the host.
+///
+/// ```
+/// use wfn_sdk::{Error, Request, Response, fetch, identity};
+///
+/// fn orders() -> Result<Response, Error> {
+///     let token = identity::token("https://orders.example.com").send()?;
+///     let request = Request::get("https://orders.example.com/today")
+///         .header("authorization", format!("Bearer {}", token.access_token));
+///     Ok(fetch(request.body(())?).send()?)
+/// }
+/// ```
+pub fn token(audience: &str) -> Call<Token> {
+    let path = format!("identity/token?audience={}", encoded(audience));
+    Call::service(request(Method::GET, &path, None, Body::empty()), &[], Some(16 * 1024), json)
+}
+
+/// Without the token, which is a secret.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token(good for {} s)", self.expires_in)
+    }
+}

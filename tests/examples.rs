@@ -1,0 +1,134 @@
+//! The larger examples do what they say, deployed by their own manifests.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Host, Request, root};
+use crate::upstream::Upstream;
+
+/// Deploys an example by its `wfn.toml`.
+#[track_caller]
+fn deploy(host: &Host, folder: &str, flags: &[&str]) {
+    let manifest = root().join("guest-examples").join(folder).join("wfn.toml");
+    host.wfn(&[&["deploy", manifest.to_str().unwrap()], flags].concat()).ok();
+}
+
+fn send(host: &Host, method: &str, path: &str, body: &str) -> Answer {
+    Request::new(method, path).header("content-type", "application/json").body(body).send(&host.functions)
+}
+
+fn json_of(answer: Answer) -> Value {
+    serde_json::from_str(&answer.ok()).unwrap()
+}
+
+/// What both the Rust and the JavaScript example answer.
+fn notes(host: &Host, app: &str) {
+    let path = |rest: &str| format!("/{app}/notes{rest}");
+    assert_eq!(json_of(host.get(&path(""))), json!({ "notes": [], "next": null }));
+    let made = send(host, "POST", &path(""), r#"{"text": "first"}"#);
+    assert_eq!((made.status, made.header("location")), (201, Some("/notes/1")));
+    assert_eq!(serde_json::from_str::<Value>(&made.text()).unwrap(), json!({ "id": 1, "text": "first" }));
+    let large = json!({ "text": "x".repeat(70_000) }).to_string();
+    for (body, status) in [("[", 400), (r#"{"words": 1}"#, 400), (large.as_str(), 413)] {
+        assert_eq!(send(host, "POST", &path(""), body).status, status, "{:.20}", body);
+    }
+
+    // Made at the same time, each is one of its own.
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let path = path("");
+            scope.spawn(move || {
+                for number in 0..5 {
+                    let body = json!({ "text": format!("{client}/{number}") }).to_string();
+                    assert_eq!(send(host, "POST", &path, &body).status, 201);
+                }
+            });
+        }
+    });
+    let listed = json_of(host.get(&path("")));
+    let listed = listed["notes"].as_array().unwrap();
+    let ids: Vec<u64> = listed.iter().map(|note| note["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (1..=41).collect::<Vec<_>>());
+    let texts: BTreeSet<&str> = listed.iter().map(|note| note["text"].as_str().unwrap()).collect();
+    assert_eq!(texts.len(), 41);
+    let rest = json_of(host.get(&path("?after=39")));
+    assert_eq!(rest["notes"].as_array().unwrap().len(), 2);
+
+    let read = host.get(&path("/1"));
+    let state = read.header("etag").unwrap().to_owned();
+    assert_eq!(json_of(read), json!({ "id": 1, "text": "first" }));
+    let change = |state: &str, text: &str| {
+        let body = json!({ "text": text }).to_string();
+        let request = Request::new("PUT", &path("/1")).header("content-type", "application/json");
+        request.header("if-match", state).body(body).send(&host.functions).status
+    };
+    assert_eq!(change(&state, "second"), 204);
+    assert_eq!(change(&state, "third"), 412);
+    assert_eq!(json_of(host.get(&path("/1"))), json!({ "id": 1, "text": "second" }));
+    assert_eq!(send(host, "DELETE", &path("/1"), "").status, 204);
+    assert_eq!(host.get(&path("/1")).status, 404);
+    assert_eq!(change(&state, "gone"), 404);
+    assert_eq!(host.number(app, "failed"), 0);
+}
+
+#[test]
+fn notes_are_kept_in_rust() {
+    let host = Host::start();
+    deploy(&host, "rust/notes", &[]);
+    notes(&host, "notes");
+    // A number is never given twice, and what was kept stays.
+    let host = Host::start_in(&host.kill(), &[]);
+    assert_eq!(
+        send(&host, "POST", "/notes/notes", r#"{"text": "later"}"#).header("location"),
+        Some("/notes/42")
+    );
+    assert_eq!(json_of(host.get("/notes/notes"))["notes"].as_array().unwrap().len(), 41);
+}
+
+#[test]
+fn notes_are_kept_in_javascript() {
+    if !Path::new(&root().join("target/guests/js-notes.wasm")).is_file() {
+        eprintln!("left out js-notes: 'cargo xtask guests --all' builds it");
+        return;
+    }
+    let host = Host::start();
+    deploy(&host, "js/notes", &[]);
+    notes(&host, "js-notes");
+}
+
+#[test]
+fn proxy_keeps_what_may_be_kept() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy(&host, "rust/proxy", &["--env", &format!("UPSTREAM={}", upstream.url(""))]);
+    let get = |path: &str| {
+        let answer = host.get(&format!("/proxy{path}"));
+        let cache = answer.header("x-cache").unwrap_or_default().to_owned();
+        (answer.status, cache, answer.text())
+    };
+    let kept = |status: u16, cache: &str, text: &str| (status, cache.to_owned(), text.to_owned());
+    for (path, body, second) in [
+        ("/ok", "ok from upstream", "hit"),
+        ("/lasting?max-age=600", "how long it lasts is in the query", "hit"),
+        ("/lasting?max-age=0", "how long it lasts is in the query", "miss"),
+        ("/lasting?private", "how long it lasts is in the query", "pass"),
+    ] {
+        let before = upstream.requests();
+        assert_eq!(get(path), kept(200, if second == "pass" { "pass" } else { "miss" }, body), "{path}");
+        assert_eq!(get(path), kept(200, second, body), "{path}");
+        assert_eq!(upstream.requests() - before, if second == "hit" { 1 } else { 2 }, "{path}");
+    }
+    let answer = host.get("/proxy/lasting?max-age=600");
+    assert_eq!(answer.header("content-type"), Some("text/x-lasting"));
+    assert_eq!(get("/once"), kept(200, "miss", "once"));
+    assert_eq!(get("/once"), kept(200, "stale", "once"));
+    assert_eq!(get("/redirect?http://10.0.0.1/").0, 302);
+    let posted = send(&host, "POST", "/proxy/echo", "as it is");
+    assert_eq!((posted.header("x-cache"), posted.text()), (Some("pass"), "as it is".to_owned()));
+    let headers = get("/headers").2;
+    assert!(headers.contains(&format!("\"host\": \"{}\"", upstream.address)), "{headers}");
+    assert!(!headers.contains("transfer-encoding"), "{headers}");
+    assert_eq!(host.number("proxy", "failed"), 0);
+}
