@@ -155,6 +155,27 @@ fn another_key_breaks_the_app_and_nothing_else_and_the_right_one_repairs_it() {
 }
 
 #[test]
+fn a_lost_key_is_mended_by_setting_the_secrets_again() {
+    let host = Host::start();
+    host.deploy("settings", &[]);
+    secret(&host, &["put", "settings", "TOKEN"], VALUE).ok();
+    secret(&host, &["put", "settings", "OTHER"], "other").ok();
+    let data = host.kill();
+    std::fs::remove_file(data.path().join("secret.key")).unwrap();
+    let host = Host::start_in(&data, &[]);
+    assert_eq!(host.get("/settings/env/TOKEN").status, 404);
+    secret(&host, &["put", "settings", "TOKEN"], "new").ok();
+    let refused = host.wfn(&["status", "settings"]).refused();
+    assert!(refused.contains("secret OTHER cannot be decrypted"), "{refused}");
+    // With the last one it is served again, at once.
+    secret(&host, &["rm", "settings", "OTHER"], "").ok();
+    assert_eq!(host.get("/settings/env/TOKEN").ok(), "new");
+    assert_eq!(host.get("/settings/env/OTHER").status, 404);
+    let host = Host::start_in(&host.kill(), &[]);
+    assert_eq!(host.get("/settings/env/TOKEN").ok(), "new");
+}
+
+#[test]
 fn what_cannot_be_a_secret_is_refused_and_changes_nothing() {
     let host = Host::start();
     host.deploy("settings", &[]);

@@ -22,7 +22,7 @@ use crate::app::running::{Active, App};
 use crate::app::{secret_store, store};
 use crate::capability::identity::IdentityError;
 use crate::capability::key_value::{self, table};
-use crate::capability::secrets::{SecretChanges, Secrets, changed};
+use crate::capability::secrets::{SecretChanges, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
@@ -115,19 +115,27 @@ impl Registry {
     pub async fn restore(self: &Arc<Self>) -> Result<(), DbError> {
         let stored = self.db.write(store::apps).await?;
         for app in stored {
-            let (name, next_revision) = (app.name.clone(), app.next_revision);
-            if let Err(error) = self.restore_app(app).await {
-                tracing::error!("app {name} is not served: {error}");
-                self.broken.write().insert(name, Broken { reason: error.to_string(), next_revision });
-            }
+            self.bring_back(app).await;
         }
         self.publish_routes();
         Ok(())
     }
 
+    /// Serves a stored app, or says why not.
+    async fn bring_back(&self, stored: store::StoredApp) {
+        let (name, next_revision) = (stored.name.clone(), stored.next_revision);
+        match self.restore_app(stored).await {
+            Ok(()) => drop(self.broken.write().remove(&name)),
+            Err(error) => {
+                tracing::error!("app {name} is not served: {error}");
+                self.broken.write().insert(name, Broken { reason: error.to_string(), next_revision });
+            }
+        }
+    }
+
     async fn restore_app(&self, stored: store::StoredApp) -> Result<(), ChangeError> {
         let meter = Arc::<Meter>::default();
-        let secrets = self.secrets(&stored.name).await?;
+        let secrets = self.secrets(&stored.name, &SecretChanges::new()).await?;
         let pool = self.make_pool(&stored.active, &secrets, &meter).await?;
         let active = Active { revision: stored.active, pool };
         let app = App::new(meter, stored.next_revision, active);
@@ -320,7 +328,7 @@ impl Registry {
         self.check_against_others(&revision, known.is_none())?;
         let meter = known.as_ref().map_or_else(Default::default, |app| app.meter().clone());
         let begun = std::time::Instant::now();
-        let secrets = changed(self.secrets(&name).await?, &secret_changes)?;
+        let secrets = self.secrets(&name, &secret_changes).await?;
         let pool = self.make_pool(&revision, &secrets, &meter).await?;
         let deployed = Deployed { revision: revision.clone(), prepared_in: begun.elapsed(), dry_run };
         if dry_run {

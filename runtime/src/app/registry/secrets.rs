@@ -1,11 +1,13 @@
 //! The secrets of apps: a change of them is a change of the app, prepared, committed and switched as one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::{Change, Deployed, Registry};
 use crate::app::error::ChangeError;
 use crate::app::secret_store::{self, StoredSecret};
-use crate::capability::secrets::{SecretChanges, SecretName, Secrets};
+use crate::app::store as app_store;
+use crate::capability::secrets::{SecretChanges, SecretName, SecretValue, Secrets, changed};
 use crate::clock;
 use crate::names::AppName;
 
@@ -19,25 +21,26 @@ impl Registry {
         Ok(self.db.read(move |connection| secret_store::secrets(connection, &app)).await?)
     }
 
-    /// Sets and removes secrets. A served app goes on as a new revision with them; the others have them when they
-    /// are deployed.
+    /// Sets and removes secrets. A served app goes on as a new revision with them; one that is not served because of
+    /// secrets that cannot be read is brought back once none is left; the others have them when they are deployed.
     pub async fn change_secrets(
         self: &Arc<Self>,
         name: &AppName,
         changes: SecretChanges,
     ) -> Result<Option<Deployed>, ChangeError> {
         let _changing = self.changing.lock().await;
-        let present = self.secrets(name).await?;
-        if let Some((missing, _)) =
-            changes.iter().find(|(name, value)| value.is_none() && !present.contains_key(name))
-        {
+        let stored = self.stored_secrets(name).await?;
+        let is_stored = |name: &SecretName| stored.iter().any(|stored| stored.name == name.as_str());
+        if let Some((missing, _)) = changes.iter().find(|(name, value)| value.is_none() && !is_stored(name)) {
             return Err(ChangeError::NoSecret(name.clone(), missing.clone()));
         }
         let Ok(app) = self.app(name) else {
-            crate::capability::secrets::changed(present, &changes)?;
+            // What cannot be read is about to be set again, and counts when it is.
+            let present = stored.iter().filter_map(|stored| self.open(name, stored).ok()).collect();
+            changed(present, &changes)?;
             let (app, sealed) = (name.clone(), self.seal(name, &changes)?);
             self.db.write(move |transaction| store(transaction, &app, &sealed)).await?;
-            return Ok(None);
+            return self.bring_back_broken(name).await;
         };
         let mut revision = app.active().revision.clone();
         revision.id = app.next_revision();
@@ -46,14 +49,38 @@ impl Registry {
         self.activate(change).await.map(Some)
     }
 
-    /// The secrets of an app as its guests get them.
-    pub(super) async fn secrets(&self, app: &AppName) -> Result<Secrets, ChangeError> {
-        let open = |stored: StoredSecret| {
-            let name = SecretName::new(&stored.name)?;
-            let value = self.capabilities.secret_key().unseal_secret(app, &name, &stored.sealed)?;
-            Ok((name, value))
-        };
-        self.stored_secrets(app).await?.into_iter().map(open).collect()
+    /// Serves an app again that could not be brought back before, if that is possible now.
+    async fn bring_back_broken(&self, name: &AppName) -> Result<Option<Deployed>, ChangeError> {
+        if !self.broken.read().contains_key(name) {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let stored = self.db.write(app_store::apps).await?;
+        for app in stored.into_iter().filter(|app| app.name == *name) {
+            self.bring_back(app).await;
+        }
+        self.publish_routes();
+        let revision = self.app(name).ok().map(|app| app.active().revision.clone());
+        Ok(revision.map(|revision| Deployed { revision, prepared_in: begun.elapsed(), dry_run: false }))
+    }
+
+    /// The secrets of an app after `changes`, as its guests get them. What is changed need not be readable: so a lost key
+    /// is mended.
+    pub(super) async fn secrets(
+        &self,
+        app: &AppName,
+        changes: &SecretChanges,
+    ) -> Result<Secrets, ChangeError> {
+        let is_kept = |stored: &StoredSecret| !changes.keys().any(|name| name.as_str() == stored.name);
+        let kept = self.stored_secrets(app).await?.into_iter().filter(is_kept);
+        let kept: Secrets = kept.map(|stored| self.open(app, &stored)).collect::<Result<_, _>>()?;
+        Ok(changed(kept, changes)?)
+    }
+
+    fn open(&self, app: &AppName, stored: &StoredSecret) -> Result<(SecretName, SecretValue), ChangeError> {
+        let name = SecretName::new(&stored.name)?;
+        let value = self.capabilities.secret_key().unseal_secret(app, &name, &stored.sealed)?;
+        Ok((name, value))
     }
 
     pub(super) fn seal(&self, app: &AppName, changes: &SecretChanges) -> Result<Sealed, ChangeError> {
