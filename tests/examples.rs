@@ -132,3 +132,30 @@ fn proxy_keeps_what_may_be_kept() {
     assert!(!headers.contains("transfer-encoding"), "{headers}");
     assert_eq!(host.number("proxy", "failed"), 0);
 }
+
+#[test]
+fn text_is_extracted_from_one_container_into_another() {
+    let host = Host::start();
+    deploy(&host, "rust/extract", &[]);
+    let page = root().join("tests/data/page-73k.html");
+    let put = |name: &str, content_type: &str| {
+        let file = page.to_str().unwrap();
+        host.wfn(&["blob", "put", "extract", "pages", name, file, "--content-type", content_type]).ok()
+    };
+    put("a b/page.html", "text/html; charset=utf-8");
+    put("picture", "image/png");
+    let post = |name: &str| Request::new("POST", &format!("/extract/{name}")).body("").send(&host.functions);
+    let written = json_of(post("a%20b/page.html"));
+    assert_eq!(written["blob"], "a b/page.html.txt");
+    let text = host.wfn(&["blob", "get", "extract", "texts", "a b/page.html.txt"]).ok();
+    assert_eq!(written["bytes"], text.len());
+    assert!(text.lines().count() > 100 && !text.contains('<') && !text.contains("function("), "{text:.400}");
+    let listed = host.wfn(&["blob", "ls", "extract", "texts"]).ok();
+    assert!(listed.contains("a b/page.html.txt"), "{listed}");
+    // Again it is another version of the same.
+    assert_ne!(json_of(post("a%20b/page.html"))["etag"], written["etag"]);
+    for (name, status) in [("absent", 404), ("picture", 415), ("..", 404)] {
+        assert_eq!(post(name).status, status, "{name}");
+    }
+    assert_eq!(host.number("extract", "failed"), 0);
+}

@@ -41,7 +41,7 @@ pub struct Call<T> {
 struct Answer<T> {
     /// Of the host's services: the statuses that `read` understands beside success. `None`: it takes any.
     expected: Option<&'static [StatusCode]>,
-    /// How many bytes of body are read before `read` has it; `None`: it has the stream.
+    /// How many bytes of a success's body are read before `read` has it; `None`: it has the stream.
     bytes_max: Option<usize>,
     read: Box<dyn FnOnce(Response) -> Result<T, CallError>>,
 }
@@ -158,7 +158,8 @@ impl<T> Answer<T> {
 
     /// How many bytes of the body of an answer with `status` are read at first, if any.
     fn bytes_first(&self, status: StatusCode) -> Option<usize> {
-        if self.is_expected(status) { self.bytes_max } else { Some(REFUSAL_BYTES_MAX) }
+        let is_refusal = self.expected.is_some() && !status.is_success();
+        if is_refusal { Some(REFUSAL_BYTES_MAX) } else { self.bytes_max }
     }
 
     #[cfg(feature = "sync")]

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! What a function asks of others is a [`Call`], which a synchronous guest sends and an asynchronous one awaits:
-//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`identity`] proves who it is.
+//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`identity`] proves who it is.
 //! Settings and secrets are environment variables ([`std::env::var`]), and granted folders are files ([`std::fs`]).
 //!
 //! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
@@ -36,6 +36,8 @@
 //! this crate leaves out is one step away: the crates [`http`], [`wasip2`] and [`wasip3`] are re-exported, and
 //! [`p2::serve`] and [`p3::serve`] answer single requests of a guest that implements the export itself.
 
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+pub mod blob;
 mod body;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod call;

@@ -1,0 +1,159 @@
+//! Blobs of the host: named bytes of any length, durable, streamed in and out.
+
+use std::ops::Range;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+
+use crate::call::{Call, CallError, REFUSAL_BYTES_MAX};
+use crate::service::{absent, encoded, header, json, request};
+use crate::{Body, Response};
+
+/// A page's bound: a thousand names of 1 KiB in JSON's longest form, and what is told about each.
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A container of blobs that the manifest grants: `blob_containers = ["images"]`.
+///
+/// Each method makes a [`Call`]. What was put is on disk when it is answered.
+///
+/// ```
+/// use wfn_sdk::{Body, Error, blob::Container};
+///
+/// /// Turns a picture by a quarter.
+/// fn turn(name: &str, turned: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<(), Error> {
+///     let images = Container::new("images");
+///     let Some(mut image) = images.get(name).send()? else { return Ok(()) };
+///     let bytes = image.body.read_bytes(16 * 1024 * 1024)?;
+///     images.put(name, &image.content_type, turned(bytes.into())).send()?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Container {
+    path: String,
+}
+
+/// A blob, or a part of it.
+#[derive(Debug)]
+pub struct Blob {
+    /// The bytes, still to come.
+    pub body: Body,
+    /// What they are.
+    pub content_type: String,
+    /// Names this version of the blob: another after each change.
+    pub etag: String,
+}
+
+/// What a list says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// What they are.
+    pub content_type: String,
+    /// When it was put, in the form of RFC 3339.
+    pub modified: String,
+    /// Names this version of it.
+    pub etag: String,
+}
+
+/// Some blobs, in the order of the bytes of their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Page {
+    /// The blobs.
+    pub blobs: Vec<Entry>,
+    /// What the next page comes after; none if this is the last one.
+    pub next: Option<String>,
+}
+
+impl Container {
+    /// The app's own container of this name, or another app's, `owner/name`, which its manifest shares.
+    pub fn new(name: &str) -> Self {
+        Self { path: format!("blobs/{}", encoded(name)) }
+    }
+
+    /// The blob of this name.
+    pub fn get(&self, name: &str) -> Call<Option<Blob>> {
+        self.read(name, None)
+    }
+
+    /// These bytes of the blob, or those of them that it has. One that has none of them refuses.
+    pub fn get_range(&self, name: &str, range: Range<u64>) -> Call<Option<Blob>> {
+        match range.end.checked_sub(1).filter(|last| *last >= range.start) {
+            Some(last) => self.read(name, Some(&format!("bytes={}-{last}", range.start))),
+            None => Call::invalid("the range is empty".to_owned()),
+        }
+    }
+
+    /// Puts a blob of this type, whole or not at all: a body that breaks off leaves what was there. Gives its `ETag`.
+    pub fn put(&self, name: &str, content_type: &str, body: impl Into<Body>) -> Call<String> {
+        let put = self.change(name, content_type, None, body.into());
+        // Without a condition there is none to fail.
+        put.map(|etag| etag.ok_or_else(|| CallError::Failed("the condition of none failed".to_owned())))
+    }
+
+    /// Puts a blob if there is none of this name. Gives its `ETag`; none if there was one.
+    pub fn create(&self, name: &str, content_type: &str, body: impl Into<Body>) -> Call<Option<String>> {
+        self.change(name, content_type, Some(("if-none-match", "*")), body.into())
+    }
+
+    /// Puts a blob if the one of this name is still the version `etag`. Gives its own `ETag`; none if it was not.
+    pub fn replace(
+        &self,
+        name: &str,
+        content_type: &str,
+        body: impl Into<Body>,
+        etag: &str,
+    ) -> Call<Option<String>> {
+        self.change(name, content_type, Some(("if-match", etag)), body.into())
+    }
+
+    /// Removes the blob, if it is there.
+    pub fn delete(&self, name: &str) -> Call<()> {
+        let request = request(Method::DELETE, &self.blob(name), None, Body::empty());
+        Call::service(request, &[], Some(REFUSAL_BYTES_MAX), |_| Ok(()))
+    }
+
+    /// Up to a thousand blobs whose names begin with `prefix`, those after `after`.
+    pub fn list(&self, prefix: &str, after: &str) -> Call<Page> {
+        let path = format!("{}?prefix={}&after={}", self.path, encoded(prefix), encoded(after));
+        Call::service(request(Method::GET, &path, None, Body::empty()), &[], Some(PAGE_BYTES_MAX), json)
+    }
+
+    fn blob(&self, name: &str) -> String {
+        format!("{}/{}", self.path, encoded(name))
+    }
+
+    fn read(&self, name: &str, range: Option<&str>) -> Call<Option<Blob>> {
+        let request =
+            request(Method::GET, &self.blob(name), range.map(|range| ("range", range)), Body::empty());
+        Call::service(request, &[StatusCode::NOT_FOUND], None, |response: Response| {
+            if response.status() == StatusCode::NOT_FOUND {
+                return absent(response, "no-such-blob");
+            }
+            let (content_type, etag) = (header(&response, "content-type"), header(&response, "etag"));
+            Ok(Some(Blob { body: response.into_body(), content_type, etag }))
+        })
+    }
+
+    /// Puts a blob under a condition; gives its `ETag` if that held.
+    fn change(
+        &self,
+        name: &str,
+        content_type: &str,
+        condition: Option<(&str, &str)>,
+        body: Body,
+    ) -> Call<Option<String>> {
+        let typed = request(Method::PUT, &self.blob(name), condition, body).and_then(|mut request| {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::try_from(content_type)?);
+            Ok(request)
+        });
+        Call::service(typed, &[StatusCode::PRECONDITION_FAILED], Some(REFUSAL_BYTES_MAX), |response| {
+            let held = response.status() != StatusCode::PRECONDITION_FAILED;
+            Ok(held.then(|| header(&response, "etag")))
+        })
+    }
+}
