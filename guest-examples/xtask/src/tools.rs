@@ -119,7 +119,8 @@ fn pip_install(root: &Path, venv: &Path, requirements: &[OsString]) -> Result<()
         process::run(command(root, "python3")?.args(["-m", "venv"]).arg(venv))
             .context("failed to make a folder for tools; this needs Python with its module venv")?;
     }
-    let mut pip = process::command(venv.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(requirements);
+    // Not bin/pip: that names the folder it was made in, which may be another by now.
+    let mut pip = process::command(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(requirements);
     process::run(&mut pip)
 }

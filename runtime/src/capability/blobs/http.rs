@@ -3,6 +3,7 @@
 //! A name is the rest of the path, percent-decoded once; another app's container is `OWNER%2FCONTAINER`.
 
 use std::io;
+use std::pin::{Pin, pin};
 
 use ::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, RANGE};
 use ::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
@@ -88,7 +89,14 @@ pub async fn act(
             if announced_bytes(headers).is_some_and(|bytes| bytes > limits::BLOB_BYTES_MAX) {
                 return Err(BlobError::TooLarge);
             }
-            let stored = container.put(&name, body, content_type, condition).await?;
+            let mut body = pin!(body);
+            let stored = match container.put(&name, body.as_mut(), content_type, condition).await {
+                Ok(stored) => stored,
+                Err(error) => {
+                    read_on(body).await;
+                    return Err(error);
+                }
+            };
             let mut response = empty(StatusCode::NO_CONTENT);
             response.headers_mut().insert(ETAG, tag_of(stored.version));
             Ok(response)
@@ -98,6 +106,17 @@ pub async fn act(
             Ok(empty(StatusCode::NO_CONTENT))
         }
         _ => Err(BlobError::Method("GET, HEAD, PUT, DELETE")),
+    }
+}
+
+/// Takes the rest of a body that was refused: many clients send all of it before they look for an answer.
+async fn read_on(mut body: Pin<&mut impl Body<Data = Bytes>>) {
+    let mut left = limits::BLOB_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
+        if left == 0 {
+            return;
+        }
     }
 }
 
