@@ -129,7 +129,8 @@ impl Host {
         Self::start_as(data, flags, &[])
     }
 
-    fn start_as(data: &DataDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
+    /// The same with more in its environment.
+    pub fn start_as(data: &DataDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_wfn"))
             .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
@@ -288,10 +289,16 @@ impl Request {
     /// Sends on a connection of its own and reads the answer.
     #[track_caller]
     pub fn send(self, address: &str) -> Answer {
-        let mut connection = Connection::open(address);
-        connection.write(format!("{}connection: close\r\n\r\n", self.head).as_bytes());
-        connection.write(&self.body);
-        connection.read_answer().unwrap_or_else(|error| panic!("no answer to {:?}: {error}", self.head))
+        let head = self.head.clone();
+        self.try_send(address).unwrap_or_else(|error| panic!("no answer to {head:?}: {error}"))
+    }
+
+    /// The same with a host that may be killed meanwhile.
+    pub fn try_send(self, address: &str) -> std::io::Result<Answer> {
+        let mut connection = Connection::try_open(address)?;
+        connection.try_write(format!("{}connection: close\r\n\r\n", self.head).as_bytes())?;
+        connection.try_write(&self.body)?;
+        connection.read_answer()
     }
 }
 
@@ -327,10 +334,14 @@ pub struct Connection {
 impl Connection {
     #[track_caller]
     pub fn open(address: &str) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_open(address).unwrap()
+    }
+
+    pub fn try_open(address: &str) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     #[track_caller]

@@ -8,6 +8,8 @@ mod upstream;
 
 mod async_guests;
 mod bad_input;
+mod blobs;
+mod blobs_s3;
 mod commands;
 mod crash;
 mod deploy;

@@ -68,7 +68,10 @@ fn the_layers_that_decide_do_not_act() {
         "app/values.rs",
         "capability/address.rs",
         "capability/egress.rs",
-        "capability/key_value/grants.rs",
+        "capability/blobs/name.rs",
+        "capability/blobs/range.rs",
+        "capability/grants.rs",
+        "capability/request.rs",
         "component/inspect.rs",
         "component/interfaces.rs",
         "ingress/route.rs",
@@ -108,6 +111,8 @@ fn every_code_is_documented() {
     for file in [
         "invocation.rs",
         "capability/internal.rs",
+        "capability/blobs/error.rs",
+        "capability/blobs/http.rs",
         "capability/key_value/error.rs",
         "capability/key_value/http.rs",
         "component/inspect.rs",
@@ -115,6 +120,7 @@ fn every_code_is_documented() {
         "admin/error.rs",
         "admin/upload.rs",
         "admin/api.rs",
+        "admin/blobs.rs",
         "admin/kv.rs",
     ] {
         let text = fs::read_to_string(root().join("runtime/src").join(file)).unwrap();

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod blob;
 pub mod build;
 pub mod deploy;
 pub mod dev;

@@ -19,8 +19,8 @@ use clap::{Parser, Subcommand};
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    build, deploy, dev, doctor, identity, invoke, kv, logs, ls, new, rm, rollback, scale, secret, status, up,
-    versions,
+    blob, build, deploy, dev, doctor, identity, invoke, kv, logs, ls, new, rm, rollback, scale, secret,
+    status, up, versions,
 };
 use crate::settings::Global;
 
@@ -75,6 +75,8 @@ enum Command {
     Invoke(invoke::Invoke),
     /// Look at and change what an app has stored
     Kv(kv::Kv),
+    /// Look at and change the blobs of an app
+    Blob(blob::Blob),
     /// Check this machine and the host
     Doctor,
 }
@@ -106,6 +108,7 @@ fn main() -> ExitCode {
         Command::Logs(logs) => logs.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),
         Command::Kv(kv) => kv.run(&global),
+        Command::Blob(blob) => blob.run(&global),
         Command::Doctor => doctor::run(&global),
     };
     match done {

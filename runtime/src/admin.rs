@@ -1,6 +1,7 @@
 //! The admin API: the only control path. The CLI is its client.
 
 pub mod api;
+pub mod blobs;
 pub mod deploy;
 pub mod error;
 pub mod invoke;

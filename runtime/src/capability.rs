@@ -1,13 +1,16 @@
 //! What a guest can reach beyond its own memory: decided by the app's manifest, nothing by default.
 
 pub mod address;
+pub mod blobs;
 pub mod connect;
 pub mod egress;
+pub mod grants;
 pub mod guest;
 pub mod identity;
 pub mod internal;
 pub mod key_value;
 pub mod outbound;
+pub mod request;
 pub mod secrets;
 
 use std::path::PathBuf;
@@ -20,7 +23,10 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 use crate::app::bundle::Bundles;
 use crate::app::manifest::{FileMount, Manifest, MountPath};
 use crate::app::running::App;
+use crate::capability::blobs::error::BlobError;
+use crate::capability::blobs::{Blobs, Containers};
 use crate::capability::egress::{Destination, Egress, Refusal};
+use crate::capability::grants::Share;
 use crate::capability::identity::Identity;
 use crate::capability::internal::{CallDepth, Service};
 use crate::capability::key_value::KeyValue;
@@ -43,24 +49,36 @@ pub struct CapabilityHost {
     /// Weak: the apps have capabilities.
     routes: Weak<LiveRoutes>,
     db: Arc<Db>,
+    blobs: Arc<Blobs>,
 }
 
 impl CapabilityHost {
-    /// What the apps of `routes` share; what they store goes to `db`.
+    /// What the apps of `routes` share; what they store goes to `db` and `blobs`.
     pub fn new(
         routes: &Arc<LiveRoutes>,
         db: &Arc<Db>,
+        blobs: Arc<Blobs>,
         secret_key: SecretKey,
         bundles: Bundles,
         issuer: String,
     ) -> Arc<Self> {
         let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
-        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes, db })
+        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes, db, blobs })
     }
 
     /// Where what they store is.
     pub fn db(&self) -> &Arc<Db> {
         &self.db
+    }
+
+    /// Blobs of all apps.
+    pub fn blobs(&self) -> &Arc<Blobs> {
+        &self.blobs
+    }
+
+    /// What `owner` shares, if it is served.
+    pub fn share_of(&self, owner: &AppName) -> Option<Share> {
+        Some(self.app(owner.as_str())?.active().revision.manifest.share.clone())
     }
 
     /// The folders that came with apps.
@@ -98,6 +116,7 @@ pub struct Capabilities {
     redactor: Arc<Redactor>,
     outbound: Outbound,
     key_value: KeyValue,
+    containers: Containers,
     meter: Arc<Meter>,
 }
 
@@ -120,6 +139,7 @@ impl Capabilities {
         let secret_names = secrets.keys().cloned().collect();
         let redactor = Arc::new(Redactor::new(secrets));
         let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
+        let containers = Containers::new(&manifest.name, &manifest.blob_containers);
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
         Ok(Arc::new(Self {
             app,
@@ -131,6 +151,7 @@ impl Capabilities {
             redactor,
             outbound,
             key_value,
+            containers,
             meter,
         }))
     }
@@ -182,6 +203,11 @@ impl Capabilities {
         &self.key_value
     }
 
+    /// Which blob containers it may use.
+    pub fn containers(&self) -> &Containers {
+        &self.containers
+    }
+
     /// Says in the app's log what would grant a store that was refused, and in the host's what only its operator can
     /// mend.
     pub fn report(&self, error: &KeyValueError, output: &GuestOutput) {
@@ -190,6 +216,17 @@ impl Capabilities {
                 output.host_says(output.running(), &format!("refused a key-value store: {refusal}"));
             }
             KeyValueError::Db(error) => tracing::error!("key-value store of app {}: {error}", self.app),
+            _ => {}
+        }
+    }
+
+    /// The same for a container.
+    pub fn report_blobs(&self, error: &BlobError, output: &GuestOutput) {
+        match error {
+            BlobError::Refused(refusal) => {
+                output.host_says(output.running(), &format!("refused a blob container: {refusal}"));
+            }
+            error if error.is_for_the_operator() => tracing::error!("blobs of app {}: {error}", self.app),
             _ => {}
         }
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::capability::blobs::objects::Location;
 use crate::event_loop;
 use crate::limits;
 
@@ -18,6 +19,8 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// The URL under which others reach the functions: who signs the tokens of apps. `None`: the listener's own.
     pub issuer: Option<String>,
+    /// Where the bytes of blobs are.
+    pub blobs: Location,
     /// Memory quota of all instances together, in MB.
     pub memory_quota_mb: u64,
     /// Bytes of linear memory all guests may hold.
@@ -37,6 +40,7 @@ impl HostConfig {
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
             data_dir,
             issuer: None,
+            blobs: Location::default(),
             memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
             cores: event_loop::cores(),

@@ -17,6 +17,7 @@ use crate::admin::api;
 use crate::app::bundle::Bundles;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
+use crate::capability::blobs::{Blobs, OpenError};
 use crate::capability::secrets::SecretKey;
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
@@ -83,6 +84,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The bytes of blobs.
+    #[error(transparent)]
+    Blobs(#[from] OpenError),
     /// The engine; most often the address space of the process is limited.
     #[error("start the WebAssembly engine: {0}; 'wfn doctor' checks this machine")]
     Engine(String),
@@ -130,7 +134,8 @@ impl Host {
         let admin_address = address_of(&admin, config.admin, "--admin")?;
         let bundles = Bundles::open(data_dir).map_err(in_data_dir(data_dir))?;
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
-        let capabilities = CapabilityHost::new(&routes, &db, secret_key, bundles, issuer);
+        let blobs = Blobs::open(&db, &config.blobs, data_dir).await?;
+        let capabilities = CapabilityHost::new(&routes, &db, blobs.clone(), secret_key, bundles, issuer);
         let registry = Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone());
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
@@ -169,6 +174,7 @@ impl Host {
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
         tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
+        tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
             functions: functions_address,
@@ -261,6 +267,8 @@ async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool
     // What a kill has interrupted.
     registry.sweep_stores().await;
     while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
+        // What could not be removed before.
+        registry.blobs().sweep_soon();
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("refresh the signing keys: {error}");
         }

@@ -181,8 +181,8 @@ pub const AUDIENCE_BYTES_MAX: usize = 512;
 
 // ── key-value stores ─────────────────────────────────────────────────────────────────────────────
 
-/// Stores one app may name, and other apps it may share one of its own with.
-pub const KEY_VALUE_STORES_MAX: usize = 32;
+/// Key-value stores one app may name, blob containers, and other apps it may share one of its own with.
+pub const STORES_MAX: usize = 32;
 /// Bytes of a key, as UTF-8: each is kept twice, in its entry and in the index.
 pub const KEY_VALUE_KEY_BYTES_MAX: usize = 512;
 /// Bytes of a value: it is held whole while it is read or written, and every write is one for the disk.
@@ -202,6 +202,40 @@ pub const KEY_VALUE_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const KEY_VALUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries of a dropped store that are removed at once: all of them together would keep other changes waiting.
 pub const KEY_VALUE_SWEEP_MAX: usize = 100;
+
+// ── blobs ────────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a blob's name, as UTF-8: what S3 takes.
+pub const BLOB_NAME_BYTES_MAX: usize = 1_024;
+/// Bytes of one blob: 5 GB is the most that S3 takes in one piece, and copies at once.
+pub const BLOB_BYTES_MAX: u64 = 5_000_000_000;
+/// Blobs of all containers of one app.
+pub const BLOBS_PER_APP_MAX: u64 = 1_000_000;
+/// Bytes of all blobs of one app: apps share one disk.
+pub const BLOB_BYTES_PER_APP_MAX: u64 = 100 * 1024 * MEBIBYTE;
+/// Bytes of a blob's `Content-Type`: the longest of those registered have some hundred.
+pub const BLOB_CONTENT_TYPE_BYTES_MAX: usize = 256;
+/// Blobs of one page of a list: with the longest names a megabyte.
+pub const BLOB_PAGE_MAX: usize = 1_000;
+/// Uploads of one revision at once, and those of the host's operators: each has a file and a part in memory. More wait.
+pub const BLOB_UPLOADS_MAX: usize = 8;
+/// Downloads of one revision at once, and those of the host's operators: each has a file or a connection, and a chunk in
+/// memory. More wait.
+pub const BLOB_DOWNLOADS_MAX: usize = 64;
+/// Bytes of an upload that are collected before they are written to the disk.
+pub const BLOB_FILE_PART_BYTES: usize = 1024 * 1024;
+/// Bytes of a part of an upload to S3: the least it takes; a thousand make the largest blob, where S3 takes ten thousand.
+pub const BLOB_S3_PART_BYTES: usize = 5 * 1024 * 1024;
+/// Bytes of a blob that are read at once.
+pub const BLOB_CHUNK_BYTES: usize = 256 * 1024;
+/// How long S3 may take until it begins to answer: it answers a part after it has stored it.
+pub const BLOB_S3_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a request to S3 is repeated, and for how long: the invocation that waits has a deadline of its own.
+pub const BLOB_S3_RETRIES: usize = 3;
+/// See [`BLOB_S3_RETRIES`].
+pub const BLOB_S3_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Blobs whose bytes are removed between two changes of the database.
+pub const BLOB_SWEEP_MAX: usize = 100;
 
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
-use wfn_runtime::capability::key_value::grants::StoreLabel;
+use wfn_runtime::capability::grants::StoreLabel;
 use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;
@@ -68,6 +68,18 @@ pub struct Deploy {
     )]
     key_value_store: Vec<StoreLabel>,
 
+    /// Blob container the function may use, such as images or owner/images; may be repeated, and replaces those of
+    /// wfn.toml
+    #[arg(
+        long,
+        value_name = "CONTAINER",
+        env = "WFN_BLOB_CONTAINER",
+        value_delimiter = ',',
+        value_parser = StoreLabel::parse,
+        hide_env_values = true
+    )]
+    blob_container: Vec<StoreLabel>,
+
     /// Run the build command of wfn.toml first
     #[arg(long)]
     build: bool,
@@ -125,6 +137,9 @@ impl Deploy {
         }
         if !self.key_value_store.is_empty() {
             manifest.key_value_stores.clone_from(&self.key_value_store);
+        }
+        if !self.blob_container.is_empty() {
+            manifest.blob_containers.clone_from(&self.blob_container);
         }
         // What is wrong in the file alone has been said with its line; this is about flags.
         manifest.check().map_err(Failure::usage)?;

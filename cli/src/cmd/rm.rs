@@ -44,9 +44,14 @@ impl Rm {
         }
         output::print(&format!("removed {}", self.app))?;
         let kept = |what: &str| removed["kept"][what].as_u64().unwrap_or_default();
-        if kept("keys") > 0 {
-            let (keys, bytes) = (kept("keys"), output::bytes(kept("bytes")));
-            output::say(&format!("what it has stored is kept: {keys} keys, {bytes}"));
+        let keys = format!("{} keys, {}", kept("keys"), output::bytes(kept("bytes")));
+        let blobs = format!("{} blobs, {}", kept("blobs"), output::bytes(kept("blob_bytes")));
+        let stored: Vec<String> = [(kept("keys"), keys), (kept("blobs"), blobs)]
+            .into_iter()
+            .filter_map(|(count, text)| (count > 0).then_some(text))
+            .collect();
+        if !stored.is_empty() {
+            output::say(&format!("what it has stored is kept: {}", stored.join("; ")));
             output::say(&format!("try: wfn rm {} --with-data, if nobody needs it", self.app));
         }
         Ok(())

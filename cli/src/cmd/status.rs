@@ -65,6 +65,7 @@ fn shown(status: &Value, functions: &str) -> String {
         ("env", list("env")),
         ("secrets", list("secrets")),
         ("key-value", list("key_value_stores")),
+        ("blobs", list("blob_containers")),
         ("outbound", outbound(status)),
         ("memory", format!("{} MB an instance", text_of(&status["memory_mb"]))),
         ("timeout", format!("{}, idle {}", seconds("timeout_ms"), seconds("idle_timeout_ms"))),

@@ -10,6 +10,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::capability::blobs::objects::Location;
 use wfn_runtime::config::HostConfig;
 use wfn_runtime::host::Host;
 use wfn_runtime::limits;
@@ -52,6 +53,10 @@ pub struct Up {
     #[arg(long, value_name = "URL", env = "WFN_ISSUER", value_parser = issuer, hide_env_values = true)]
     issuer: Option<String>,
 
+    /// Where the bytes of blobs are, reached as the variables AWS_… say [default: the data directory]
+    #[arg(long, value_name = "s3://BUCKET/PREFIX", env = "WFN_BLOBS", value_parser = Location::parse, hide_env_values = true)]
+    blobs: Option<Location>,
+
     /// Memory quota of all instances together, by their classes
     #[arg(long, value_name = "MB", env = "WFN_MEMORY_QUOTA_MB", default_value_t = limits::MEMORY_QUOTA_MB_DEFAULT,
           value_parser = clap::value_parser!(u64).range(2_048..), hide_env_values = true)]
@@ -84,6 +89,7 @@ impl Up {
         config.listen = self.listen;
         config.admin = self.admin;
         config.issuer.clone_from(&self.issuer);
+        config.blobs = self.blobs.clone().unwrap_or_default();
         config.memory_quota_mb = self.memory_quota_mb;
         if let Some(megabytes) = self.guest_memory_mb {
             config.guest_memory_bytes = megabytes * limits::MEBIBYTE;

@@ -74,9 +74,8 @@ impl Language {
             .context("failed to install packages; building JavaScript needs Node.js 20 or later with npm"),
             Self::Python => {
                 let requirements = example.join("requirements.txt");
-                let checks_tokens = CHECKS_TOKENS.iter().map(OsString::from);
-                let wanted: Vec<_> =
-                    ["-r".into(), requirements.into()].into_iter().chain(checks_tokens).collect();
+                let of_tests = OF_TESTS.iter().map(OsString::from);
+                let wanted: Vec<_> = ["-r".into(), requirements.into()].into_iter().chain(of_tests).collect();
                 pip_install(root, &venv(root, self), &wanted)
             }
             Self::C if debian::is_debian() => debian::install(C_PACKAGES),
@@ -86,8 +85,9 @@ impl Language {
     }
 }
 
-/// A library of another language, by which a test checks the tokens of apps as their receivers do.
-const CHECKS_TOKENS: &[&str] = &["PyJWT==2.15.1", "cryptography==50.0.2"];
+/// What tests take from another language: a library that checks the tokens of apps as their receivers do, and a server
+/// that speaks S3.
+const OF_TESTS: &[&str] = &["PyJWT==2.15.1", "cryptography==50.0.2", "moto[s3,server]==5.2.5"];
 
 /// A command that finds the tools installed here before the machine's.
 pub(crate) fn command(root: &Path, program: &str) -> Result<Command> {
@@ -119,7 +119,8 @@ fn pip_install(root: &Path, venv: &Path, requirements: &[OsString]) -> Result<()
         process::run(command(root, "python3")?.args(["-m", "venv"]).arg(venv))
             .context("failed to make a folder for tools; this needs Python with its module venv")?;
     }
-    let mut pip = process::command(venv.join("bin/pip"));
-    pip.args(["install", "--quiet", "--disable-pip-version-check"]).args(requirements);
+    // Not bin/pip: that names the folder it was made in, which may be another by now.
+    let mut pip = process::command(venv.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(requirements);
     process::run(&mut pip)
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{deploy, invoke, kv, logs, secrets, upload, view};
+use crate::admin::{blobs, deploy, invoke, kv, logs, secrets, upload, view};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -73,6 +73,8 @@ impl Api {
             .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .route("/v1/apps/{app}/kv", get(kv::stores))
             .route("/v1/apps/{app}/kv/{store}", get(kv::list))
+            .route("/v1/apps/{app}/blobs", get(blobs::containers))
+            .route("/v1/apps/{app}/blobs/{container}", get(blobs::list))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
         // Their bodies are bounded by themselves, because they stream.
         let streaming = Router::new()
@@ -80,6 +82,7 @@ impl Api {
             .route("/v1/apps/{app}/invoke/", any(invoke::invoke))
             .route("/v1/apps/{app}/invoke/{*path}", any(invoke::invoke))
             .route("/v1/apps/{app}/kv/{store}/{*key}", get(kv::get).put(kv::put).delete(kv::delete))
+            .route("/v1/apps/{app}/blobs/{container}/{*name}", any(blobs::blob))
             .route("/v1/modules/{hash}", put(upload::put_module).head(upload::has_module))
             .route("/v1/bundles/{hash}", put(upload::put_bundle).head(upload::has_bundle))
             .layer(DefaultBodyLimit::disable());

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::admin::api::{Api, from_json};
 use crate::admin::error::ApiError;
-use crate::admin::{kv, view};
+use crate::admin::{blobs, kv, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::registry::Deployed;
@@ -165,7 +165,11 @@ pub(crate) async fn remove(
     let kept = kv::held(&api, &name).await?;
     let sum = |of: fn(&Usage) -> i64| kept.iter().map(|(_, usage)| of(usage)).sum::<i64>();
     let (keys, bytes) = (sum(|usage| usage.keys), sum(|usage| usage.bytes));
-    Ok(Json(json!({ "removed": app, "kept": { "keys": keys, "bytes": bytes } })))
+    let kept = blobs::held(&api, &name).await?;
+    let blobs: i64 = kept.iter().map(|(_, usage)| usage.blobs).sum();
+    let blob_bytes: i64 = kept.iter().map(|(_, usage)| usage.bytes).sum();
+    let kept = json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes });
+    Ok(Json(json!({ "removed": app, "kept": kept })))
 }
 
 /// `GET /v1/apps/{app}/revisions`.

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::app::error::ChangeError;
+use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::grants::{StoreLabel, StoreName};
-use crate::capability::key_value::table::{self, Condition, Place, Usage};
+use crate::capability::key_value::table::{self, Usage};
 use crate::capability::key_value::{Page, Store};
+use crate::capability::request::Condition;
 use crate::limits;
 use crate::names::AppName;
 

@@ -30,6 +30,7 @@ pub fn app(app: &App) -> Value {
         "idle_timeout_ms": policy.idle_timeout.as_millis() as u64,
         "created_ms": revision.created_ms,
         "key_value_stores": revision.manifest.key_value_stores,
+        "blob_containers": revision.manifest.blob_containers,
         "allowed_outbound_hosts": revision.manifest.allowed_outbound_hosts,
         "outbound": {
             "requests": counts.outbound,

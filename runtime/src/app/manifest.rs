@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::app::values::WholeNumber;
 pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::capability::egress::Egress;
-use crate::capability::key_value::grants::{self, Share, StoreLabel};
+use crate::capability::grants::{self, Kind, Share, StoreLabel};
 use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, BundleHash, HostName};
@@ -36,6 +36,9 @@ pub struct Manifest {
     /// The key-value stores the guest may use ([`crate::capability::key_value`]); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_value_stores: Vec<StoreLabel>,
+    /// The blob containers the guest may use ([`crate::capability::blobs`]); none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blob_containers: Vec<StoreLabel>,
     /// What other apps may use of what this one has.
     #[serde(default, skip_serializing_if = "Share::is_empty")]
     pub share: Share,
@@ -274,6 +277,7 @@ impl Manifest {
             allowed_outbound_hosts: Vec::new(),
             files: Vec::new(),
             key_value_stores: Vec::new(),
+            blob_containers: Vec::new(),
             share: Share::default(),
             scale: ScaleSettings::default(),
         }
@@ -314,7 +318,8 @@ impl Manifest {
         if destinations.len() < self.files.len() {
             return Err("two of files have the same destination".to_owned());
         }
-        grants::check(&self.name, &self.key_value_stores, &self.share)?;
+        grants::check(Kind::KeyValueStore, &self.name, &self.key_value_stores, &self.share)?;
+        grants::check(Kind::BlobContainer, &self.name, &self.blob_containers, &self.share)?;
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
     }
 }
@@ -342,7 +347,7 @@ mod tests {
     #[test]
     fn a_manifest_survives_being_stored() {
         let file = ManifestFile::parse(
-            "hosts = [\"a.example\"]\nkey_value_stores = [\"s\", \"b/t\"]\n[share.key_value_stores]\ns = [\"c\"]\n[env]\nK = \"v\"\n[scale]\nconcurrency = 4\nidle_timeout = \"90s\"\nisolation = \"fresh\"",
+            "hosts = [\"a.example\"]\nkey_value_stores = [\"s\", \"b/t\"]\nblob_containers = [\"u\"]\n[share.key_value_stores]\ns = [\"c\"]\n[env]\nK = \"v\"\n[scale]\nconcurrency = 4\nidle_timeout = \"90s\"\nisolation = \"fresh\"",
         )
         .unwrap();
         let name = AppName::new("a").unwrap();

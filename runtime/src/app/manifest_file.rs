@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings};
-use crate::capability::key_value::grants::{Share, StoreLabel};
+use crate::capability::grants::{Share, StoreLabel};
 use crate::names::{AppName, HostName};
 
 /// A parsed `wfn.toml`: the manifest plus what only the client needs.
@@ -31,6 +31,9 @@ pub struct ManifestFile {
     /// The key-value stores the guest may use.
     #[serde(default)]
     pub key_value_stores: Vec<StoreLabel>,
+    /// The blob containers the guest may use.
+    #[serde(default)]
+    pub blob_containers: Vec<StoreLabel>,
     /// What other apps may use.
     #[serde(default)]
     pub share: Share,
@@ -134,6 +137,7 @@ impl ManifestFile {
             allowed_outbound_hosts: self.allowed_outbound_hosts,
             files,
             key_value_stores: self.key_value_stores,
+            blob_containers: self.blob_containers,
             share: self.share,
             scale: self.scale,
         }
@@ -165,6 +169,8 @@ mod tests {
             ("name = ", &["line 1"]),
             ("key_value_stores = [\"Default\"]", &["line 1", "a-z"]),
             ("key_value_stores = [\"a/b/c\"]", &["line 1", "b/c"]),
+            ("blob_containers = [\"Images\"]", &["line 1", "a-z"]),
+            ("[share.blob_containers]\ns = \"a\"", &["line 2", "sequence"]),
             ("[share]\nqueues = 1", &["line 2", "unknown field", "`key_value_stores`"]),
             ("[share.key_value_stores]\ns = [\"A\"]", &["line 2", "invalid app name"]),
             ("[build]\nwatch = [\"src\"]", &["line 1", "missing field `command`"]),

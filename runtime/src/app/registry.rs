@@ -20,6 +20,7 @@ use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
 use crate::app::running::{Active, App};
 use crate::app::{secret_store, store};
+use crate::capability::blobs::{self, Blobs};
 use crate::capability::identity::IdentityError;
 use crate::capability::key_value::{self, table};
 use crate::capability::secrets::{SecretChanges, Secrets};
@@ -159,6 +160,11 @@ impl Registry {
         self.capabilities.bundles()
     }
 
+    /// Blobs of all apps.
+    pub fn blobs(&self) -> &Arc<Blobs> {
+        self.capabilities.blobs()
+    }
+
     /// The host's shared resources.
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources
@@ -274,9 +280,14 @@ impl Registry {
         let remove = move |transaction: &Transaction<'_>| {
             store::remove(transaction, &stored)?;
             let secrets = secret_store::remove_all(transaction, &stored)?;
-            Ok(secrets + if with_data { table::drop_stores(transaction, &stored)? } else { 0 })
+            if !with_data {
+                return Ok(secrets);
+            }
+            let stores = table::drop_stores(transaction, &stored)?;
+            Ok(secrets + stores + blobs::table::drop_containers(transaction, &stored)?)
         };
         let removed = self.db.write(remove).await?;
+        self.blobs().sweep_soon();
         if !self.is_known(name) && removed == 0 {
             return Err(ChangeError::NoApp(name.clone()));
         }

@@ -1,6 +1,7 @@
 //! `http://wfn.internal/…`: what the host itself answers a guest, without a socket. Every language has an HTTP client.
 //!
 //! `/settings[/NAME]` are the app's own settings; `/kv/STORE[/KEY]` are key-value stores ([`key_value::http`]);
+//! `/blobs/CONTAINER[/NAME]` are blobs ([`blobs::http`]);
 //! `/identity/token?audience=NAME` proves to others which app asks. `/apps/NAME/…` calls another app through the same
 //! door as every request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
 //! `http://*.wfn.internal`; so does a request to that host.
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::capability::Capabilities;
+use crate::capability::blobs;
 use crate::capability::egress::{Destination, Scheme};
 use crate::capability::identity;
 use crate::capability::key_value;
@@ -63,6 +65,7 @@ pub async fn answer(
     match first {
         "settings" => Ok(settings(capabilities, rest)),
         "kv" => Ok(key_value::http::answer(capabilities, rest, request, output).await),
+        "blobs" => Ok(blobs::http::answer(capabilities, rest, request, output).await),
         "apps" => {
             let name = rest.split('/').next().unwrap_or_default();
             let prefix = "/apps/".len() + name.len();
@@ -70,7 +73,7 @@ pub async fn answer(
         }
         "identity" if rest == "token" => Ok(token(capabilities, request.uri().query().unwrap_or_default())),
         _ => {
-            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /apps/NAME/ and /identity/token?audience=NAME";
+            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /blobs/CONTAINER/NAME, /apps/NAME/ and /identity/token?audience=NAME";
             Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
         }
     }

@@ -4,7 +4,6 @@
 //! `wasi:keyvalue` ([`guest`]) or by HTTP ([`http`]), operators by the admin API.
 
 pub mod error;
-pub mod grants;
 pub mod guest;
 pub mod http;
 pub mod table;
@@ -15,17 +14,17 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::capability::CapabilityHost;
+use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::grants::{Refusal, StoreLabel};
-use crate::capability::key_value::table::{Condition, Entry, Place, Version};
+use crate::capability::key_value::table::{Entry, Version};
+use crate::capability::request::Condition;
 use crate::limits;
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
 
 /// What the guests of one revision may use.
 pub struct KeyValue {
-    app: AppName,
-    stores: Vec<StoreLabel>,
+    grants: Grants,
     pending: Arc<Semaphore>,
 }
 
@@ -33,27 +32,14 @@ impl KeyValue {
     /// What the manifest of `app` grants.
     pub fn new(app: &AppName, stores: &[StoreLabel]) -> Self {
         let pending = Arc::new(Semaphore::new(limits::KEY_VALUE_PENDING_BYTES_MAX));
-        Self { app: app.clone(), stores: stores.to_vec(), pending }
+        Self { grants: Grants::new(Kind::KeyValueStore, app, stores), pending }
     }
 
-    /// The store that a guest calls `text`, if it may use it now: another app's has to be shared by the revision of its
-    /// owner that serves.
+    /// The store that a guest calls `text`, if it may use it now.
     pub fn store(&self, host: &CapabilityHost, text: &str) -> Result<Store, KeyValueError> {
         let label = StoreLabel::parse(text).map_err(KeyValueError::NoSuchStore)?;
-        if !self.stores.contains(&label) {
-            return Err(Refusal::NotNamed(label).into());
-        }
-        let StoreLabel { owner, store } = label;
-        if let Some(owner) = &owner {
-            let Some(served) = host.app(owner.as_str()) else {
-                return Err(Refusal::NoOwner { owner: owner.clone(), store }.into());
-            };
-            if !served.active().revision.manifest.share.is_with(&store, &self.app) {
-                return Err(Refusal::NotShared { owner: owner.clone(), store, app: self.app.clone() }.into());
-            }
-        }
-        let app = owner.unwrap_or_else(|| self.app.clone());
-        Ok(Store { db: host.db().clone(), place: Place { app, store } })
+        let place = self.grants.place(label, |owner| host.share_of(owner))?;
+        Ok(Store { db: host.db().clone(), place })
     }
 
     /// Room in the host's memory for `bytes` that are to be written; an error where there is none.

@@ -42,23 +42,25 @@ pub struct OutboundHost {
 }
 
 impl OutboundHost {
-    /// TLS that trusts whom the system trusts. Read when the first app needs it.
+    /// Read when the first app needs it.
     fn tls(&self) -> rustls::ClientConfig {
-        let read = || {
-            let mut roots = rustls::RootCertStore::empty();
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::warn!("read the system's root certificates: {error}");
-            }
-            if roots.add_parsable_certificates(found.certs).0 == 0 {
-                tracing::warn!(
-                    "no root certificates found: https requests of functions will fail (install ca-certificates)"
-                );
-            }
-            rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
-        };
-        self.tls.get_or_init(read).clone()
+        self.tls.get_or_init(tls_of_the_system).clone()
     }
+}
+
+/// TLS that trusts whom the system trusts.
+pub fn tls_of_the_system() -> rustls::ClientConfig {
+    let mut roots = rustls::RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!("read the system's root certificates: {error}");
+    }
+    if roots.add_parsable_certificates(found.certs).0 == 0 {
+        tracing::warn!(
+            "no root certificates found: https requests of functions will fail (install ca-certificates)"
+        );
+    }
+    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 impl Outbound {

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -55,6 +55,33 @@ const MIGRATIONS: [&str; 5] = [
         key     TEXT NOT NULL,
         value   BLOB NOT NULL,
         UNIQUE (store, key)
+    ) STRICT;
+",
+    // A blob's bytes are an object FOLDER/VERSION elsewhere. A row without a container is one that nobody sees: an
+    // upload under way, or bytes that are to be removed.
+    "
+    CREATE TABLE blob_container (
+        id    INTEGER PRIMARY KEY,
+        app   TEXT,
+        name  TEXT NOT NULL,
+        blobs INTEGER NOT NULL DEFAULT 0,
+        bytes INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (app, name)
+    ) STRICT;
+    CREATE TABLE blob (
+        version      INTEGER PRIMARY KEY AUTOINCREMENT,
+        folder       TEXT NOT NULL,
+        container    INTEGER REFERENCES blob_container(id),
+        name         TEXT,
+        bytes        INTEGER NOT NULL DEFAULT 0,
+        content_type TEXT NOT NULL DEFAULT '',
+        modified_ms  INTEGER NOT NULL DEFAULT 0,
+        is_removed   INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (container, name)
+    ) STRICT;
+    CREATE INDEX blob_unseen ON blob (version) WHERE container IS NULL;
+    CREATE TABLE blob_location (
+        location TEXT NOT NULL
     ) STRICT;
 ",
 ];

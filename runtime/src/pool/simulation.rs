@@ -14,6 +14,8 @@ use wasmtime::Module;
 
 use crate::app::bundle::Bundles;
 use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
+use crate::capability::blobs::Blobs;
+use crate::capability::blobs::objects::Location;
 use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
@@ -232,7 +234,9 @@ fn simulate(seed: u64) {
         let secret_key = SecretKey::open(folder.path()).unwrap();
         let bundles = Bundles::open(folder.path()).unwrap();
         let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
-        let capabilities = CapabilityHost::new(&Arc::default(), &db, secret_key, bundles, String::new());
+        let blobs = Blobs::open(&db, &Location::default(), folder.path()).await.unwrap();
+        let capabilities =
+            CapabilityHost::new(&Arc::default(), &db, blobs, secret_key, bundles, String::new());
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

@@ -1,13 +1,14 @@
 //! Sends requests of its own: one, or many at the same time. Where it may, `allowed_outbound_hosts` says.
 
 use futures_util::future::join_all;
-use wstd::http::{Body, Client, Error, Request, Response, StatusCode};
+use wstd::http::{Body, Client, Error, HeaderName, Request, Response, StatusCode};
 use wstd::time::Duration;
 
 const HELP: &str = "\
 /get?URL         GETs URL and passes the answer on
 /post?URL        POSTs the request's body to URL and passes the answer on
-/as?METHOD&URL   sends the request's body and its conditions (if-match, if-none-match) to URL with METHOD
+/as?METHOD&URL   sends the request's body, its type, range and conditions to URL with METHOD
+/copy?URL&URL    GETs the first and PUTs what it answers to the second
 /wait?MS&URL     as /get, but waits no longer than MS milliseconds for the answer's first byte
 /all?N&URL       GETs URL N times at the same time and says how many answered 200
 ";
@@ -25,11 +26,20 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/as" => {
             let (head, body) = request.into_parts();
             let mut request = Request::builder().method(first).uri(url);
-            for name in ["if-match", "if-none-match"] {
+            for name in ["content-type", "range", "if-match", "if-none-match", "if-range"] {
                 request =
                     head.headers.get(name).into_iter().fold(request, |to, value| to.header(name, value));
             }
             client.send(request.body(body)?).await
+        }
+        "/copy" => {
+            let read = client.send(Request::get(first).body(Body::empty())?).await;
+            match read {
+                Ok(answer) if answer.status().is_success() => {
+                    client.send(Request::put(url).body(answer.into_body())?).await
+                }
+                other => other,
+            }
         }
         "/wait" => {
             client.set_first_byte_timeout(Duration::from_millis(number));
@@ -40,14 +50,17 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         _ => return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(HELP.into())?),
     };
     Ok(match answer {
-        Ok(answer) => passed_on(answer),
+        Ok(answer) => passed_on(answer, first == "HEAD"),
         Err(error) => refused(&error)?,
     })
 }
 
-/// The answer without the headers that are about the connection to its server.
-fn passed_on(answer: Response<Body>) -> Response<Body> {
+/// The answer without the headers that are about the connection to its server. One to HEAD says its `length` so, because
+/// it has no body of it.
+fn passed_on(answer: Response<Body>, is_head: bool) -> Response<Body> {
     let (mut head, body) = answer.into_parts();
+    let length = if is_head { head.headers.remove("content-length") } else { None };
+    head.headers.extend(length.map(|length| (HeaderName::from_static("length"), length)));
     head.headers.remove("connection");
     head.headers.remove("transfer-encoding");
     Response::from_parts(head, body)

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use crate::capability::key_value::grants::{Refusal, StoreName};
+use crate::capability::grants::{Refusal, StoreName};
 use crate::limits;
 use crate::names::AppName;
 use crate::persist::db::DbError;

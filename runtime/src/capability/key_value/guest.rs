@@ -5,8 +5,8 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use crate::capability::Capabilities;
 use crate::capability::guest::Guest;
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::table::{Condition, Version};
 use crate::capability::key_value::{Room, Store, bytes_of};
+use crate::capability::request::{Condition, Version};
 use crate::limits;
 use crate::meter::log::GuestOutput;
 

@@ -3,18 +3,17 @@
 //! A key is the rest of the path, percent-decoded; another app's store is `OWNER%2FSTORE`. The number of a version is an
 //! entry's `ETag`.
 
-use ::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
-use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use ::http::header::{CONTENT_TYPE, ETAG};
+use ::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use percent_encoding::percent_decode_str;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::capability::Capabilities;
 use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::table::{Condition, Version};
 use crate::capability::key_value::{KeyValue, Page, Room, Store};
+use crate::capability::request::{Condition, Listing, Version, decoded, tag_of, value_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::log::GuestOutput;
@@ -23,7 +22,7 @@ use crate::meter::log::GuestOutput;
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     /// A page of its keys.
-    List { prefix: String, after: String, limit: usize },
+    List(Listing),
     /// One key.
     Key(String),
     /// The number under a key.
@@ -57,50 +56,15 @@ pub async fn answer(
 fn parse(path: &str, query: &str, method: &Method) -> Result<(String, Target), String> {
     let (store, key) = path.split_once('/').unwrap_or((path, ""));
     let store = decoded(store)?;
-    let value = |name: &str| {
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
-    };
     if key.is_empty() {
-        let limit = match value("limit") {
-            Some(limit) => {
-                limit.parse().ok().filter(|limit| (1..=limits::KEY_VALUE_PAGE_MAX).contains(limit))
-            }
-            None => Some(limits::KEY_VALUE_PAGE_MAX),
-        };
-        let limit = limit.ok_or_else(|| format!("limit: use 1 to {}", limits::KEY_VALUE_PAGE_MAX))?;
-        let (prefix, after) = (value("prefix").unwrap_or_default(), value("after").unwrap_or_default());
-        return Ok((store, Target::List { prefix, after, limit }));
+        return Ok((store, Target::List(Listing::of(query, limits::KEY_VALUE_PAGE_MAX)?)));
     }
     if method != Method::POST {
         return Ok((store, Target::Key(decoded(key)?)));
     }
     let key = key.strip_suffix("/increment").ok_or("POST takes …/KEY/increment?by=N; PUT sets a value")?;
-    let by = value("by").map_or(Ok(1), |by| by.parse().map_err(|_| "by: use a whole number"))?;
+    let by = value_of(query, "by").map_or(Ok(1), |by| by.parse().map_err(|_| "by: use a whole number"))?;
     Ok((store, Target::Increment { key: decoded(key)?, by }))
-}
-
-fn decoded(text: &str) -> Result<String, String> {
-    let decoded = percent_decode_str(text).decode_utf8();
-    Ok(decoded.map_err(|_| "the path is not UTF-8 in percent-encoding")?.into_owned())
-}
-
-/// The condition that the headers of a change state.
-fn condition(headers: &HeaderMap) -> Result<Condition, String> {
-    match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
-        (None, None) => Ok(Condition::Any),
-        (Some(tag), None) if tag == "*" => Ok(Condition::Present),
-        (None, Some(tag)) if tag == "*" => Ok(Condition::Absent),
-        (Some(tag), None) => {
-            let tag = tag.to_str().unwrap_or_default().trim();
-            let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-            // A tag that no entry ever had matches none.
-            number.map(|number| Condition::At(number.parse().unwrap_or(0))).ok_or_else(|| {
-                "If-Match: use the ETag of one answer, in its quotation marks, or *".to_owned()
-            })
-        }
-        _ => Err("If-None-Match: only * is understood, and not beside If-Match".to_owned()),
-    }
 }
 
 /// Why a request was not answered as it asked for.
@@ -148,7 +112,7 @@ async fn act(
     request: Request<WasiBody>,
 ) -> Result<Response<WasiBody>, Failure> {
     match (request.method().as_str(), target) {
-        ("GET", Target::List { prefix, after, limit }) => {
+        ("GET", Target::List(Listing { prefix, after, limit })) => {
             let room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
             let Page { keys, next } = store.list(&prefix, &after, limit).await?;
             let page = serde_json::json!({ "keys": keys, "next": next }).to_string() + "\n";
@@ -164,7 +128,7 @@ async fn act(
             Ok(tagged(held(entry.value, "application/octet-stream", room), entry.version))
         }
         ("PUT", Target::Key(key)) => {
-            let condition = condition(request.headers()).map_err(Failure::Request)?;
+            let condition = Condition::of(request.headers()).map_err(Failure::Request)?;
             // Before the body is read: only so many are in memory at a time.
             let _room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
             let body = Limited::new(request.into_body(), limits::KEY_VALUE_VALUE_BYTES_MAX).collect().await;
@@ -176,14 +140,14 @@ async fn act(
             Ok(tagged(text(StatusCode::NO_CONTENT, String::new()), version))
         }
         ("DELETE", Target::Key(key)) => {
-            let condition = condition(request.headers()).map_err(Failure::Request)?;
+            let condition = Condition::of(request.headers()).map_err(Failure::Request)?;
             store.delete(&key, condition).await?;
             Ok(text(StatusCode::NO_CONTENT, String::new()))
         }
         ("POST", Target::Increment { key, by }) => {
             Ok(text(StatusCode::OK, store.increment(&key, by).await?.to_string()))
         }
-        (_, Target::List { .. }) => Err(Failure::Method("GET")),
+        (_, Target::List(_)) => Err(Failure::Method("GET")),
         _ => Err(Failure::Method("GET, HEAD, PUT, DELETE, POST …/increment")),
     }
 }
@@ -205,9 +169,7 @@ fn held(bytes: Vec<u8>, content_type: &'static str, room: Room) -> Response<Wasi
 }
 
 fn tagged(mut response: Response<WasiBody>, version: Version) -> Response<WasiBody> {
-    if let Ok(tag) = HeaderValue::try_from(format!("\"{version}\"")) {
-        response.headers_mut().insert(ETAG, tag);
-    }
+    response.headers_mut().insert(ETAG, tag_of(version));
     response
 }
 
@@ -217,10 +179,8 @@ mod tests {
 
     #[test]
     fn paths_name_a_store_and_a_key_or_a_list() {
-        let list = |prefix: &str, after: &str, limit| Target::List {
-            prefix: prefix.to_owned(),
-            after: after.to_owned(),
-            limit,
+        let list = |prefix: &str, after: &str, limit| {
+            Target::List(Listing { prefix: prefix.to_owned(), after: after.to_owned(), limit })
         };
         let cases = [
             ("GET", "s", "", "s", list("", "", 1_000)),
@@ -246,21 +206,6 @@ mod tests {
         for (method, path, query, why) in wrong {
             let refusal = parse(path, query, &method.parse().unwrap()).unwrap_err();
             assert!(refusal.contains(why), "{method} {path}?{query}: {refusal}");
-        }
-    }
-
-    #[test]
-    fn conditions_are_one_tag_or_any() {
-        let stated = |name: &'static str, value: &'static str| {
-            condition(&HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]))
-        };
-        assert_eq!(condition(&HeaderMap::new()), Ok(Condition::Any));
-        assert_eq!(stated("if-match", "*"), Ok(Condition::Present));
-        assert_eq!(stated("if-match", "\"17\""), Ok(Condition::At(17)));
-        assert_eq!(stated("if-match", "\"of another server\""), Ok(Condition::At(0)));
-        assert_eq!(stated("if-none-match", "*"), Ok(Condition::Absent));
-        for (name, value) in [("if-match", "17"), ("if-match", "W/\"17\""), ("if-none-match", "\"17\"")] {
-            assert!(stated(name, value).is_err(), "{name}: {value}");
         }
     }
 }

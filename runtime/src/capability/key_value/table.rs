@@ -2,22 +2,12 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::capability::grants::Place;
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::grants::StoreName;
+use crate::capability::request::Condition;
+pub use crate::capability::request::Version;
 use crate::limits;
 use crate::names::AppName;
-
-/// Which store: the app that owns it, and its name there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The owner.
-    pub app: AppName,
-    /// The store.
-    pub store: StoreName,
-}
-
-/// Marks one write of a key: no two writes have the same, whatever the key.
-pub type Version = i64;
 
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,31 +16,6 @@ pub struct Entry {
     pub version: Version,
     /// The value.
     pub value: Vec<u8>,
-}
-
-/// What a key has to be like for a change to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
-    /// Anything.
-    Any,
-    /// Not there.
-    Absent,
-    /// There.
-    Present,
-    /// As that write left it.
-    At(Version),
-}
-
-impl Condition {
-    fn check(self, version: Option<Version>) -> Result<(), KeyValueError> {
-        let is_met = match self {
-            Self::Any => true,
-            Self::Absent => version.is_none(),
-            Self::Present => version.is_some(),
-            Self::At(expected) => version == Some(expected),
-        };
-        if is_met { Ok(()) } else { Err(KeyValueError::Changed) }
-    }
 }
 
 /// What stores hold: bytes are those of keys and values.
@@ -159,6 +124,10 @@ fn make_store(transaction: &Transaction<'_>, place: &Place) -> Result<i64, KeyVa
     }
 }
 
+fn check(condition: Condition, version: Option<Version>) -> Result<(), KeyValueError> {
+    if condition.is_met_by(version) { Ok(()) } else { Err(KeyValueError::Changed) }
+}
+
 fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<Usage> {
     let query = "SELECT coalesce(sum(keys), 0), coalesce(sum(bytes), 0) FROM key_value_store WHERE app = ?1";
     let usage = |row: &rusqlite::Row<'_>| Ok(Usage { keys: row.get(0)?, bytes: row.get(1)? });
@@ -185,7 +154,7 @@ pub fn put(
 ) -> Result<Version, KeyValueError> {
     let known = store(transaction, place)?;
     let found = known.map(|store| find(transaction, store, key)).transpose()?.flatten();
-    condition.check(found.as_ref().map(|found| found.version))?;
+    check(condition, found.as_ref().map(|found| found.version))?;
     let store = known.map_or_else(|| make_store(transaction, place), Ok)?;
     let change = Usage::of(key, value.len()).minus(found.map_or(Usage::default(), |found| found.usage));
     // What makes no store larger is welcome in a full one.
@@ -209,7 +178,7 @@ pub fn delete(
 ) -> Result<bool, KeyValueError> {
     let known = store(transaction, place)?;
     let found = known.map(|store| find(transaction, store, key)).transpose()?.flatten();
-    condition.check(found.as_ref().map(|found| found.version))?;
+    check(condition, found.as_ref().map(|found| found.version))?;
     let (Some(store), Some(found)) = (known, found) else { return Ok(false) };
     count(transaction, store, Usage::default().minus(found.usage))?;
     let statement = "DELETE FROM key_value_entry WHERE version = ?1";

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
+use crate::capability::grants::StoreName;
+use crate::names::AppName;
 use crate::persist::schema;
 
 fn database() -> Connection {

@@ -1,0 +1,140 @@
+//! Why a call to a blob container did nothing, with the stable code of each reason.
+
+use std::io;
+
+use http::StatusCode;
+
+use crate::capability::grants::{Refusal, StoreName};
+use crate::limits;
+use crate::names::AppName;
+use crate::persist::db::DbError;
+
+/// Why a call did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// It cannot be understood.
+    #[error("{0}")]
+    Request(String),
+    /// Not with this method; those that are.
+    #[error("this path takes {0}")]
+    Method(&'static str),
+    /// What was asked for is not the name of a container.
+    #[error("{0}")]
+    NoSuchContainer(String),
+    /// The app may not use it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The app that owns the container is not deployed (yet): nobody could remove what is written.
+    #[error("app {0} is not deployed: its container {1} cannot be made")]
+    NoOwner(AppName, StoreName),
+    /// [`crate::capability::blobs::name`].
+    #[error("that is not the name of a blob: {0}")]
+    InvalidName(&'static str),
+    /// There is no such blob.
+    #[error("there is no such blob")]
+    NoBlob,
+    /// The blob has changed, or is there or not there against what was asked for.
+    #[error("the blob is not as it was expected to be")]
+    Changed,
+    /// It has no byte of the range that was asked for; how many it has.
+    #[error("the blob has {0} bytes, none of them in that range")]
+    Range(u64),
+    /// The body ended early.
+    #[error("the body ended early: nothing was stored")]
+    Body,
+    /// [`limits::BLOB_BYTES_MAX`].
+    #[error("the blob has more than {max} bytes, which is the most", max = limits::BLOB_BYTES_MAX)]
+    TooLarge,
+    /// [`limits::BLOBS_PER_APP_MAX`], [`limits::BLOB_BYTES_PER_APP_MAX`].
+    #[error(
+        "the containers of app {0} would hold more than {blobs} blobs or {bytes} bytes, which is the most: delete some",
+        blobs = limits::BLOBS_PER_APP_MAX,
+        bytes = limits::BLOB_BYTES_PER_APP_MAX
+    )]
+    Full(AppName),
+    /// Nobody waited for the upload any more; or the host is ending.
+    #[error("the upload was given up: try again")]
+    GivenUp,
+    /// There is no room for the bytes.
+    #[error("the disk of the data directory is full: nothing was stored")]
+    DiskFull,
+    /// What holds the bytes does not answer as it should; its words.
+    #[error("the store of blobs failed: {0}")]
+    Store(String),
+    /// The database.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<rusqlite::Error> for BlobError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl From<object_store::Error> for BlobError {
+    fn from(error: object_store::Error) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+            if error.downcast_ref::<io::Error>().is_some_and(|error| full.contains(&error.kind())) {
+                return Self::DiskFull;
+            }
+            cause = error.source();
+        }
+        Self::Store(error.to_string())
+    }
+}
+
+impl BlobError {
+    /// Status and stable code over HTTP.
+    pub fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "bad-request"),
+            Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            Self::NoSuchContainer(_) => (StatusCode::NOT_FOUND, "no-such-container"),
+            Self::Refused(_) => (StatusCode::FORBIDDEN, "access-denied"),
+            Self::NoOwner(..) => (StatusCode::NOT_FOUND, "no-app"),
+            Self::InvalidName(_) => (StatusCode::BAD_REQUEST, "invalid-blob-name"),
+            Self::NoBlob => (StatusCode::NOT_FOUND, "no-such-blob"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "blob-changed"),
+            Self::Range(_) => (StatusCode::RANGE_NOT_SATISFIABLE, "range-not-satisfiable"),
+            Self::Body => (StatusCode::BAD_REQUEST, "body-broken"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "blob-too-large"),
+            Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "containers-full"),
+            Self::GivenUp | Self::Db(DbError::Undone) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Self::DiskFull | Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            Self::Store(_) => (StatusCode::BAD_GATEWAY, "blob-store-failed"),
+            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// Whether only the host's operator can mend it.
+    pub fn is_for_the_operator(&self) -> bool {
+        matches!(self, Self::DiskFull | Self::Store(_) | Self::Db(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures() {
+        let failed = |kind: io::ErrorKind| {
+            BlobError::from(object_store::Error::Generic {
+                store: "disk",
+                source: Box::new(io::Error::from(kind)),
+            })
+        };
+        assert_eq!(
+            failed(io::ErrorKind::StorageFull).answer(),
+            (StatusCode::INSUFFICIENT_STORAGE, "disk-full")
+        );
+        assert_eq!(failed(io::ErrorKind::QuotaExceeded).answer().1, "disk-full");
+        assert_eq!(
+            failed(io::ErrorKind::PermissionDenied).answer(),
+            (StatusCode::BAD_GATEWAY, "blob-store-failed")
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! The way to S3, or to what speaks it: the library signs and words the requests, the host's own HTTP client sends them.
+
+use std::error::Error as StdError;
+
+use async_trait::async_trait;
+use http_body_util::BodyExt;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector as TcpConnector;
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse,
+    HttpResponseBody, HttpService,
+};
+use object_store::{ClientOptions, RetryConfig};
+use tokio::time::timeout;
+
+use crate::capability::outbound;
+use crate::limits;
+
+/// The bucket, reached as the variables `AWS_…` of the environment say.
+pub fn open(bucket: &str) -> object_store::Result<AmazonS3> {
+    let retry = RetryConfig {
+        max_retries: limits::BLOB_S3_RETRIES,
+        retry_timeout: limits::BLOB_S3_RETRY_TIMEOUT,
+        ..RetryConfig::default()
+    };
+    AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_retry(retry)
+        .with_http_connector(Connector)
+        .build()
+}
+
+/// Makes the client.
+#[derive(Debug)]
+struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let mut tcp = TcpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(outbound::tls_of_the_system())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(limits::OUTBOUND_IDLE_TIMEOUT)
+            .build(connector);
+        Ok(HttpClient::new(Service(client)))
+    }
+}
+
+/// Sends requests.
+#[derive(Debug)]
+struct Service(Client<HttpsConnector<TcpConnector>, HttpRequestBody>);
+
+#[async_trait]
+impl HttpService for Service {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let answered = timeout(limits::BLOB_S3_ANSWER_TIMEOUT, self.0.request(request)).await;
+        let response = answered
+            .map_err(|late| HttpError::new(HttpErrorKind::Timeout, late))?
+            .map_err(|error| HttpError::new(kind(&error), error))?;
+        let broken = |error| HttpError::new(HttpErrorKind::Interrupted, error);
+        Ok(response.map(|body| HttpResponseBody::new(body.map_err(broken))))
+    }
+}
+
+/// What of it may be repeated.
+fn kind(error: &ClientError) -> HttpErrorKind {
+    if error.is_connect() {
+        return HttpErrorKind::Connect;
+    }
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<hyper::Error>());
+    match cause.is_some_and(|cause| cause.is_closed() || cause.is_incomplete_message()) {
+        true => HttpErrorKind::Request,
+        false => HttpErrorKind::Unknown,
+    }
+}

@@ -1,0 +1,145 @@
+//! One upload: bytes go to a place of their own, part by part, and become a blob in one change at the end. Whatever ends it
+//! earlier leaves nothing that anybody sees.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body;
+use http_body_util::BodyExt;
+use object_store::{MultipartUpload, PutPayload};
+use parking_lot::Mutex;
+use rusqlite::Transaction;
+use tokio::sync::Notify;
+
+use crate::capability::blobs::Blobs;
+use crate::capability::blobs::error::BlobError;
+use crate::capability::blobs::objects::Objects;
+use crate::capability::blobs::table::{self, Object, Uploaded};
+use crate::capability::grants::Place;
+use crate::capability::request::{Condition, Version};
+use crate::clock;
+use crate::limits;
+use crate::persist::db::Db;
+
+/// What uploads leave behind that end before their time. Holds no database, whose own thread may drop it.
+#[derive(Default)]
+pub struct Unfinished {
+    /// Uploads under way: their rows look like leftovers, and are none.
+    live: Mutex<HashSet<Version>>,
+    /// Uploads in parts that were given up, for the next sweep: at most as many as there were at once.
+    parts: Mutex<Vec<Box<dyn MultipartUpload>>>,
+    /// Wakes the sweep.
+    pub left: Notify,
+}
+
+impl Unfinished {
+    /// Whether the upload is under way.
+    pub fn is_live(&self, version: Version) -> bool {
+        self.live.lock().contains(&version)
+    }
+
+    /// What was stored in parts, and is to be aborted.
+    pub fn take_parts(&self) -> Vec<Box<dyn MultipartUpload>> {
+        std::mem::take(&mut *self.parts.lock())
+    }
+}
+
+/// An object that is being uploaded. Dropped, it is given up unless it was finished, and what it left is removed.
+struct Live {
+    unfinished: Arc<Unfinished>,
+    object: Object,
+    /// Of those that are longer than a part.
+    parts: Option<Box<dyn MultipartUpload>>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.unfinished.live.lock().remove(&self.object.version);
+        self.unfinished.parts.lock().extend(self.parts.take());
+        self.unfinished.left.notify_one();
+    }
+}
+
+/// An upload under way.
+pub struct Upload<'a> {
+    db: &'a Db,
+    objects: &'a Objects,
+    live: Live,
+}
+
+impl<'a> Upload<'a> {
+    /// Begins one; the database knows of it before the first byte is stored.
+    pub async fn begin(blobs: &'a Blobs, place: &Place) -> Result<Self, BlobError> {
+        let (place, unfinished) = (place.clone(), blobs.unfinished.clone());
+        let begin = move |transaction: &Transaction<'_>| {
+            let object = table::begin(transaction, &place)?;
+            // Within the change: a sweep that sees the row sees that it is live. If nobody waits for it any more it is
+            // dropped at once, and is not.
+            unfinished.live.lock().insert(object.version);
+            Ok(Live { unfinished, object, parts: None })
+        };
+        Ok(Self { db: &blobs.db, objects: &blobs.objects, live: blobs.db.write(begin).await? })
+    }
+
+    /// Stores all of `body`; durable when this returns. Says how many bytes there are.
+    pub async fn receive(&mut self, body: impl Body<Data = Bytes>) -> Result<u64, BlobError> {
+        let mut body = pin!(body);
+        let part_bytes = self.objects.part_bytes();
+        let (mut part, mut received) = (BytesMut::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let Ok(mut data) = frame.map_err(|_| BlobError::Body)?.into_data() else { continue };
+            received += data.len() as u64;
+            if received > limits::BLOB_BYTES_MAX {
+                return Err(BlobError::TooLarge);
+            }
+            // Copied: many small pieces would take more room than their bytes. Parts are of one length, as some
+            // servers want them.
+            while part.len() + data.len() >= part_bytes {
+                part.extend_from_slice(&data.split_to(part_bytes - part.len()));
+                self.put_part(part.split().freeze()).await?;
+            }
+            part.extend_from_slice(&data);
+        }
+        if self.live.parts.is_none() {
+            self.objects.put(&self.live.object, part.freeze()).await?;
+            return Ok(received);
+        }
+        if !part.is_empty() {
+            self.put_part(part.freeze()).await?;
+        }
+        if let Some(parts) = &mut self.live.parts {
+            parts.complete().await?;
+        }
+        self.live.parts = None;
+        Ok(received)
+    }
+
+    async fn put_part(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        let parts = match &mut self.live.parts {
+            Some(parts) => parts,
+            none => none.insert(self.objects.put_in_parts(&self.live.object).await?),
+        };
+        Ok(parts.put_part(PutPayload::from_bytes(bytes)).await?)
+    }
+
+    /// The write that it is.
+    pub fn version(&self) -> Version {
+        self.live.object.version
+    }
+
+    /// Makes it the blob that `uploaded` says, if `condition` is met.
+    pub async fn finish(
+        self,
+        place: &Place,
+        uploaded: Uploaded,
+        condition: Condition,
+    ) -> Result<(), BlobError> {
+        let place = place.clone();
+        let finish = move |transaction: &Transaction<'_>| {
+            table::finish(transaction, &place, &uploaded, condition, clock::now_ms())
+        };
+        self.db.write_unless_refused(finish).await
+    }
+}
