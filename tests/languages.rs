@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Host, Request, page, root, run};
+use crate::upstream::Upstream;
 
 /// Whether an optional example was built; says so if not.
 fn is_built(example: &str) -> bool {
@@ -108,16 +109,21 @@ fn what_a_guest_may_not_do_fails_with_its_own_error() {
     assert_eq!(host.number("faults", "failed"), 0);
 }
 
-/// `wfn new`, `wfn build` with the tools that built the examples, `wfn deploy`, and a call.
-fn a_new_project_answers(template: &str, kind: &str, path: &str, expected: &str) {
-    let folder = tempfile::TempDir::new().unwrap();
-    let name = format!("new-{template}");
-    run(Command::new(env!("CARGO_BIN_EXE_wfn")).args(["new", "-t", template, &name]).current_dir(&folder))
-        .ok();
-    let project = folder.path().join(&name);
+/// `wfn new NAME` in `folder`, with the tools that built the examples.
+fn new_project(folder: &Path, template: &str, name: &str) -> PathBuf {
+    run(Command::new(env!("CARGO_BIN_EXE_wfn")).args(["new", "-t", template, name]).current_dir(folder)).ok();
+    let project = folder.join(name);
     if template == "js" {
         std::os::unix::fs::symlink(js_packages(), project.join("node_modules")).unwrap();
     }
+    project
+}
+
+/// `wfn new`, `wfn build`, `wfn deploy`, and a call.
+fn a_new_project_answers(template: &str, kind: &str, path: &str, expected: &str) {
+    let folder = tempfile::TempDir::new().unwrap();
+    let name = format!("new-{template}");
+    let project = new_project(folder.path(), template, &name);
     build(&project, template);
     let host = Host::start();
     let said = host.wfn(&["deploy", project.to_str().unwrap()]).ok();
@@ -178,6 +184,62 @@ fn new_js() {
     if is_built("js-html-parse") && js_packages().is_dir() {
         a_new_project_answers("js", "p2", "/?name=wfn", "wfn");
     }
+}
+
+#[test]
+fn javascript_asks_many_at_the_same_time() {
+    if !(is_built("js-html-parse") && js_packages().is_dir()) {
+        return;
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let project = new_project(folder.path(), "js", "fan-out");
+    let script = "addEventListener('fetch', (event) => event.respondWith(all(event.request)));
+        async function all(request) {
+          const url = new URL(request.url).searchParams.get('url');
+          const texts = await Promise.all(Array.from({ length: 10 }, async () => (await fetch(url)).text()));
+          return new Response(texts.join(' '));
+        }";
+    std::fs::write(project.join("src/index.js"), script).unwrap();
+    build(&project, "js");
+    let (host, upstream) = (Host::start(), Upstream::start());
+    host.wfn(&["deploy", project.to_str().unwrap(), "--allow-outbound", &upstream.url("")]).ok();
+    let answer = host.get(&format!("/fan-out?url={}", upstream.url("/wait?500"))).ok();
+    assert_eq!(answer, ["waited"; 10].join(" "));
+    assert_eq!((upstream.requests(), upstream.most()), (10, 10));
+}
+
+#[test]
+fn python_asks_many_at_the_same_time() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let project = new_project(folder.path(), "python", "fan-out");
+    let script = r#"
+from urllib.parse import parse_qs
+from wasi_fetch import Request, fetch, fetch_all
+
+def application(environ, start_response):
+    url = parse_qs(environ["QUERY_STRING"])["url"][0]
+    answers = fetch_all([Request(url)] * 10)
+    stored = fetch("http://wfn.internal/kv/default/a", "PUT", body=b"x" * 10_000)
+    read = fetch("http://wfn.internal/kv/default/a")
+    try:
+        fetch("http://10.0.0.1/")
+    except OSError as error:
+        refused = str(error)
+    said = f"{[answer.body.decode() for answer in answers]} {stored.status} {len(read.body)} {refused}"
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [said.encode()]
+"#;
+    std::fs::write(project.join("app.py"), script).unwrap();
+    build(&project, "python");
+    let (host, upstream) = (Host::start(), Upstream::start());
+    let flags = ["--allow-outbound", &upstream.url(""), "--key-value-store", "default"];
+    host.wfn(&[&["deploy", project.to_str().unwrap()], &flags[..]].concat()).ok();
+    for _ in 0..2 {
+        let answer = host.get(&format!("/fan-out?url={}", upstream.url("/wait?500"))).ok();
+        assert!(answer.starts_with(&format!("{:?}", ["waited"; 10]).replace('"', "'")), "{answer}");
+        assert!(answer.contains(" 204 10000 http://10.0.0.1/: ErrorCode"), "{answer}");
+    }
+    assert_eq!((upstream.requests(), upstream.most()), (20, 10));
 }
 
 /// What `npm install` brought for the example: the packages of the template, too.

@@ -41,8 +41,8 @@ pub const TEMPLATES: &[Template] = &[
         name: "python",
         about: "Python as a WSGI application, with componentize-py",
         files: files!(
-            "python": "README.md", "app.py", "gitignore", "requirements.txt", "wasi_wsgi.py", "wfn.toml",
-            "wit/http.wit"
+            "python": "README.md", "app.py", "gitignore", "requirements.txt", "wasi_fetch.py", "wasi_wsgi.py",
+            "wfn.toml", "wit/http.wit"
         ),
     },
     Template {
