@@ -130,7 +130,7 @@ fn an_upload_that_a_sweep_took_for_dead_cannot_be_finished() {
     let place = place("a", "x");
     let object = change(&mut connection, |t| begin(t, &place)).unwrap();
     assert_eq!(change(&mut connection, |t| removable(t, |version| version == object.version)).unwrap(), []);
-    assert_eq!(change(&mut connection, |t| removable(t, |_| false)).unwrap(), [object.clone()]);
+    assert_eq!(change(&mut connection, |t| removable(t, |_| false)).unwrap(), std::slice::from_ref(&object));
     let finished =
         change(&mut connection, |t| finish(t, &place, &uploaded(object.version, "n", 1), Condition::Any, 0));
     assert!(matches!(finished, Err(BlobError::GivenUp)));
