@@ -331,11 +331,11 @@ fn kill_9_leaves_each_blob_old_or_new_and_no_leftovers() {
     let mut acknowledged = [0; WRITERS];
     for _ in 0..4 {
         let killed = AtomicBool::new(false);
-        let answered = AtomicU64::new(0);
+        let answered: [AtomicU64; WRITERS] = Default::default();
         let address = host.functions.clone();
         let begun: Vec<(u8, u8)> = thread::scope(|scope| {
             let write = |writer: usize, mut round: u8| {
-                let (killed, answered, address) = (&killed, &answered, &address);
+                let (killed, answered, address) = (&killed, &answered[writer], &address);
                 move || {
                     let mut last = round;
                     while !killed.load(Ordering::Relaxed) {
@@ -354,7 +354,8 @@ fn kill_9_leaves_each_blob_old_or_new_and_no_leftovers() {
             };
             let writers: Vec<_> =
                 (0..WRITERS).map(|writer| scope.spawn(write(writer, acknowledged[writer]))).collect();
-            until("enough are acknowledged", || (answered.load(Ordering::Relaxed) >= 30).then_some(()));
+            let enough = |answered: &AtomicU64| answered.load(Ordering::Relaxed) >= 3;
+            until("enough are acknowledged", || answered.iter().all(enough).then_some(()));
             host.kill();
             killed.store(true, Ordering::Relaxed);
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use scraper::{Html, Node};
 use serde::Serialize;
 use wfn_sdk::blob::Container;
-use wfn_sdk::{Error, Json, Request, RequestExt, Response, Router, StatusCode, handler};
+use wfn_sdk::{CallError, Error, Json, Request, RequestExt, Response, Router, StatusCode, handler};
 
 /// Largest page whose text is taken, in bytes; a larger one is answered 413.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -28,7 +28,13 @@ fn handle(request: Request) -> Response {
 
 fn extract(request: Request) -> Result<Json<Written>, Error> {
     let name: String = request.param("name")?;
-    let page = Container::new("pages").get(&name).send()?;
+    let page = match Container::new("pages").get(&name).send() {
+        // The caller chose the name.
+        Err(CallError::Refused { code, message, .. }) if code == "invalid-blob-name" => {
+            return Err(Error::new(StatusCode::BAD_REQUEST, message));
+        }
+        page => page?,
+    };
     let mut page = page.ok_or_else(|| Error::new(StatusCode::NOT_FOUND, "there is no such page"))?;
     if !page.content_type.starts_with("text/html") {
         return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the blob is not text/html"));
