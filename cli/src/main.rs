@@ -146,6 +146,8 @@ mod tests {
             "why",
             "prefix",
             "with-data",
+            "output",
+            "content-type",
         ];
         let cli = Cli::command();
         for command in cli.get_subcommands().flat_map(|one| std::iter::once(one).chain(one.get_subcommands()))

@@ -35,9 +35,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     step("tests");
     let mut runner = in_root(root);
     if has_nextest(root) {
-        runner.args(["nextest", "run", "--workspace"]);
+        runner.args(["nextest", "run", "--workspace", "--no-fail-fast"]);
     } else {
-        runner.args(["test", "--workspace"]);
+        runner.args(["test", "--workspace", "--no-fail-fast"]);
     }
     Ok(process::exit_code(process::status(&mut runner)?))
 }
