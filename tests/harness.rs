@@ -131,7 +131,17 @@ impl Host {
 
     /// The same with more in its environment.
     pub fn start_as(data: &DataDir, flags: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wfn"))
+        Self::start_through(Command::new(env!("CARGO_BIN_EXE_wfn")), data, flags, variables)
+    }
+
+    /// The same by way of `command`, which becomes the host.
+    pub fn start_through(
+        mut command: Command,
+        data: &DataDir,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let mut child = command
             .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
             .args(flags)

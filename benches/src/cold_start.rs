@@ -1,6 +1,6 @@
 //! `cold-start`: what a request costs that meets no instance, as the host and as the caller see it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -112,6 +112,7 @@ impl ColdStart {
         let (mut first, mut warm) = (Vec::new(), Vec::new());
         for number in 0..self.count {
             first.push(call(&app(number))?);
+            until_idle(&host, &app(number))?;
             warm.push(call(&app(number))?);
         }
         let listed = host.command(["ls"])?;
@@ -121,6 +122,18 @@ impl ColdStart {
         let host = cold.collect::<Result<Vec<_>>>()?;
         Ok(Shown { guest: guest.to_owned(), host, first: microseconds(&first), warm: microseconds(&warm) })
     }
+}
+
+/// Waits until the instance takes another invocation: a guest goes on for a moment after its response has ended, and
+/// with a concurrency of 1 the next call would get an instance of its own.
+fn until_idle(host: &Host, app: &str) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(10) {
+        if host.command(["status", app])?["groups"][0]["in_flight"] == 0 {
+            return Ok(());
+        }
+    }
+    bail!("app {app} has a call in flight 10 s after its answer")
 }
 
 fn app(number: u32) -> String {

@@ -132,7 +132,8 @@ fn instances(text: &str) -> Result<Bounded<1, { limits::INSTANCES_MAX }>, String
     bounded(text)
 }
 
-fn bounded<const MIN: u32, const MAX: u32>(text: &str) -> Result<Bounded<MIN, MAX>, String> {
+/// A whole number within the bounds of its setting.
+pub fn bounded<const MIN: u32, const MAX: u32>(text: &str) -> Result<Bounded<MIN, MAX>, String> {
     let number = text.parse().ok().and_then(Bounded::new);
     number.ok_or_else(|| format!("use a whole number from {MIN} to {MAX}"))
 }

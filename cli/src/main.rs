@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
@@ -82,12 +83,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // The compiling child comes first: it has neither environment nor much memory, and needs no more.
+    // The children of the host come first: they have no environment and need none.
     let arguments: Vec<_> = env::args_os().collect();
     if arguments.get(1).is_some_and(|argument| argument == compile::CHILD_COMMAND) {
         let [_, _, module, artifact, functions @ ..] = arguments.as_slice() else { return ExitCode::from(2) };
         let functions = functions.first().map(Path::new);
         std::process::exit(compile::child_main(Path::new(module), Path::new(artifact), functions));
+    }
+    if arguments.get(1).is_some_and(|argument| argument == scratch::CHILD_COMMAND) {
+        std::process::exit(scratch::child_main());
     }
     // Wrong usage ends here, with code 2.
     let Cli { command, global } = Cli::parse();

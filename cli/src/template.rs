@@ -48,12 +48,12 @@ pub const TEMPLATES: &[Template] = &[
     Template {
         name: "c",
         about: "C as a CGI program, with clang and wasi-libc or zig",
-        files: files!("c": "README.md", "build.sh", "gitignore", "src/main.c", "wfn.toml"),
+        files: files!("c": "README.md", "build.sh", "gitignore", "src/main.c", "src/wfn_http.h", "wfn.toml"),
     },
     Template {
         name: "go",
         about: "Go as a CGI program, with net/http",
-        files: files!("go": "README.md", "go.mod", "gitignore", "main.go", "wfn.toml"),
+        files: files!("go": "README.md", "go.mod", "gitignore", "main.go", "wfn.toml", "wfn_http.go"),
     },
 ];
 

@@ -11,6 +11,7 @@ pub mod internal;
 pub mod key_value;
 pub mod outbound;
 pub mod request;
+pub mod scratch;
 pub mod secrets;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ use crate::capability::internal::{CallDepth, Service};
 use crate::capability::key_value::KeyValue;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
@@ -50,6 +52,7 @@ pub struct CapabilityHost {
     routes: Weak<LiveRoutes>,
     db: Arc<Db>,
     blobs: Arc<Blobs>,
+    scratch: ScratchMaker,
 }
 
 impl CapabilityHost {
@@ -63,7 +66,8 @@ impl CapabilityHost {
         issuer: String,
     ) -> Arc<Self> {
         let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
-        Arc::new(Self { outbound, secret_key, bundles, identity: Identity::new(issuer), routes, db, blobs })
+        let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
+        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, scratch })
     }
 
     /// Where what they store is.
@@ -84,6 +88,11 @@ impl CapabilityHost {
     /// The folders that came with apps.
     pub fn bundles(&self) -> &Bundles {
         &self.bundles
+    }
+
+    /// Who makes the `/tmp` of instances.
+    pub fn scratch(&self) -> &ScratchMaker {
+        &self.scratch
     }
 
     /// Who signs the tokens of apps.
@@ -113,6 +122,8 @@ pub struct Capabilities {
     secret_names: Vec<SecretName>,
     /// Folders of this machine and where guests see them.
     files: Vec<(PathBuf, MountPath)>,
+    /// Bytes of `/tmp`, if there is to be one.
+    scratch_bytes: Option<u64>,
     redactor: Arc<Redactor>,
     outbound: Outbound,
     key_value: KeyValue,
@@ -136,6 +147,14 @@ impl Capabilities {
         let env = env.into_iter().collect();
         let path = |mount: &FileMount| (host.bundles.path(mount.bundle), mount.destination.clone());
         let files = manifest.files.iter().map(path).collect();
+        let scratch_bytes = manifest.scratch_mb.map(|size| u64::from(size.get()) * limits::MEBIBYTE);
+        if scratch_bytes.is_some() {
+            host.scratch.check().map_err(|error| {
+                format!(
+                    "scratch_mb: this host cannot make a file system in memory: {error}; see 'wfn doctor'"
+                )
+            })?;
+        }
         let secret_names = secrets.keys().cloned().collect();
         let redactor = Arc::new(Redactor::new(secrets));
         let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
@@ -148,6 +167,7 @@ impl Capabilities {
             config,
             secret_names,
             files,
+            scratch_bytes,
             redactor,
             outbound,
             key_value,
@@ -157,11 +177,12 @@ impl Capabilities {
     }
 
     /// What a guest gets of WASI, of whatever version: settings and secrets, `variables` before those of the same
-    /// name, its files, and `output` for what it prints. Fails where a folder cannot be opened.
+    /// name, its files, `scratch` as `/tmp`, and `output` for what it prints. Fails where a folder cannot be opened.
     pub fn wasi(
         &self,
         output: &GuestOutput,
         variables: &[(String, String)],
+        scratch: Option<&Scratch>,
     ) -> wasmtime::Result<WasiCtxBuilder> {
         let mut builder = WasiCtx::builder();
         for (name, value) in &self.env {
@@ -180,7 +201,15 @@ impl Capabilities {
         for (folder, destination) in &self.files {
             builder.preopened_dir(folder, destination.as_str(), FsPerms::ReadOnly)?;
         }
+        if let Some(scratch) = scratch {
+            builder.preopened_dir(scratch.root(), scratch::GUEST_PATH, FsPerms::ReadWrite)?;
+        }
         Ok(builder)
+    }
+
+    /// Bytes of the `/tmp` of each instance, if the app asked for one.
+    pub fn scratch_bytes(&self) -> Option<u64> {
+        self.scratch_bytes
     }
 
     /// The app.

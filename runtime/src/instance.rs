@@ -2,6 +2,7 @@
 
 pub mod bell;
 pub mod cgi;
+pub mod command_http;
 pub mod in_flight;
 pub mod limiter;
 pub mod pipe;
@@ -19,7 +20,10 @@ pub mod worker_p3;
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::app::manifest::MemoryClass;
+use crate::capability::scratch::Scratch;
 use crate::instance::limiter::{HostMemory, InstanceMemory};
 use crate::instance::shared::SharedWorkers;
 use crate::pool::quota::QuotaLease;
@@ -30,6 +34,8 @@ pub struct Instance {
     pub memory: Arc<InstanceMemory>,
     /// Workers that take many invocations at a time; other kinds of worker belong to one slot each.
     pub shared: SharedWorkers,
+    /// The `/tmp` of its workers, from the first of them on, where invocations share one.
+    pub scratch: Mutex<Option<Arc<Scratch>>>,
 }
 
 /// Two instances are the same only if they are one.
@@ -43,6 +49,6 @@ impl Instance {
     /// An instance without workers, for which `lease` holds the class's share of the quota.
     pub fn new(class: MemoryClass, host: Arc<HostMemory>, lease: QuotaLease) -> Arc<Self> {
         let memory = InstanceMemory::new(class, host, lease);
-        Arc::new(Self { memory, shared: SharedWorkers::default() })
+        Arc::new(Self { memory, shared: SharedWorkers::default(), scratch: Mutex::default() })
     }
 }

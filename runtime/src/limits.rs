@@ -53,6 +53,13 @@ pub const BUNDLE_ENTRIES_MAX: usize = 20_000;
 pub const BUNDLE_DEPTH_MAX: usize = 32;
 /// Bytes of the path of one of its files.
 pub const BUNDLE_PATH_BYTES_MAX: usize = 1_024;
+/// Size of `/tmp` in MB: memory, and half of the smallest class.
+pub const SCRATCH_MB_MAX: u32 = 1_024;
+/// Each file, folder and link of it takes up to a kilobyte of the kernel beside what it holds, so there are this many
+/// bytes to one.
+pub const SCRATCH_BYTES_PER_INODE: u64 = 8 * 1024;
+/// How long its maker may take to answer: it never waits for anything.
+pub const SCRATCH_HELPER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Host names one app may claim.
 pub const HOSTS_PER_APP_MAX: usize = 64;
 
@@ -164,6 +171,9 @@ pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const OUTBOUND_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Names looked up at once: each blocks a thread.
 pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
+
+/// Connections that one program of preview 1 may have open: each is two descriptors of the host.
+pub const COMMAND_CONNECTIONS_MAX: usize = 64;
 
 /// Calls from app to app that may lead to one another: more is a loop.
 pub const CALL_DEPTH_MAX: u32 = 16;

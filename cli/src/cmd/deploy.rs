@@ -7,14 +7,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
+use wfn_runtime::app::manifest::ScratchSize;
 use wfn_runtime::capability::grants::StoreLabel;
+use wfn_runtime::limits;
 use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;
 use crate::cmd::deploy::source::Source;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
-use crate::flags::ScaleFlags;
+use crate::flags::{ScaleFlags, bounded};
 use crate::output;
 use crate::publish::publish;
 use crate::settings::Global;
@@ -80,6 +82,10 @@ pub struct Deploy {
     )]
     blob_container: Vec<StoreLabel>,
 
+    /// Size in MB of a /tmp in memory for each instance
+    #[arg(long, value_name = "MB", env = "WFN_SCRATCH_MB", value_parser = bounded::<1, { limits::SCRATCH_MB_MAX }>, hide_env_values = true)]
+    scratch_mb: Option<ScratchSize>,
+
     /// Run the build command of wfn.toml first
     #[arg(long)]
     build: bool,
@@ -141,6 +147,7 @@ impl Deploy {
         if !self.blob_container.is_empty() {
             manifest.blob_containers.clone_from(&self.blob_container);
         }
+        manifest.scratch_mb = self.scratch_mb.or(manifest.scratch_mb);
         // What is wrong in the file alone has been said with its line; this is about flags.
         manifest.check().map_err(Failure::usage)?;
         Ok(source)

@@ -3,7 +3,7 @@
 use crate::capability::secrets::{SecretError, SecretName, Unopened};
 use crate::component::cache::CacheError;
 use crate::component::inspect::InspectError;
-use crate::instance::template::LinkError;
+use crate::instance::template::TemplateError;
 use crate::limits;
 use crate::names::{AppName, BundleHash, RevisionId};
 use crate::persist::db::DbError;
@@ -21,8 +21,8 @@ pub enum ChangeError {
     #[error(transparent)]
     Cache(#[from] CacheError),
     /// The component does not fit what the host offers.
-    #[error(transparent)]
-    Link(#[from] LinkError),
+    #[error("link the component: {0}")]
+    Link(String),
     /// The guest failed while starting.
     #[error("the component does not start: {0}")]
     Start(String),
@@ -73,4 +73,13 @@ pub enum ChangeError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<TemplateError> for ChangeError {
+    fn from(error: TemplateError) -> Self {
+        match error {
+            TemplateError::Link(why) => Self::Link(why),
+            TemplateError::Manifest(why) => Self::Manifest(why),
+        }
+    }
 }

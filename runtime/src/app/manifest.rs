@@ -9,6 +9,7 @@ use crate::app::values::WholeNumber;
 pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::capability::egress::Egress;
 use crate::capability::grants::{self, Kind, Share, StoreLabel};
+use crate::capability::scratch;
 use crate::component::inspect::Language;
 use crate::limits;
 use crate::names::{AppName, BundleHash, HostName};
@@ -33,6 +34,9 @@ pub struct Manifest {
     /// Folders that the guest may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileMount>,
+    /// Size of the `/tmp` that each instance gets, in MB ([`crate::capability::scratch`]); none by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch_mb: Option<ScratchSize>,
     /// The key-value stores the guest may use ([`crate::capability::key_value`]); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_value_stores: Vec<StoreLabel>,
@@ -90,6 +94,8 @@ impl From<MountPath> for String {
     }
 }
 
+/// Size of `/tmp` in MB.
+pub type ScratchSize = Bounded<1, { limits::SCRATCH_MB_MAX }>;
 /// Deadline of one invocation, within its bounds.
 pub type Timeout = Span<1, { limits::TIMEOUT_MAX.as_millis() as u64 }>;
 /// Idle time of an instance, within its bounds.
@@ -276,6 +282,7 @@ impl Manifest {
             env: BTreeMap::new(),
             allowed_outbound_hosts: Vec::new(),
             files: Vec::new(),
+            scratch_mb: None,
             key_value_stores: Vec::new(),
             blob_containers: Vec::new(),
             share: Share::default(),
@@ -318,6 +325,9 @@ impl Manifest {
         if destinations.len() < self.files.len() {
             return Err("two of files have the same destination".to_owned());
         }
+        if self.scratch_mb.is_some() && destinations.iter().any(|path| path.as_str() == scratch::GUEST_PATH) {
+            return Err("scratch_mb and one of files both want to be /tmp".to_owned());
+        }
         grants::check(Kind::KeyValueStore, &self.name, &self.key_value_stores, &self.share)?;
         grants::check(Kind::BlobContainer, &self.name, &self.blob_containers, &self.share)?;
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
@@ -347,7 +357,7 @@ mod tests {
     #[test]
     fn a_manifest_survives_being_stored() {
         let file = ManifestFile::parse(
-            "hosts = [\"a.example\"]\nkey_value_stores = [\"s\", \"b/t\"]\nblob_containers = [\"u\"]\n[share.key_value_stores]\ns = [\"c\"]\n[env]\nK = \"v\"\n[scale]\nconcurrency = 4\nidle_timeout = \"90s\"\nisolation = \"fresh\"",
+            "hosts = [\"a.example\"]\nscratch_mb = 8\nkey_value_stores = [\"s\", \"b/t\"]\nblob_containers = [\"u\"]\n[share.key_value_stores]\ns = [\"c\"]\n[env]\nK = \"v\"\n[scale]\nconcurrency = 4\nidle_timeout = \"90s\"\nisolation = \"fresh\"",
         )
         .unwrap();
         let name = AppName::new("a").unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings};
+use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings, ScratchSize};
 use crate::capability::grants::{Share, StoreLabel};
 use crate::names::{AppName, HostName};
 
@@ -28,6 +28,8 @@ pub struct ManifestFile {
     /// Folders that come with the module.
     #[serde(default)]
     pub files: Vec<FileSource>,
+    /// Size of each instance's `/tmp`, in MB.
+    pub scratch_mb: Option<ScratchSize>,
     /// The key-value stores the guest may use.
     #[serde(default)]
     pub key_value_stores: Vec<StoreLabel>,
@@ -136,6 +138,7 @@ impl ManifestFile {
             env: self.env,
             allowed_outbound_hosts: self.allowed_outbound_hosts,
             files,
+            scratch_mb: self.scratch_mb,
             key_value_stores: self.key_value_stores,
             blob_containers: self.blob_containers,
             share: self.share,
@@ -167,6 +170,7 @@ mod tests {
             ("hosts = [\"a:80\"]", &["line 1", "without port"]),
             ("[env]\nA = 1", &["line 2", "string"]),
             ("name = ", &["line 1"]),
+            ("scratch_mb = 0", &["line 1", "1 to 1024"]),
             ("key_value_stores = [\"Default\"]", &["line 1", "a-z"]),
             ("key_value_stores = [\"a/b/c\"]", &["line 1", "b/c"]),
             ("blob_containers = [\"Images\"]", &["line 1", "a-z"]),

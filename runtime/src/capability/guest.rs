@@ -23,6 +23,7 @@ use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 use crate::capability::Capabilities;
 use crate::capability::internal::CallDepth;
 use crate::capability::key_value::guest::{self as key_value, KeyValueView};
+use crate::capability::scratch::Scratch;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::limits;
@@ -34,6 +35,7 @@ pub struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
+    _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
     pub limiter: Limiter,
     /// When the running invocation must be over.
@@ -41,19 +43,20 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Store data for one worker that may use `capabilities`; what it prints goes to `output`; it has to be ready by
-    /// `deadline`.
+    /// Store data for one worker that may use `capabilities` and `scratch`; what it prints goes to `output`; it has to
+    /// be ready by `deadline`.
     pub fn new(
         output: &GuestOutput,
         capabilities: &Arc<Capabilities>,
+        scratch: Option<Arc<Scratch>>,
         limiter: Limiter,
         deadline: Instant,
     ) -> wasmtime::Result<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
-        let wasi = capabilities.wasi(output, &[])?.build();
+        let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        Ok(Self { table, wasi, http, hooks, limiter, deadline: Some(deadline) })
+        Ok(Self { table, wasi, http, hooks, _scratch: scratch, limiter, deadline: Some(deadline) })
     }
 
     /// An invocation begins that was called by way of `depth` others.

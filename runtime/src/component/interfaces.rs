@@ -123,12 +123,16 @@ const PREVIEW_1: &[&str] = &[
     "sock_shutdown",
 ];
 
+/// The functions of `wfn_http`, which takes the place of the connections that preview 1 does not have.
+const WFN_HTTP: &[&str] = &["close", "connect", "read", "wait", "write"];
+
 /// What to say to a p2 guest that asks for more.
 pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a p3 guest that asks for more.
 pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
 /// What to say to a command that asks for more.
-pub const PROVIDED_TO_COMMANDS: &str = "wfn provides a command with wasi_snapshot_preview1 and nothing else";
+pub const PROVIDED_TO_COMMANDS: &str =
+    "wfn provides a command with wasi_snapshot_preview1, wfn_http and nothing else";
 
 /// Whether p2 guests may import `name`.
 pub fn is_provided_to_p2(name: &str) -> bool {
@@ -142,7 +146,11 @@ pub fn is_provided_to_p3(name: &str) -> bool {
 
 /// Whether commands may import `name`, a function in the form `module/function`.
 pub fn is_provided_to_commands(name: &str) -> bool {
-    name.strip_prefix("wasi_snapshot_preview1/").is_some_and(|function| PREVIEW_1.contains(&function))
+    name.split_once('/').is_some_and(|(module, function)| match module {
+        "wasi_snapshot_preview1" => PREVIEW_1.contains(&function),
+        "wfn_http" => WFN_HTTP.contains(&function),
+        _ => false,
+    })
 }
 
 fn is_in(packages: &[Package], version: &str, name: &str) -> bool {
@@ -195,7 +203,10 @@ mod tests {
             assert!(!is_provided_to_p2(other) && !is_provided_to_p3(other), "{other}");
         }
         assert!(is_provided_to_commands("wasi_snapshot_preview1/fd_write"));
-        for other in ["wasi_snapshot_preview1/fd_fly", "wasi_unstable/fd_write", "env/fd_write"] {
+        assert!(is_provided_to_commands("wfn_http/connect"));
+        for other in
+            ["wasi_snapshot_preview1/fd_fly", "wfn_http/listen", "wasi_unstable/fd_write", "env/fd_write"]
+        {
             assert!(!is_provided_to_commands(other), "{other}");
         }
     }

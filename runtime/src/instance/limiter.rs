@@ -48,7 +48,7 @@ impl HostMemory {
 #[derive(Debug)]
 pub struct InstanceMemory {
     class_bytes: u64,
-    /// Bytes of linear memory of all workers that may still run. Invariant: `≤ class_bytes`.
+    /// Bytes of linear memory of all workers that may still run, and of [`Charge`]s. Invariant: `≤ class_bytes`.
     used_bytes: AtomicU64,
     host: Arc<HostMemory>,
     _lease: QuotaLease,
@@ -60,9 +60,48 @@ impl InstanceMemory {
         Arc::new(Self { class_bytes: class.bytes(), used_bytes: AtomicU64::new(0), host, _lease: lease })
     }
 
-    /// Bytes of linear memory its workers hold now.
+    /// Bytes its workers hold now.
     pub fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Charges `bytes` of something other than linear memory.
+    pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, RefusedBy> {
+        self.take(bytes)?;
+        Ok(Charge { instance: self.clone(), bytes })
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
+        if !charge(&self.used_bytes, bytes, self.class_bytes) {
+            return Err(RefusedBy::Class);
+        }
+        if !charge(&self.host.used_bytes, bytes, self.host.limit_bytes) {
+            self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            return Err(RefusedBy::Host);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that an instance holds besides linear memory; given back when dropped.
+#[derive(Debug)]
+pub struct Charge {
+    instance: Arc<InstanceMemory>,
+    bytes: u64,
+}
+
+impl Charge {
+    /// How many.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.instance.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.instance.host.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.instance.host.room.may_be_made();
     }
 }
 
@@ -153,13 +192,8 @@ impl ResourceLimiter for Limiter {
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current) as u64;
-        if !charge(&self.instance.used_bytes, grown, self.instance.class_bytes) {
-            self.refused = Some(RefusedBy::Class);
-            return Ok(false);
-        }
-        if !charge(&self.instance.host.used_bytes, grown, self.instance.host.limit_bytes) {
-            self.instance.used_bytes.fetch_sub(grown, Ordering::AcqRel);
-            self.refused = Some(RefusedBy::Host);
+        if let Err(refused) = self.instance.take(grown) {
+            self.refused = Some(refused);
             return Ok(false);
         }
         self.charged_bytes += grown;

@@ -82,11 +82,25 @@ pub fn start_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &Scal
         return Fault { outcome: Outcome::Throttled(Throttle::WorkerCount), detail };
     }
     let outcome = match limiter.take_refusal() {
-        Some(RefusedBy::Host) => Outcome::Throttled(Throttle::HostMemory),
-        Some(refused) => Outcome::MemoryLimit(bound(refused, policy)),
+        Some(refused) => start_refused(refused, policy),
         None => Outcome::StartFailed(first_line(error)),
     };
     Fault { outcome, detail }
+}
+
+/// How the start of a worker failed that was refused what it has to have.
+pub fn refusal_fault(refused: RefusedBy, policy: &ScalePolicy) -> Fault {
+    Fault {
+        outcome: start_refused(refused, policy),
+        detail: format!("refused by {}", bound(refused, policy)),
+    }
+}
+
+fn start_refused(refused: RefusedBy, policy: &ScalePolicy) -> Outcome {
+    match refused {
+        RefusedBy::Host => Outcome::Throttled(Throttle::HostMemory),
+        refused => Outcome::MemoryLimit(bound(refused, policy)),
+    }
 }
 
 /// How a call failed that ended in `error`.

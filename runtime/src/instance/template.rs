@@ -10,6 +10,7 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::Capabilities;
 use crate::capability::guest::{self, Guest};
+use crate::capability::scratch::{self, Scratch};
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
@@ -21,6 +22,7 @@ use crate::instance::worker_command::{self, CommandGuest};
 use crate::instance::worker_p2;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::{Fault, InvocationId, Outcome, Throttle};
+use crate::limits;
 use crate::meter::log::GuestOutput;
 use crate::names::RevisionId;
 use crate::pool::resources::Resources;
@@ -42,24 +44,31 @@ enum Pre {
 
 /// Why a component cannot be run at all.
 #[derive(Debug, thiserror::Error)]
-#[error("link the component: {0}")]
-pub struct LinkError(String);
+pub enum TemplateError {
+    /// It does not fit what this host offers.
+    #[error("link the component: {0}")]
+    Link(String),
+    /// What its manifest asks for does not go together.
+    #[error("{0}")]
+    Manifest(String),
+}
 
 impl Template {
-    /// Links `code` against what this host offers.
+    /// Links `code` against what this host offers, if what `capabilities` grant fits into an instance.
     pub fn new(
         engines: &Engines,
         code: &Code,
         capabilities: Arc<Capabilities>,
         revision: RevisionId,
         mut policy: ScalePolicy,
-    ) -> Result<Self, LinkError> {
+    ) -> Result<Self, TemplateError> {
         if code.kind() == GuestKind::Command {
             // A process answers once.
             policy.isolation = Isolation::Fresh;
         }
+        check_scratch(capabilities.scratch_bytes(), &policy)?;
         let engine = engines.get(code.kind().engine_kind());
-        let pre = link(engine, code).map_err(|error| LinkError(format!("{error:#}")))?;
+        let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         Ok(Self { pre, capabilities, revision, policy })
     }
 
@@ -92,9 +101,10 @@ impl Template {
     /// together with a timer of the caller's.
     pub async fn start(&self, instance: &Instance, deadline: Instant) -> Result<Box<Worker>, Fault> {
         let (limiter, output) = self.limiter_and_output(instance)?;
+        let scratch = self.scratch(instance)?;
         match &self.pre {
             Pre::P2(pre) => {
-                let guest = self.guest(&output, limiter, deadline)?;
+                let guest = self.guest(&output, scratch, limiter, deadline)?;
                 let mut store = sandbox::store(pre.engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
@@ -102,7 +112,7 @@ impl Template {
                 }
             }
             Pre::Command(pre) => {
-                let guest = CommandGuest::new(limiter, deadline);
+                let guest = CommandGuest::new(scratch, limiter, deadline);
                 let mut store = sandbox::store(pre.module().engine(), guest);
                 match pre.instantiate_async(&mut store).await {
                     Ok(command) => {
@@ -132,15 +142,41 @@ impl Template {
             return Err(Fault::plain(Outcome::StartFailed(why.into())));
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
-        let guest = self.guest(&output, limiter, deadline)?;
+        let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
         AsyncWorker::start(pre, guest, output, &self.policy, resources).await
     }
 
-    fn guest(&self, output: &GuestOutput, limiter: Limiter, deadline: Instant) -> Result<Guest, Fault> {
-        Guest::new(output, &self.capabilities, limiter, deadline).map_err(|error| {
+    fn guest(
+        &self,
+        output: &GuestOutput,
+        scratch: Option<Arc<Scratch>>,
+        limiter: Limiter,
+        deadline: Instant,
+    ) -> Result<Guest, Fault> {
+        Guest::new(output, &self.capabilities, scratch, limiter, deadline).map_err(|error| {
             let outcome = Outcome::StartFailed(error.to_string());
             Fault { outcome, detail: format!("give the guest its files: {error:?}") }
         })
+    }
+
+    /// The `/tmp` of a new worker of `instance`: the instance's, or one of its own if it serves a single invocation.
+    fn scratch(&self, instance: &Instance) -> Result<Option<Arc<Scratch>>, Fault> {
+        let Some(bytes) = self.capabilities.scratch_bytes() else { return Ok(None) };
+        let make = || {
+            let charge = instance.memory.charge(bytes);
+            let charge = charge.map_err(|refused| sandbox::refusal_fault(refused, &self.policy))?;
+            self.capabilities.host().scratch().make(charge).map_err(|error| {
+                Fault::plain(Outcome::StartFailed(format!("make {}: {error}", scratch::GUEST_PATH)))
+            })
+        };
+        if self.policy.isolation == Isolation::Fresh {
+            return make().map(Some);
+        }
+        let mut scratch = instance.scratch.lock();
+        if scratch.is_none() {
+            *scratch = Some(make()?);
+        }
+        Ok(scratch.clone())
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
@@ -148,6 +184,28 @@ impl Template {
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
         Ok((limiter, self.capabilities.output(self.revision)))
     }
+}
+
+/// Refuses a `/tmp` that leaves less than half of an instance to the memories of its workers.
+fn check_scratch(bytes: Option<u64>, policy: &ScalePolicy) -> Result<(), TemplateError> {
+    let Some(bytes) = bytes else { return Ok(()) };
+    let (size, class) = (bytes / limits::MEBIBYTE, policy.memory.megabytes());
+    let (many, why) = match policy.isolation {
+        Isolation::Reuse => (1, String::new()),
+        Isolation::Fresh => {
+            let many = u64::from(policy.concurrency);
+            (many, format!(" for each of {many} invocations, which keep nothing for one another,"))
+        }
+    };
+    if size * many <= class / 2 {
+        return Ok(());
+    }
+    let most = class / 2 / many;
+    let why = format!("scratch_mb: {size} MB{why} are more than half of the memory class of {class} MB");
+    Err(TemplateError::Manifest(match most {
+        0 => format!("{why}: lower concurrency"),
+        _ => format!("{why}: at most {most} are allowed"),
+    }))
 }
 
 fn link(engine: &Engine, code: &Code) -> wasmtime::Result<Pre> {

@@ -21,7 +21,9 @@ use wasmtime_wasi::{I32Exit, WasiCtx};
 use crate::app::manifest::ScalePolicy;
 use crate::capability::Capabilities;
 use crate::capability::guest::GuestBody;
+use crate::capability::scratch::Scratch;
 use crate::instance::cgi;
+use crate::instance::command_http::{self, Connections};
 use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};
 use crate::instance::sandbox::{self, Sandboxed};
@@ -36,14 +38,23 @@ const PROGRAM_NAME: &str = "function";
 /// The data of one command's store.
 pub struct CommandGuest {
     wasi: WasiP1Ctx,
+    scratch: Option<Arc<Scratch>>,
+    connections: Option<Connections>,
     limiter: Limiter,
     deadline: Instant,
 }
 
 impl CommandGuest {
-    /// Store data of a command that has not been given its request yet.
-    pub fn new(limiter: Limiter, deadline: Instant) -> Self {
-        Self { wasi: WasiCtx::builder().build_p1(), limiter, deadline }
+    /// Store data of a command that has not been given its request yet and may use `scratch`.
+    pub fn new(scratch: Option<Arc<Scratch>>, limiter: Limiter, deadline: Instant) -> Self {
+        Self { wasi: WasiCtx::builder().build_p1(), scratch, connections: None, limiter, deadline }
+    }
+}
+
+impl CommandGuest {
+    /// Its connections; none before it has a request.
+    pub fn connections(&mut self) -> Option<&mut Connections> {
+        self.connections.as_mut()
     }
 }
 
@@ -57,10 +68,11 @@ impl Sandboxed for CommandGuest {
     }
 }
 
-/// A linker with the functions of WASI preview 1.
+/// A linker with the functions of WASI preview 1 and those of [`command_http`].
 pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<CommandGuest>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |guest: &mut CommandGuest| &mut guest.wasi)?;
+    command_http::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -89,12 +101,14 @@ impl Worker {
         let Call { invocation, request, deadline, head } = call;
         self.output.begin(invocation);
         let (parts, body) = request.into_parts();
+        let depth = parts.extensions.get().copied().unwrap_or_default();
         let variables = cgi::variables(&parts, body.size_hint().exact());
         self.response = Response::new(head);
         // What the host says about the request cannot be said by the app's settings.
-        let wasi = self.capabilities.wasi(&self.output, &variables);
         let guest = self.store.data_mut();
+        let wasi = self.capabilities.wasi(&self.output, &variables, guest.scratch.as_deref());
         guest.deadline = deadline;
+        guest.connections = Some(Connections::new(self.capabilities.clone(), self.output.clone(), depth));
         guest.wasi = wasi
             .map_err(|error| Fault {
                 outcome: Outcome::StartFailed(error.to_string()),

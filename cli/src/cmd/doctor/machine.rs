@@ -1,10 +1,12 @@
 //! The checks of the machine: what the kernel and the container grant, against what a full host needs.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
 use rustix::process::{Resource, getrlimit};
+use wfn_runtime::capability::scratch::ScratchMaker;
 use wfn_runtime::config::machine_memory_bytes;
 use wfn_runtime::{event_loop, limits};
 
@@ -33,6 +35,7 @@ pub fn check() -> Vec<Finding> {
         check_mappings(mappings),
         check_address_space(getrlimit(Resource::As).current),
         check_files(getrlimit(Resource::Nofile).maximum),
+        check_scratch(ScratchMaker::default().check()),
     ];
     findings.extend(check_overcommit(number_in("/proc/sys/vm/overcommit_memory")));
     findings
@@ -109,6 +112,19 @@ fn check_address_space(limit: Option<u64>) -> Finding {
             "ulimit -v unlimited, or LimitAS=infinity in the service",
         ),
         _ => Finding::ok("address space", "unlimited"),
+    }
+}
+
+/// Only apps that ask for `scratch_mb` need it.
+fn check_scratch(checked: io::Result<()>) -> Finding {
+    match checked {
+        Ok(()) => Finding::ok("scratch files", "apps may have a /tmp in memory"),
+        Err(error) => Finding::warn(
+            "scratch files",
+            format!("no app may have a /tmp (scratch_mb): {error}"),
+            "let the user of the host make user namespaces (sysctl -w kernel.unprivileged_userns_clone=1, or \
+             kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu), or AmbientCapabilities=CAP_SYS_ADMIN in the service",
+        ),
     }
 }
 

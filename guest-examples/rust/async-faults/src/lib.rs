@@ -7,6 +7,8 @@ mod compute;
 mod query;
 mod time;
 
+use std::fs;
+
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 
@@ -38,6 +40,7 @@ const HELP: &str = "\
 /trap-in-body               traps after the first chunk
 /error-in-body              ends with an error after the first chunk
 /wrong-length               promises 10 bytes and writes 3
+/scratch                    writes a file in /tmp and reads it
 /many-headers?n=N           answers with N headers (10000)
 ";
 
@@ -58,6 +61,12 @@ async fn answer(request: Request, path: &str, query: &Query<'_>) -> Result<Respo
     match path {
         "/" => text(200, HELP),
         "/ok" => text(200, "ok\n"),
+        "/scratch" => {
+            match fs::write("/tmp/note", "kept for now").and_then(|()| fs::read_to_string("/tmp/note")) {
+                Ok(note) => text(200, &note),
+                Err(error) => text(500, &error.to_string()),
+            }
+        }
         "/count" => time::count(),
         "/wait" => time::wait(query.number("ms", 100)).await,
         "/never" => time::never().await,
