@@ -339,7 +339,7 @@ fn kill_9_leaves_each_blob_old_or_new_and_no_leftovers() {
                 move || {
                     let mut last = round;
                     while !killed.load(Ordering::Relaxed) {
-                        round += 1;
+                        round = round.wrapping_add(1);
                         let path = format!("/fetch/as?PUT&http://wfn.internal/blobs/images/{writer}");
                         let sent = Request::new("POST", &path).body(body(writer, round)).try_send(address);
                         match sent {
