@@ -196,10 +196,14 @@ mod tests {
     fn examples_and_templates_share_what_users_do_not_edit() {
         let shared = [
             ("js/html-parse/build.mjs", "js/build.mjs"),
+            ("js/notes/build.mjs", "js/build.mjs"),
             ("python/html-parse/wasi_wsgi.py", "python/wasi_wsgi.py"),
             ("python/html-parse/wit/http.wit", "python/wit/http.wit"),
             ("python/html-parse/requirements.txt", "python/requirements.txt"),
             ("c/form/build.sh", "c/build.sh"),
+            ("c/links/build.sh", "c/build.sh"),
+            ("c/links/src/wfn_http.h", "c/src/wfn_http.h"),
+            ("go/links/wfn_http.go", "go/wfn_http.go"),
         ];
         for (example, template) in shared {
             let read = |folder: &str, file: &str| {
