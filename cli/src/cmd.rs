@@ -11,6 +11,7 @@ pub mod kv;
 pub mod logs;
 pub mod ls;
 pub mod new;
+pub mod queue;
 pub mod rm;
 pub mod rollback;
 pub mod scale;
@@ -19,8 +20,13 @@ pub mod status;
 pub mod up;
 pub mod versions;
 
+use std::fs::File;
+use std::io::{self, Read};
+
 use serde_json::Value;
 use wfn_runtime::names::AppName;
+
+use crate::failure::{Done, Failure};
 
 /// Reads an app name by the host's own rule.
 pub fn app_name(text: &str) -> Result<AppName, String> {
@@ -33,5 +39,26 @@ pub fn text_of(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+/// What an argument gives: text as it is, the file of `@FILE`, or stdin for `-`; whole, unless it is longer than
+/// `most` bytes. `what` is what it is called, also in the code of that refusal.
+pub fn given_bytes(given: &str, most: usize, what: &str) -> Done<Vec<u8>> {
+    let unreadable = |error: io::Error| Failure::usage(format!("the {what} cannot be read: {error}"));
+    let source: Box<dyn Read> = match (given, given.strip_prefix('@')) {
+        ("-", _) => Box::new(io::stdin()),
+        (_, Some(path)) => Box::new(
+            File::open(path)
+                .map_err(|error| Failure::usage(format!("the {what} cannot be read: {path}: {error}")))?,
+        ),
+        (text, None) => Box::new(text.as_bytes()),
+    };
+    let mut bytes = Vec::new();
+    source.take(most as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    match bytes.len() <= most {
+        true => Ok(bytes),
+        false => Err(Failure::new(format!("the {what} has more than {most} bytes, which is the most"))
+            .with_code(&format!("{what}-too-large"))),
     }
 }

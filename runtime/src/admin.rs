@@ -7,6 +7,7 @@ pub mod error;
 pub mod invoke;
 pub mod kv;
 pub mod logs;
+pub mod queues;
 pub mod secrets;
 pub mod upload;
 pub mod view;

@@ -9,4 +9,5 @@ pub mod revision;
 pub mod running;
 pub mod secret_store;
 pub mod store;
+pub mod triggers;
 pub mod values;

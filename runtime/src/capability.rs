@@ -10,6 +10,7 @@ pub mod identity;
 pub mod internal;
 pub mod key_value;
 pub mod outbound;
+pub mod queues;
 pub mod request;
 pub mod scratch;
 pub mod secrets;
@@ -33,6 +34,8 @@ use crate::capability::internal::{CallDepth, Service};
 use crate::capability::key_value::KeyValue;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::capability::queues::error::QueueError;
+use crate::capability::queues::{QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
@@ -52,6 +55,7 @@ pub struct CapabilityHost {
     routes: Weak<LiveRoutes>,
     db: Arc<Db>,
     blobs: Arc<Blobs>,
+    queues: Arc<Queues>,
     scratch: ScratchMaker,
 }
 
@@ -65,9 +69,10 @@ impl CapabilityHost {
         bundles: Bundles,
         issuer: String,
     ) -> Arc<Self> {
+        let queues = Queues::new(db.clone());
         let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
-        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, scratch })
+        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, queues, scratch })
     }
 
     /// Where what they store is.
@@ -78,6 +83,11 @@ impl CapabilityHost {
     /// Blobs of all apps.
     pub fn blobs(&self) -> &Arc<Blobs> {
         &self.blobs
+    }
+
+    /// Queues of all apps.
+    pub fn queues(&self) -> &Arc<Queues> {
+        &self.queues
     }
 
     /// What `owner` shares, if it is served.
@@ -128,6 +138,7 @@ pub struct Capabilities {
     outbound: Outbound,
     key_value: KeyValue,
     containers: Containers,
+    queues: QueueGrants,
     meter: Arc<Meter>,
 }
 
@@ -159,6 +170,7 @@ impl Capabilities {
         let redactor = Arc::new(Redactor::new(secrets));
         let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
         let containers = Containers::new(&manifest.name, &manifest.blob_containers);
+        let queues = QueueGrants::new(&manifest.name, &manifest.queues);
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
         Ok(Arc::new(Self {
             app,
@@ -172,6 +184,7 @@ impl Capabilities {
             outbound,
             key_value,
             containers,
+            queues,
             meter,
         }))
     }
@@ -237,6 +250,11 @@ impl Capabilities {
         &self.containers
     }
 
+    /// Which queues it may send to.
+    pub fn queues(&self) -> &QueueGrants {
+        &self.queues
+    }
+
     /// Says in the app's log what would grant a store that was refused, and in the host's what only its operator can
     /// mend.
     pub fn report(&self, error: &KeyValueError, output: &GuestOutput) {
@@ -256,6 +274,17 @@ impl Capabilities {
                 output.host_says(output.running(), &format!("refused a blob container: {refusal}"));
             }
             error if error.is_for_the_operator() => tracing::error!("blobs of app {}: {error}", self.app),
+            _ => {}
+        }
+    }
+
+    /// The same for a queue.
+    pub fn report_queue(&self, error: &QueueError, output: &GuestOutput) {
+        match error {
+            QueueError::Refused(refusal) => {
+                output.host_says(output.running(), &format!("refused a queue: {refusal}"));
+            }
+            QueueError::Db(error) => tracing::error!("queue of app {}: {error}", self.app),
             _ => {}
         }
     }

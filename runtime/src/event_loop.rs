@@ -70,6 +70,11 @@ impl EventLoops {
         self.loops[index].handle.spawn(task);
     }
 
+    /// All event loops, for tasks that are of no connection.
+    pub fn handles(&self) -> Vec<Handle> {
+        self.loops.iter().map(|one| one.handle.clone()).collect()
+    }
+
     /// The compute threads.
     pub fn compute(&self) -> Handle {
         self.compute.clone()

@@ -33,6 +33,7 @@ use crate::persist::db::{Db, DbError};
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
+use crate::trigger::queue::Consumers;
 
 /// How often idle instances are looked for.
 const RETIRE_PERIOD: Duration = Duration::from_millis(250);
@@ -136,7 +137,10 @@ impl Host {
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
         let blobs = Blobs::open(&db, &config.blobs, data_dir).await?;
         let capabilities = CapabilityHost::new(&routes, &db, blobs.clone(), secret_key, bundles, issuer);
-        let registry = Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone());
+        let (stop, stopped) = watch::channel(false);
+        let consumers = Consumers::new(capabilities.queues().clone(), loops.handles(), stopped.clone());
+        let registry =
+            Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone(), consumers);
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
         }
@@ -144,7 +148,6 @@ impl Host {
         registry.collect_garbage(Duration::ZERO).await?;
 
         let connections = Connections::new(cores);
-        let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
 
         let watches = Arc::<Watches>::default();

@@ -35,3 +35,4 @@ pub mod meter;
 pub mod names;
 pub mod persist;
 pub mod pool;
+pub mod trigger;

@@ -247,6 +247,51 @@ pub const BLOB_S3_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Blobs whose bytes are removed between two changes of the database.
 pub const BLOB_SWEEP_MAX: usize = 100;
 
+// ── queues ───────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a message's body: what the cloud's queues take; larger things are blobs, and a message says which.
+pub const QUEUE_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the name, the session and the media type of a message, each.
+pub const QUEUE_PROPERTY_BYTES_MAX: usize = 256;
+/// What a message is counted with beside its texts: its row and its place in the indexes.
+pub const QUEUE_MESSAGE_OVERHEAD_BYTES: i64 = 64;
+/// Messages of all queues of one app, dead letters among them.
+pub const QUEUE_MESSAGES_PER_APP_MAX: i64 = 10_000_000;
+/// Bytes of them: apps share one file, and one disk.
+pub const QUEUE_BYTES_PER_APP_MAX: i64 = 10 * 1024 * 1024 * 1024;
+/// Bytes of one revision that wait in the host's memory to be written.
+pub const QUEUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest delay of a message, and its longest life: a week.
+pub const QUEUE_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a message's name is remembered, and a second one of it not stored.
+pub const QUEUE_DUPLICATES_WINDOW: Duration = Duration::from_secs(600);
+/// Functions of one app that triggers call: each is a scale group.
+pub const TRIGGERS_MAX: usize = 32;
+/// Messages that are fetched at a time when the manifest says nothing (the cloud's default).
+pub const QUEUE_BATCH_DEFAULT: u32 = 16;
+/// Most of them: with as many still in flight they make the largest concurrency of an instance.
+pub const QUEUE_BATCH_MAX: u32 = CONCURRENCY_MAX / 2;
+/// Messages of one function in flight at most: each is held in memory.
+pub const QUEUE_IN_FLIGHT_MAX: u32 = 10_000;
+/// Deliveries after which a message is a dead letter when the manifest says nothing (SPEC 4.2).
+pub const QUEUE_DELIVERIES_DEFAULT: u32 = 5;
+/// Most of them.
+pub const QUEUE_DELIVERIES_MAX: u32 = 1_000;
+/// First time between deliveries when the manifest says nothing.
+pub const QUEUE_RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(5);
+/// Longest time between deliveries when the manifest says nothing.
+pub const QUEUE_RETRY_DELAY_MAX_DEFAULT: Duration = Duration::from_secs(600);
+/// Time after which a message is tried again that a bound of the host refused, which is no delivery.
+pub const QUEUE_THROTTLED_PAUSE: Duration = Duration::from_millis(100);
+/// Time after which the database is asked again that failed.
+pub const QUEUE_DB_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of the reason why a delivery failed that are kept.
+pub const QUEUE_ERROR_BYTES_MAX: usize = 512;
+/// Messages of one page of a list.
+pub const QUEUE_PAGE_MAX: usize = 100;
+/// Messages that are promoted, replayed or removed in one change: all of them together would keep other changes waiting.
+pub const QUEUE_SWEEP_MAX: usize = 500;
+
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.

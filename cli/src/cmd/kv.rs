@@ -1,6 +1,5 @@
 //! `wfn kv`: what an app has stored in its key-value stores, to look at and to change.
 
-use std::fs::File;
 use std::io::{self, Read};
 
 use clap::{Args, Subcommand};
@@ -11,7 +10,7 @@ use wfn_runtime::limits;
 use wfn_runtime::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
-use crate::cmd::{app_name, text_of};
+use crate::cmd::{app_name, given_bytes, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
 use crate::settings::Global;
@@ -140,7 +139,7 @@ fn get(client: &Client, place: &Place, as_json: bool) -> Done {
 
 impl Put {
     fn run(&self, client: &Client, as_json: bool) -> Done {
-        let value = self.value()?;
+        let value = given_bytes(&self.value, limits::KEY_VALUE_VALUE_BYTES_MAX, "value")?;
         let request = client.request(Method::PUT, &self.place.path()).header("content-length", value.len());
         let body = SendBody::from_owned_reader(io::Cursor::new(value));
         let put = client.json(client.send(request.body(body), None)?)?;
@@ -149,31 +148,6 @@ impl Put {
         }
         let bytes = output::bytes(put["bytes"].as_u64().unwrap_or_default());
         output::print(&format!("put {} in {}: {bytes}", self.place.key, self.place.store))
-    }
-
-    /// The value, whole: larger ones than the host takes are not read to their end.
-    fn value(&self) -> Done<Vec<u8>> {
-        let unreadable = |error: io::Error| Failure::usage(format!("the value cannot be read: {error}"));
-        let source: Box<dyn Read> = match self.value.as_str() {
-            "-" => Box::new(io::stdin()),
-            given => match given.strip_prefix('@') {
-                Some(path) => {
-                    let opened = File::open(path);
-                    Box::new(opened.map_err(|error| {
-                        Failure::usage(format!("the value cannot be read: {path}: {error}"))
-                    })?)
-                }
-                None => Box::new(given.as_bytes()),
-            },
-        };
-        let mut value = Vec::new();
-        let most = limits::KEY_VALUE_VALUE_BYTES_MAX as u64;
-        source.take(most + 1).read_to_end(&mut value).map_err(unreadable)?;
-        match value.len() as u64 <= most {
-            true => Ok(value),
-            false => Err(Failure::new(format!("the value has more than {most} bytes, which is the most"))
-                .with_code("value-too-large")),
-        }
     }
 }
 

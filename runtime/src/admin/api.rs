@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{blobs, deploy, invoke, kv, logs, secrets, upload, view};
+use crate::admin::{blobs, deploy, invoke, kv, logs, queues, secrets, upload, view};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -73,6 +73,13 @@ impl Api {
             .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .route("/v1/apps/{app}/kv", get(kv::stores))
             .route("/v1/apps/{app}/kv/{store}", get(kv::list))
+            .route("/v1/apps/{app}/queues", get(queues::list))
+            .route("/v1/apps/{app}/queues/{queue}", post(queues::send))
+            .route(
+                "/v1/apps/{app}/queues/{queue}/messages",
+                get(queues::messages).merge(delete(queues::purge)),
+            )
+            .route("/v1/apps/{app}/queues/{queue}/replay", post(queues::replay))
             .route("/v1/apps/{app}/blobs", get(blobs::containers))
             .route("/v1/apps/{app}/blobs/{container}", get(blobs::list))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));

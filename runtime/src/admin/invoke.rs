@@ -14,7 +14,7 @@ use wasmtime_wasi_http::Error as HttpError;
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::capability::internal::CALLER;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Group, dispatch};
 use crate::ingress::answer::mark;
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -46,7 +46,7 @@ pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Res
         .map_err(|_| HttpError::ConnectionTerminated)
         .boxed_unsync();
     let invocation = InvocationId::next();
-    let answer = dispatch(&app, http::Request::from_parts(parts, body), invocation).await;
+    let answer = dispatch(&app, Group::Http, http::Request::from_parts(parts, body), invocation).await;
     let mut response = answer.unwrap_or_else(|refusal| refusal.into_response());
     mark(&mut response, invocation);
     Ok(response.map(Body::new))

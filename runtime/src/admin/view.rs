@@ -6,15 +6,29 @@ use crate::app::registry::Registry;
 use crate::app::revision::Revision;
 use crate::app::running::App;
 use crate::limits;
+use crate::pool::Pool;
 
 /// An app as `wfn status --json` shows it (SPEC 9).
 pub fn app(app: &App) -> Value {
     let active = app.active();
-    let (revision, pool) = (&active.revision, active.pool.view());
+    let revision = &active.revision;
     let policy = active.pool.policy();
     let counts = app.meter().counts.now();
     let microseconds =
         |share| app.meter().counts.cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
+    let mut groups = vec![group("http", &active.pool)];
+    groups.extend(active.functions.iter().map(|(name, pool)| group(&format!("function:{name}"), pool)));
+    // What is counted is counted for the app as a whole.
+    let counted = json!({
+        "invocations": counts.invocations,
+        "cold": counts.cold,
+        "throttled": counts.throttled,
+        "failed": counts.failed,
+        "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
+    });
+    if let (Some(first), Value::Object(counted)) = (groups[0].as_object_mut(), counted) {
+        first.extend(counted);
+    }
     json!({
         "app": app.name(),
         "revision": revision.id,
@@ -31,30 +45,32 @@ pub fn app(app: &App) -> Value {
         "created_ms": revision.created_ms,
         "key_value_stores": revision.manifest.key_value_stores,
         "blob_containers": revision.manifest.blob_containers,
+        "queues": revision.manifest.queues,
         "allowed_outbound_hosts": revision.manifest.allowed_outbound_hosts,
         "outbound": {
             "requests": counts.outbound,
             "refused": counts.outbound_refused,
             "connections": counts.outbound_connections,
         },
-        "groups": [{
-            "group": "http",
-            "concurrency": policy.concurrency,
-            "always_ready": policy.always_ready,
-            "max_instances": policy.max_instances,
-            "scale_out_burst": policy.scale_out.burst,
-            "scale_out_per_second": policy.scale_out.per_second,
-            "instances": pool.instances,
-            "instances_peak": pool.instances_peak,
-            "in_flight": pool.in_flight,
-            "waiting": pool.waiting,
-            "invocations": counts.invocations,
-            "cold": counts.cold,
-            "throttled": counts.throttled,
-            "failed": counts.failed,
-            "memory_bytes": pool.memory_bytes,
-            "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
-        }],
+        "groups": groups,
+    })
+}
+
+/// The present numbers of one group.
+fn group(name: &str, pool: &Pool) -> Value {
+    let (policy, view) = (pool.policy(), pool.view());
+    json!({
+        "group": name,
+        "concurrency": policy.concurrency,
+        "always_ready": policy.always_ready,
+        "max_instances": policy.max_instances,
+        "scale_out_burst": policy.scale_out.burst,
+        "scale_out_per_second": policy.scale_out.per_second,
+        "instances": view.instances,
+        "instances_peak": view.instances_peak,
+        "in_flight": view.in_flight,
+        "waiting": view.waiting,
+        "memory_bytes": view.memory_bytes,
     })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::app::triggers::Triggers;
 use crate::app::values::WholeNumber;
 pub use crate::app::values::{Bounded, OrAuto, Span};
 use crate::capability::egress::Egress;
@@ -43,6 +44,12 @@ pub struct Manifest {
     /// The blob containers the guest may use ([`crate::capability::blobs`]); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blob_containers: Vec<StoreLabel>,
+    /// The queues the guest may send to ([`crate::capability::queues`]); none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<StoreLabel>,
+    /// What calls its functions besides HTTP.
+    #[serde(default, skip_serializing_if = "Triggers::is_empty")]
+    pub trigger: Triggers,
     /// What other apps may use of what this one has.
     #[serde(default, skip_serializing_if = "Share::is_empty")]
     pub share: Share,
@@ -285,6 +292,8 @@ impl Manifest {
             scratch_mb: None,
             key_value_stores: Vec::new(),
             blob_containers: Vec::new(),
+            queues: Vec::new(),
+            trigger: Triggers::default(),
             share: Share::default(),
             scale: ScaleSettings::default(),
         }
@@ -329,6 +338,8 @@ impl Manifest {
             return Err("scratch_mb and one of files both want to be /tmp".to_owned());
         }
         grants::check(Kind::KeyValueStore, &self.name, &self.key_value_stores, &self.share)?;
+        self.trigger.check(&self.queues)?;
+        grants::check(Kind::Queue, &self.name, &self.queues, &self.share)?;
         grants::check(Kind::BlobContainer, &self.name, &self.blob_containers, &self.share)?;
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
     }

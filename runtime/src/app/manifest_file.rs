@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings, ScratchSize};
+use crate::app::triggers::Triggers;
 use crate::capability::grants::{Share, StoreLabel};
 use crate::names::{AppName, HostName};
 
@@ -36,6 +37,12 @@ pub struct ManifestFile {
     /// The blob containers the guest may use.
     #[serde(default)]
     pub blob_containers: Vec<StoreLabel>,
+    /// The queues the guest may send to.
+    #[serde(default)]
+    pub queues: Vec<StoreLabel>,
+    /// What calls its functions besides HTTP.
+    #[serde(default)]
+    pub trigger: Triggers,
     /// What other apps may use.
     #[serde(default)]
     pub share: Share,
@@ -141,6 +148,8 @@ impl ManifestFile {
             scratch_mb: self.scratch_mb,
             key_value_stores: self.key_value_stores,
             blob_containers: self.blob_containers,
+            queues: self.queues,
+            trigger: self.trigger,
             share: self.share,
             scale: self.scale,
         }
@@ -175,7 +184,7 @@ mod tests {
             ("key_value_stores = [\"a/b/c\"]", &["line 1", "b/c"]),
             ("blob_containers = [\"Images\"]", &["line 1", "a-z"]),
             ("[share.blob_containers]\ns = \"a\"", &["line 2", "sequence"]),
-            ("[share]\nqueues = 1", &["line 2", "unknown field", "`key_value_stores`"]),
+            ("[share]\ntopics = 1", &["line 2", "unknown field", "`key_value_stores`"]),
             ("[share.key_value_stores]\ns = [\"A\"]", &["line 2", "invalid app name"]),
             ("[build]\nwatch = [\"src\"]", &["line 1", "missing field `command`"]),
             ("[build]\ncomand = \"make\"", &["line 2", "unknown field", "`command`"]),

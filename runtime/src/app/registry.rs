@@ -4,9 +4,10 @@
 //! Until the commit nothing that serves has changed; after it, the switch is one atomic store. A failed
 //! change leaves everything as it was.
 
+mod garbage;
 mod secrets;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use crate::app::running::{Active, App};
 use crate::app::{secret_store, store};
 use crate::capability::blobs::{self, Blobs};
 use crate::capability::identity::IdentityError;
-use crate::capability::key_value::{self, table};
+use crate::capability::key_value::table;
+use crate::capability::queues::{self, Queues};
 use crate::capability::secrets::{SecretChanges, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
@@ -36,11 +38,12 @@ use crate::invocation::Fault;
 use crate::limits;
 use crate::meter::Meter;
 use crate::meter::log::LogStream;
-use crate::names::{AppName, BundleHash, ModuleHash, RevisionId};
+use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::persist::db::{Db, DbError};
 use crate::pool::Pool;
 use crate::pool::quota::{AlwaysReady, check_always_ready};
 use crate::pool::resources::Resources;
+use crate::trigger::queue::Consumers;
 
 /// What a deploy did or, on a dry run, would do.
 #[derive(Debug, Clone)]
@@ -78,6 +81,7 @@ pub struct Registry {
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
     capabilities: Arc<CapabilityHost>,
+    consumers: Arc<Consumers>,
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
@@ -96,6 +100,7 @@ impl Registry {
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
+        consumers: Arc<Consumers>,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
@@ -103,6 +108,7 @@ impl Registry {
             resources,
             routes,
             capabilities,
+            consumers,
             apps: RwLock::default(),
             broken: RwLock::default(),
             changing: Mutex::default(),
@@ -137,10 +143,10 @@ impl Registry {
     async fn restore_app(&self, stored: store::StoredApp) -> Result<(), ChangeError> {
         let meter = Arc::<Meter>::default();
         let secrets = self.secrets(&stored.name, &SecretChanges::new()).await?;
-        let pool = self.make_pool(&stored.active, &secrets, &meter).await?;
-        let active = Active { revision: stored.active, pool };
+        let active = self.make_active(stored.active, &secrets, &meter).await?;
         let app = App::new(meter, stored.next_revision, active);
-        self.apps.write().insert(stored.name, app);
+        self.apps.write().insert(stored.name, app.clone());
+        self.consumers.follow(&app);
         Ok(())
     }
 
@@ -163,6 +169,11 @@ impl Registry {
     /// Blobs of all apps.
     pub fn blobs(&self) -> &Arc<Blobs> {
         self.capabilities.blobs()
+    }
+
+    /// Queues of all apps.
+    pub fn queues(&self) -> &Arc<Queues> {
+        self.capabilities.queues()
     }
 
     /// The host's shared resources.
@@ -284,7 +295,8 @@ impl Registry {
                 return Ok(secrets);
             }
             let stores = table::drop_stores(transaction, &stored)?;
-            Ok(secrets + stores + blobs::table::drop_containers(transaction, &stored)?)
+            let queues = queues::table::drop_queues(transaction, &stored)?;
+            Ok(secrets + stores + queues + blobs::table::drop_containers(transaction, &stored)?)
         };
         let removed = self.db.write(remove).await?;
         self.blobs().sweep_soon();
@@ -296,7 +308,8 @@ impl Registry {
         self.publish_routes();
         if let Some(app) = removed {
             app.mark_removed();
-            app.active_pool().drain();
+            self.consumers.follow(&app);
+            app.active().drain();
         }
         Ok(())
     }
@@ -304,31 +317,6 @@ impl Registry {
     /// The database.
     pub fn db(&self) -> &Arc<Db> {
         &self.db
-    }
-
-    /// Gives the room of dropped stores back.
-    pub async fn sweep_stores(&self) {
-        if let Err(error) = key_value::sweep(&self.db).await {
-            tracing::warn!("remove what dropped key-value stores hold: {error}");
-        }
-    }
-
-    /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.
-    pub async fn collect_garbage(&self, age: Duration) -> Result<(), DbError> {
-        let modules = self.db.write(store::modules).await?;
-        let referenced: HashSet<ModuleHash> =
-            modules.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
-        let cache = self.cache.clone();
-        if let Err(error) = blocking(move || cache.retain(&referenced, age)).await {
-            tracing::warn!("remove unused modules: {error}");
-        }
-        let bundles = self.db.write(store::bundles).await?;
-        let referenced: HashSet<_> = bundles.iter().filter_map(|text| BundleHash::parse(text).ok()).collect();
-        let capabilities = self.capabilities.clone();
-        if let Err(error) = blocking(move || capabilities.bundles().retain(&referenced, age)).await {
-            tracing::warn!("remove unused bundles: {error}");
-        }
-        Ok(())
     }
 
     /// The common end of every change: prepare, commit, switch, drain. Called with `changing` held.
@@ -340,10 +328,10 @@ impl Registry {
         let meter = known.as_ref().map_or_else(Default::default, |app| app.meter().clone());
         let begun = std::time::Instant::now();
         let secrets = self.secrets(&name, &secret_changes).await?;
-        let pool = self.make_pool(&revision, &secrets, &meter).await?;
+        let active = self.make_active(revision.clone(), &secrets, &meter).await?;
         let deployed = Deployed { revision: revision.clone(), prepared_in: begun.elapsed(), dry_run };
         if dry_run {
-            pool.drain();
+            active.drain();
             return Ok(deployed);
         }
         let (stored, stored_name) = (revision.clone(), name.clone());
@@ -357,10 +345,10 @@ impl Registry {
             }
         });
         if let Err(error) = committed.await {
-            pool.drain();
+            active.drain();
             return Err(error.into());
         }
-        self.switch(known, Active { revision, pool }, meter);
+        self.switch(known, active, meter);
         Ok(deployed)
     }
 
@@ -371,15 +359,17 @@ impl Registry {
             let next_revision = self.next_revision(&active.revision.manifest.name).0.max(id.0 + 1);
             let app = App::new(meter, next_revision, active);
             self.broken.write().remove(app.name());
-            self.apps.write().insert(app.name().clone(), app);
+            self.apps.write().insert(app.name().clone(), app.clone());
+            self.consumers.follow(&app);
             return self.publish_routes();
         };
         let hosts = active.revision.manifest.hosts.clone();
         let old = app.switch(active);
+        self.consumers.follow(&app);
         if old.revision.manifest.hosts != hosts {
             self.publish_routes();
         }
-        old.pool.drain();
+        old.drain();
     }
 
     /// Numbers go on where they were, also for an app that could not be brought back.
@@ -389,26 +379,32 @@ impl Registry {
         served.or_else(broken).unwrap_or(RevisionId(1))
     }
 
-    async fn make_pool(
+    /// The pools of a revision, with their always-ready instances. None of them is left if one cannot be made.
+    async fn make_active(
         &self,
-        revision: &Revision,
+        revision: Revision,
         secrets: &Secrets,
         meter: &Arc<Meter>,
-    ) -> Result<Arc<Pool>, ChangeError> {
+    ) -> Result<Active, ChangeError> {
         let code = self.load(revision.module, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
-        let policy = revision.policy();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
-        let template = Template::new(engines, &code, capabilities, revision.id, policy)?;
-        let pool = Pool::new(template, self.resources.clone(), meter.clone());
-        match pool.prepare().await {
-            Ok(()) => Ok(pool),
-            Err(Fault { outcome, detail }) => {
-                pool.drain();
-                Err(ChangeError::Start(format!("{}: {detail}", outcome.code())))
+        let pool = |policy| {
+            let template = Template::new(engines, &code, capabilities.clone(), revision.id, policy)?;
+            Ok::<_, ChangeError>(Pool::new(template, self.resources.clone(), meter.clone()))
+        };
+        let http = pool(revision.policy())?;
+        let functions = revision.groups().into_iter().map(|(name, policy)| Ok((name, pool(policy)?)));
+        let functions = functions.collect::<Result<_, ChangeError>>()?;
+        let active = Active { revision, pool: http, functions };
+        for pool in active.pools() {
+            if let Err(Fault { outcome, detail }) = pool.prepare().await {
+                active.drain();
+                return Err(ChangeError::Start(format!("{}: {detail}", outcome.code())));
             }
         }
+        Ok(active)
     }
 
     async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Code, ChangeError> {
@@ -434,19 +430,19 @@ impl Registry {
         }
         let own = &revision.manifest;
         let always_ready = |revision: &Revision| {
+            let functions = revision.groups().into_iter().map(|(_, policy)| policy.always_ready);
             let policy = revision.policy();
-            (policy.always_ready, policy.memory.megabytes())
+            let instances = policy.always_ready + functions.sum::<u32>();
+            AlwaysReady { instances, class_mb: policy.memory.megabytes() }
         };
-        let (instances, class_mb) = always_ready(revision);
-        let mut sum = vec![AlwaysReady { instances, class_mb }];
+        let mut sum = vec![always_ready(revision)];
         for (name, app) in apps.iter().filter(|(name, _)| **name != own.name) {
             let active = app.active();
             let other = &active.revision.manifest;
             if let Some(host) = own.hosts.iter().find(|host| other.hosts.contains(host)) {
                 return Err(ChangeError::HostTaken { host: host.to_string(), app: name.clone() });
             }
-            let (instances, class_mb) = always_ready(&active.revision);
-            sum.push(AlwaysReady { instances, class_mb });
+            sum.push(always_ready(&active.revision));
         }
         check_always_ready(&sum, self.resources.quota().limit_mb()).map_err(ChangeError::Quota)
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::manifest::{Manifest, ScalePolicy};
+use crate::app::triggers::FunctionName;
 use crate::component::inspect::{GuestKind, Language};
 use crate::names::{ModuleHash, RevisionId};
 
@@ -27,5 +28,12 @@ impl Revision {
     /// Its scale settings with every default filled in.
     pub fn policy(&self) -> ScalePolicy {
         self.manifest.scale.resolved(self.language)
+    }
+
+    /// What the instances of each function go by that a trigger calls.
+    pub fn groups(&self) -> Vec<(FunctionName, ScalePolicy)> {
+        let policy = self.policy();
+        let of_queue = self.manifest.trigger.queue.iter();
+        of_queue.map(|trigger| (trigger.name.clone(), trigger.policy(policy))).collect()
     }
 }

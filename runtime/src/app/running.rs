@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::app::revision::Revision;
+use crate::app::triggers::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::pool::Pool;
@@ -19,12 +20,45 @@ pub struct App {
     removed: AtomicBool,
 }
 
-/// The revision that serves, and its pool.
+/// Which instances of an app are meant (SPEC 2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group<'a> {
+    /// Those that answer HTTP.
+    Http,
+    /// Those of a function that a trigger calls.
+    Function(&'a FunctionName),
+}
+
+/// The revision that serves, and its pools.
 pub struct Active {
     /// What was deployed.
     pub revision: Revision,
-    /// Its instances.
+    /// The instances that answer HTTP.
     pub pool: Arc<Pool>,
+    /// Those of each function that a trigger calls.
+    pub functions: Vec<(FunctionName, Arc<Pool>)>,
+}
+
+impl Active {
+    /// The pool of `group`, if the revision has it.
+    pub fn pool_of(&self, group: Group<'_>) -> Option<&Arc<Pool>> {
+        match group {
+            Group::Http => Some(&self.pool),
+            Group::Function(name) => {
+                self.functions.iter().find(|(known, _)| known == name).map(|(_, pool)| pool)
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        std::iter::once(&self.pool).chain(self.functions.iter().map(|(_, pool)| pool))
+    }
+
+    /// Lets every pool take nothing new.
+    pub fn drain(&self) {
+        self.pools().for_each(|pool| pool.drain());
+    }
 }
 
 impl App {
@@ -67,9 +101,14 @@ impl App {
         self.active.load_full()
     }
 
-    /// The pool that serves now.
+    /// The pool that answers HTTP now.
     pub fn active_pool(&self) -> Arc<Pool> {
         self.active.load().pool.clone()
+    }
+
+    /// The pool of `group` that serves now, if there is one.
+    pub fn active_pool_of(&self, group: Group<'_>) -> Option<Arc<Pool>> {
+        self.active.load().pool_of(group).cloned()
     }
 
     /// Whether it was removed while somebody still holds it.

@@ -15,6 +15,8 @@ pub enum Kind {
     KeyValueStore,
     /// Blob containers ([`crate::capability::blobs`]).
     BlobContainer,
+    /// Queues ([`crate::capability::queues`]).
+    Queue,
 }
 
 impl Kind {
@@ -23,6 +25,7 @@ impl Kind {
         match self {
             Self::KeyValueStore => "key_value_stores",
             Self::BlobContainer => "blob_containers",
+            Self::Queue => "queues",
         }
     }
 
@@ -31,12 +34,13 @@ impl Kind {
         match self {
             Self::KeyValueStore => "store",
             Self::BlobContainer => "container",
+            Self::Queue => "queue",
         }
     }
 }
 
 /// Which store: the app that owns it, and its name there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The owner.
     pub app: AppName,
@@ -141,6 +145,9 @@ pub struct Share {
     /// The same of its blob containers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub blob_containers: Shared,
+    /// The same of its queues, which they may send to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub queues: Shared,
 }
 
 /// Stores, each with the apps that may use it.
@@ -149,7 +156,7 @@ pub type Shared = BTreeMap<StoreName, Vec<AppName>>;
 impl Share {
     /// Whether nothing is shared.
     pub fn is_empty(&self) -> bool {
-        self.key_value_stores.is_empty() && self.blob_containers.is_empty()
+        self.key_value_stores.is_empty() && self.blob_containers.is_empty() && self.queues.is_empty()
     }
 
     /// Whether `app` may use `store`.
@@ -161,6 +168,7 @@ impl Share {
         match kind {
             Kind::KeyValueStore => &self.key_value_stores,
             Kind::BlobContainer => &self.blob_containers,
+            Kind::Queue => &self.queues,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `/settings[/NAME]` are the app's own settings; `/kv/STORE[/KEY]` are key-value stores ([`key_value::http`]);
 //! `/blobs/CONTAINER[/NAME]` are blobs ([`blobs::http`]);
+//! `/queues/QUEUE` takes messages ([`queues::http`]);
 //! `/identity/token?audience=NAME` proves to others which app asks. `/apps/NAME/…` calls another app through the same
 //! door as every request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
 //! `http://*.wfn.internal`; so does a request to that host.
@@ -17,8 +18,9 @@ use crate::capability::egress::{Destination, Scheme};
 use crate::capability::identity;
 use crate::capability::key_value;
 use crate::capability::outbound::SendError;
+use crate::capability::queues;
 use crate::clock;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Group, dispatch};
 use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -66,6 +68,7 @@ pub async fn answer(
         "settings" => Ok(settings(capabilities, rest)),
         "kv" => Ok(key_value::http::answer(capabilities, rest, request, output).await),
         "blobs" => Ok(blobs::http::answer(capabilities, rest, request, output).await),
+        "queues" => Ok(queues::http::answer(capabilities, rest, request, output).await),
         "apps" => {
             let name = rest.split('/').next().unwrap_or_default();
             let prefix = "/apps/".len() + name.len();
@@ -73,7 +76,7 @@ pub async fn answer(
         }
         "identity" if rest == "token" => Ok(token(capabilities, request.uri().query().unwrap_or_default())),
         _ => {
-            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /blobs/CONTAINER/NAME, /apps/NAME/ and /identity/token?audience=NAME";
+            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /blobs/CONTAINER/NAME, /queues/QUEUE, /apps/NAME/ and /identity/token?audience=NAME";
             Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
         }
     }
@@ -151,7 +154,7 @@ pub async fn call(
     }
     parts.extensions.insert(CallDepth(depth.0 + 1));
     let invocation = InvocationId::next();
-    let answer = dispatch(&app, Request::from_parts(parts, body), invocation).await;
+    let answer = dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await;
     let mut response = answer.unwrap_or_else(Refusal::into_response);
     mark(&mut response, invocation);
     Ok(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use crate::app::running::App;
 use crate::capability::CapabilityHost;
 use crate::capability::internal::CALLER;
-use crate::dispatch::dispatch;
+use crate::dispatch::{Group, dispatch};
 use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::{BodyError, RequestBody};
 use crate::ingress::route::Routes;
@@ -85,7 +85,7 @@ impl Client {
         parts.headers.append(FORWARDED_FOR, self.address.clone());
         check_length(parts.headers.get(CONTENT_LENGTH))?;
         let body = RequestBody::new(body).into_guest_body().await.map_err(refuse_body)?;
-        dispatch(&app, Request::from_parts(parts, body), invocation).await
+        dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await
     }
 }
 

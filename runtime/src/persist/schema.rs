@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -83,6 +83,50 @@ const MIGRATIONS: [&str; 6] = [
     CREATE TABLE blob_location (
         location TEXT NOT NULL
     ) STRICT;
+",
+    // Of position, due_ms and dead_ms a message has one: it is ready, waits or is a dead letter. Numbers and positions
+    // come from the sequence, in the order of commits. A queue without an app was dropped, and is swept.
+    "
+    CREATE TABLE queue (
+        id       INTEGER PRIMARY KEY,
+        app      TEXT,
+        name     TEXT NOT NULL,
+        messages INTEGER NOT NULL DEFAULT 0,
+        dead     INTEGER NOT NULL DEFAULT 0,
+        bytes    INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (app, name)
+    ) STRICT;
+    CREATE TABLE queue_message (
+        number       INTEGER PRIMARY KEY,
+        queue        INTEGER NOT NULL,
+        position     INTEGER,
+        due_ms       INTEGER,
+        dead_ms      INTEGER,
+        id           TEXT NOT NULL,
+        session      TEXT,
+        content_type TEXT NOT NULL,
+        body         BLOB NOT NULL,
+        bytes        INTEGER NOT NULL,
+        sent_ms      INTEGER NOT NULL,
+        expires_ms   INTEGER,
+        failures     INTEGER NOT NULL DEFAULT 0,
+        first_ms     INTEGER,
+        last_error   TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX queue_message_ready ON queue_message (queue, position) WHERE position IS NOT NULL;
+    CREATE INDEX queue_message_waiting ON queue_message (queue, due_ms) WHERE due_ms IS NOT NULL;
+    CREATE INDEX queue_message_dead ON queue_message (queue, dead_ms) WHERE dead_ms IS NOT NULL;
+    CREATE TABLE queue_seen (
+        queue    INTEGER NOT NULL,
+        id       TEXT NOT NULL,
+        until_ms INTEGER NOT NULL,
+        PRIMARY KEY (queue, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX queue_seen_until ON queue_seen (until_ms);
+    CREATE TABLE queue_sequence (
+        last INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO queue_sequence VALUES (0);
 ",
 ];
 

@@ -1,0 +1,203 @@
+//! `/v1/apps/{app}/queues/…`: the queues of an app, for its operator. No grant is needed here.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, RawQuery, State};
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::api::Api;
+use crate::admin::error::ApiError;
+use crate::app::error::ChangeError;
+use crate::capability::grants::{Place, StoreLabel, StoreName};
+use crate::capability::queues::Queue;
+use crate::capability::queues::error::QueueError;
+use crate::capability::queues::http::{new_message, shown};
+use crate::capability::queues::table::{self, After, Message, State as MessageState, Usage};
+use crate::limits;
+use crate::names::AppName;
+
+/// `GET /v1/apps/{app}/queues`: the app's queues, with what they hold; those its manifest names and those it has.
+pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
+    let app = AppName::new(&app)?;
+    let mut queues = held(&api, &app).await?;
+    let has_data = !queues.is_empty();
+    match own_queues(&api, &app) {
+        Ok(named) => {
+            for name in named.iter().map(StoreName::as_str) {
+                if !queues.iter().any(|(known, _)| known == name) {
+                    queues.push((name.to_owned(), Usage::default()));
+                }
+            }
+        }
+        Err(error) if !has_data => return Err(error.into()),
+        // An app that was removed may have left messages.
+        Err(_) => {}
+    }
+    queues.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let one = |(name, usage): &(String, Usage)| json!({ "queue": name, "messages": usage.messages, "dead": usage.dead, "bytes": usage.bytes });
+    let queues: Vec<Value> = queues.iter().map(one).collect();
+    Ok(Json(json!({ "app": app, "queues": queues, "messages_max": limits::QUEUE_MESSAGES_PER_APP_MAX })))
+}
+
+/// `POST /v1/apps/{app}/queues/{queue}?id=…&session=…&delay=…&ttl=…`: sends the body as a message.
+pub async fn send(
+    State(api): State<Arc<Api>>,
+    Path((app, queue)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, ApiError> {
+    let queue = open(&api, &app, &queue).await?;
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let message = new_message(&query.unwrap_or_default(), content_type.unwrap_or_default());
+    let mut message = message.map_err(|why| ApiError::bad_request("bad-request", why))?;
+    let body = Limited::new(body, limits::QUEUE_MESSAGE_BYTES_MAX).collect().await;
+    message.body = match body {
+        Ok(body) => body.to_bytes().into(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(QueueError::MessageTooLarge.into()),
+        Err(_) => return Err(ApiError::bad_request("upload-cut", "the body ended early: nothing was sent")),
+    };
+    Ok(Json(shown(&queue.send(message).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Listed {
+    Ready,
+    Waiting,
+    Dead,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listing {
+    state: Listed,
+    #[serde(default)]
+    order: i64,
+    #[serde(default)]
+    number: i64,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/apps/{app}/queues/{queue}/messages?state=ready|waiting|dead`: a page of messages, which stay where they are.
+pub(crate) async fn messages(
+    State(api): State<Arc<Api>>,
+    Path((app, queue)): Path<(String, String)>,
+    Query(listing): Query<Listing>,
+) -> Result<Json<Value>, ApiError> {
+    let queue = open(&api, &app, &queue).await?;
+    let state = match listing.state {
+        Listed::Ready => MessageState::Ready,
+        Listed::Waiting => MessageState::Waiting,
+        Listed::Dead => MessageState::Dead,
+    };
+    let after = After { order: listing.order, number: listing.number };
+    let limit = listing.limit.unwrap_or(limits::QUEUE_PAGE_MAX);
+    let (messages, next) = queue.page(state, after, limit).await?;
+    let next = next.map(|after| json!({ "order": after.order, "number": after.number }));
+    let messages: Vec<Value> = messages.iter().map(shown_message).collect();
+    Ok(Json(json!({ "messages": messages, "next": next })))
+}
+
+fn shown_message(message: &Message) -> Value {
+    let text = std::str::from_utf8(&message.body).ok();
+    json!({
+        "id": message.id,
+        "session": message.session,
+        "content_type": message.content_type,
+        "bytes": message.body.len(),
+        "body": text,
+        "sent_ms": message.sent_ms,
+        "expires_ms": message.expires_ms,
+        "failures": message.failures,
+        "last_error": message.last_error,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replay {
+    id: Option<String>,
+}
+
+/// `POST /v1/apps/{app}/queues/{queue}/replay[?id=…]`: dead letters are delivered again.
+pub(crate) async fn replay(
+    State(api): State<Arc<Api>>,
+    Path((app, queue)): Path<(String, String)>,
+    Query(Replay { id }): Query<Replay>,
+) -> Result<Json<Value>, ApiError> {
+    let queue = open(&api, &app, &queue).await?;
+    let replayed = queue.replay(id.clone()).await?;
+    match id {
+        Some(id) if replayed == 0 => {
+            let message = format!("queue {} has no dead letter {id:?}", queue.place().store);
+            Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-message", message))
+        }
+        _ => Ok(Json(json!({ "replayed": replayed }))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Purge {
+    #[serde(default)]
+    dead: bool,
+}
+
+/// `DELETE /v1/apps/{app}/queues/{queue}/messages[?dead=true]`: removes all messages, or all dead letters.
+pub(crate) async fn purge(
+    State(api): State<Arc<Api>>,
+    Path((app, queue)): Path<(String, String)>,
+    Query(Purge { dead }): Query<Purge>,
+) -> Result<Json<Value>, ApiError> {
+    let queue = open(&api, &app, &queue).await?;
+    let states: &[MessageState] =
+        if dead { &[MessageState::Dead] } else { &[MessageState::Ready, MessageState::Waiting] };
+    Ok(Json(json!({ "removed": queue.purge(states).await? })))
+}
+
+/// Each queue of the app that was sent to.
+async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
+    let app = app.clone();
+    let read =
+        api.registry.db().read(move |connection: &rusqlite::Connection| table::queues(connection, &app));
+    Ok(read.await.map_err(QueueError::from)?)
+}
+
+/// A queue that the app has or its manifest names: a typing error makes none.
+async fn open(api: &Api, app: &str, queue: &str) -> Result<Queue, ApiError> {
+    let app = AppName::new(app)?;
+    let store = StoreName::new(queue).map_err(|why| ApiError::bad_request("invalid-name", why))?;
+    let named = own_queues(api, &app);
+    let is_named = named.as_ref().is_ok_and(|named| named.contains(&store));
+    if !is_named && !held(api, &app).await?.iter().any(|(name, _)| name == store.as_str()) {
+        let named: Vec<String> = named?.iter().map(StoreName::to_string).collect();
+        let message = match named.as_slice() {
+            [] => format!("app {app} has no queues: name some as queues in its wfn.toml"),
+            _ => format!("app {app} has no queue {store}; its queues are {}", named.join(", ")),
+        };
+        return Err(QueueError::NoSuchQueue(message).into());
+    }
+    Ok(api.registry.queues().queue(Place { app, store }))
+}
+
+/// The queues of its own that the active revision names.
+fn own_queues(api: &Api, app: &AppName) -> Result<Vec<StoreName>, ChangeError> {
+    let active = api.registry.app(app)?.active();
+    let own = |label: &StoreLabel| label.owner.is_none().then(|| label.store.clone());
+    Ok(active.revision.manifest.queues.iter().filter_map(own).collect())
+}
+
+impl From<QueueError> for ApiError {
+    fn from(error: QueueError) -> Self {
+        match error.answer() {
+            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
+            (status, code) => Self::new(status, code, error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Queues: durable messages for the functions of one app, sent by it, by apps it shares them with, and by operators.
+//!
+//! A message is answered when it is on the disk, and stays until a delivery of it succeeds or it is a dead letter. Who
+//! delivers is [`crate::trigger::queue`]; it hears of what is sent through [`Queues::bell`].
+
+pub mod error;
+pub mod http;
+pub mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rusqlite::Transaction;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::capability::CapabilityHost;
+use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
+use crate::capability::queues::error::QueueError;
+use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State};
+use crate::clock;
+use crate::limits;
+use crate::names::AppName;
+use crate::persist::db::{Db, DbError};
+
+/// The queues of all apps.
+pub struct Queues {
+    db: Arc<Db>,
+    /// Who delivers from a queue is woken by its bell.
+    bells: Mutex<HashMap<Place, Arc<Notify>>>,
+}
+
+impl Queues {
+    /// Those in `db`.
+    pub fn new(db: Arc<Db>) -> Arc<Self> {
+        Arc::new(Self { db, bells: Mutex::default() })
+    }
+
+    /// One of them.
+    pub fn queue(self: &Arc<Self>, place: Place) -> Queue {
+        Queue { queues: self.clone(), place }
+    }
+
+    /// What rings whenever there may be something to deliver from `place`.
+    pub fn bell(&self, place: &Place) -> Arc<Notify> {
+        self.bells.lock().entry(place.clone()).or_default().clone()
+    }
+
+    /// Forgets the bell of a queue from which nobody delivers any more.
+    pub fn forget_bell(&self, place: &Place) {
+        self.bells.lock().remove(place);
+    }
+
+    fn ring(&self, place: &Place) {
+        if let Some(bell) = self.bells.lock().get(place) {
+            bell.notify_one();
+        }
+    }
+
+    /// Gives the room of dropped queues back, piece by piece. What a kill interrupts is done at the next start.
+    pub async fn sweep(&self) -> Result<(), DbError> {
+        while self.db.write(table::sweep).await? {}
+        Ok(())
+    }
+}
+
+/// One queue.
+#[derive(Clone)]
+pub struct Queue {
+    queues: Arc<Queues>,
+    place: Place,
+}
+
+impl Queue {
+    /// Which one it is.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Stores a message and wakes who delivers.
+    pub async fn send(&self, message: NewMessage) -> Result<Sent, QueueError> {
+        check(&message)?;
+        let place = self.place.clone();
+        let send = move |transaction: &Transaction<'_>| {
+            table::send(transaction, &place, &message, clock::now_ms() as i64)
+        };
+        let sent = self.queues.db.write_unless_refused(send).await?;
+        self.queues.ring(&self.place);
+        Ok(sent)
+    }
+
+    /// Messages that are ready after position `after`, at most `limit`, in order.
+    pub async fn ready(&self, after: i64, limit: usize) -> Result<Vec<Message>, DbError> {
+        let place = self.place.clone();
+        let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
+            Some(queue) => table::ready(connection, queue, after, limit),
+            None => Ok(Vec::new()),
+        };
+        self.queues.db.read(read).await
+    }
+
+    /// When the next message that waits is due, in milliseconds since 1970.
+    pub async fn next_due(&self) -> Result<Option<i64>, DbError> {
+        let place = self.place.clone();
+        let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
+            Some(queue) => table::next_due(connection, queue),
+            None => Ok(None),
+        };
+        self.queues.db.read(read).await
+    }
+
+    /// Makes ready what is due.
+    pub async fn promote(&self) -> Result<(), DbError> {
+        loop {
+            let place = self.place.clone();
+            let promote = move |transaction: &Transaction<'_>| match table::queue(transaction, &place)? {
+                Some(queue) => {
+                    table::promote(transaction, queue, clock::now_ms() as i64, limits::QUEUE_SWEEP_MAX)
+                }
+                None => Ok(0),
+            };
+            if self.queues.db.write(promote).await? < limits::QUEUE_SWEEP_MAX {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes a message that was delivered. Says whether it was there.
+    pub async fn acknowledge(&self, number: i64) -> Result<bool, DbError> {
+        self.queues.db.write(move |transaction| table::acknowledge(transaction, number)).await
+    }
+
+    /// Notes a delivery that failed. Says whether the message was there.
+    pub async fn fail(&self, failure: Failure) -> Result<bool, DbError> {
+        let fail =
+            move |transaction: &Transaction<'_>| table::fail(transaction, &failure, clock::now_ms() as i64);
+        let was_there = self.queues.db.write(fail).await?;
+        // It may be the first to wait.
+        self.queues.ring(&self.place);
+        Ok(was_there)
+    }
+
+    /// A page of messages in one state, and where the next one begins.
+    pub async fn page(
+        &self,
+        state: State,
+        after: After,
+        limit: usize,
+    ) -> Result<(Vec<Message>, Option<After>), QueueError> {
+        let limit = limit.clamp(1, limits::QUEUE_PAGE_MAX);
+        let place = self.place.clone();
+        // One more than asked for tells whether there are more.
+        let read =
+            move |connection: &rusqlite::Connection| table::page(connection, &place, state, after, limit + 1);
+        let mut found = self.queues.db.read(read).await?;
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let next = if has_more { found.last().map(|(_, after)| *after) } else { None };
+        Ok((found.into_iter().map(|(message, _)| message).collect(), next))
+    }
+
+    /// Makes dead letters ready again: the one of that id, or all. Says how many.
+    pub async fn replay(&self, id: Option<String>) -> Result<usize, QueueError> {
+        let mut replayed = 0;
+        loop {
+            let (place, id) = (self.place.clone(), id.clone());
+            let some = limits::QUEUE_SWEEP_MAX;
+            let replay =
+                move |transaction: &Transaction<'_>| table::replay(transaction, &place, id.as_deref(), some);
+            let count = self.queues.db.write(replay).await.map_err(QueueError::from)?;
+            replayed += count;
+            if count < some {
+                self.queues.ring(&self.place);
+                return Ok(replayed);
+            }
+        }
+    }
+
+    /// Removes all messages in `states`. Says how many.
+    pub async fn purge(&self, states: &[State]) -> Result<usize, QueueError> {
+        let mut removed = 0;
+        for &state in states {
+            loop {
+                let place = self.place.clone();
+                let some = limits::QUEUE_SWEEP_MAX;
+                let purge =
+                    move |transaction: &Transaction<'_>| table::purge(transaction, &place, state, some);
+                let count = self.queues.db.write(purge).await.map_err(QueueError::from)?;
+                removed += count;
+                if count < some {
+                    break;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// The queues that the guests of one revision may send to.
+pub struct QueueGrants {
+    grants: Grants,
+    pending: Arc<Semaphore>,
+}
+
+impl QueueGrants {
+    /// What the manifest of `app` grants.
+    pub fn new(app: &AppName, queues: &[StoreLabel]) -> Self {
+        let pending = Arc::new(Semaphore::new(limits::QUEUE_PENDING_BYTES_MAX));
+        Self { grants: Grants::new(Kind::Queue, app, queues), pending }
+    }
+
+    /// The queue that a guest calls `text`, if it may send to it now.
+    pub fn queue(&self, host: &CapabilityHost, text: &str) -> Result<Queue, QueueError> {
+        let label = StoreLabel::parse(text).map_err(QueueError::NoSuchQueue)?;
+        let place = self.grants.place(label, |owner| host.share_of(owner))?;
+        Ok(host.queues().queue(place))
+    }
+
+    /// Waits for room in the host's memory for one message, until it is stored.
+    pub async fn room(&self) -> Result<OwnedSemaphorePermit, QueueError> {
+        let bytes = limits::QUEUE_MESSAGE_BYTES_MAX as u32;
+        self.pending.clone().acquire_many_owned(bytes).await.map_err(|_| QueueError::Busy)
+    }
+}
+
+fn check(message: &NewMessage) -> Result<(), QueueError> {
+    if message.body.len() > limits::QUEUE_MESSAGE_BYTES_MAX {
+        return Err(QueueError::MessageTooLarge);
+    }
+    let max = limits::QUEUE_PROPERTY_BYTES_MAX;
+    let texts = [("id", &message.id), ("session", &message.session)];
+    for (name, text) in texts {
+        // They become headers of a delivery.
+        if text.as_ref().is_some_and(|text| !is_property(text)) {
+            return Err(QueueError::InvalidMessage(format!(
+                "{name}: use 1 to {max} printable characters of ASCII"
+            )));
+        }
+    }
+    if !message.content_type.is_empty() && !is_property(&message.content_type) {
+        return Err(QueueError::InvalidMessage(format!(
+            "content type: at most {max} printable characters of ASCII"
+        )));
+    }
+    let longest_ms = limits::QUEUE_TIME_MAX.as_millis() as i64;
+    let is_time = |time_ms: i64, least_ms: i64| (least_ms..=longest_ms).contains(&time_ms);
+    if !is_time(message.delay_ms, 0) || message.time_to_live_ms.is_some_and(|life_ms| !is_time(life_ms, 1)) {
+        return Err(QueueError::InvalidMessage("delay and time to live: at most seven days".into()));
+    }
+    Ok(())
+}
+
+fn is_property(text: &str) -> bool {
+    (1..=limits::QUEUE_PROPERTY_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+}

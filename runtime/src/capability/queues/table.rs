@@ -1,0 +1,438 @@
+//! Queues and messages in the database: each function is one change, whole or not at all, or one read.
+//!
+//! A message is in one of three states, and its row says in which: it is ready and has a `position`, it waits until
+//! `due_ms`, or it is dead since `dead_ms`. Positions are given by the one writer in the order of its commits, so that
+//! whoever has read up to a position misses nothing that comes later.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+
+use crate::capability::grants::Place;
+use crate::capability::queues::error::QueueError;
+use crate::limits;
+use crate::names::AppName;
+
+/// A message on its way into a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// What its sender calls it; a second one of that name is not stored for a while.
+    pub id: Option<String>,
+    /// Messages of one session are delivered in order, one at a time.
+    pub session: Option<String>,
+    /// Media type of the body; may be empty.
+    pub content_type: String,
+    /// What is sent.
+    pub body: Vec<u8>,
+    /// How long it waits first, in milliseconds.
+    pub delay_ms: i64,
+    /// How long after that it is worth delivering, in milliseconds.
+    pub time_to_live_ms: Option<i64>,
+}
+
+/// A message as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its row; never given twice.
+    pub number: i64,
+    /// Where it stands among those that are ready.
+    pub position: i64,
+    /// What its sender, or else the host, calls it.
+    pub id: String,
+    /// See [`NewMessage::session`].
+    pub session: Option<String>,
+    /// See [`NewMessage::content_type`].
+    pub content_type: String,
+    /// What was sent.
+    pub body: Vec<u8>,
+    /// When it was sent, in milliseconds since 1970.
+    pub sent_ms: i64,
+    /// When it ends to be worth delivering.
+    pub expires_ms: Option<i64>,
+    /// Deliveries that failed.
+    pub failures: u32,
+    /// When the first of them began.
+    pub first_ms: Option<i64>,
+    /// Why the last of them failed.
+    pub last_error: String,
+}
+
+/// What a queue holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Messages that are ready, wait or are being delivered.
+    pub messages: i64,
+    /// Dead letters.
+    pub dead: i64,
+    /// Bytes of all of them.
+    pub bytes: i64,
+}
+
+/// What became of a message that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// What it is called.
+    pub id: String,
+    /// Whether one of that name was there already, so that this one was not stored.
+    pub is_duplicate: bool,
+}
+
+/// What a message is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// To be delivered, or being delivered.
+    Ready,
+    /// To wait for its time.
+    Waiting,
+    /// To stay a dead letter.
+    Dead,
+}
+
+impl State {
+    /// The column that says so, by which those in this state are found and ordered.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Ready => "position",
+            Self::Waiting => "due_ms",
+            Self::Dead => "dead_ms",
+        }
+    }
+}
+
+/// Where a page begins: after the message with this value of its state's column and this number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct After {
+    /// Position, or milliseconds since 1970.
+    pub order: i64,
+    /// The message.
+    pub number: i64,
+}
+
+const COLUMNS: &str = "number, coalesce(position, 0), id, session, content_type, body, sent_ms, expires_ms, failures, first_ms, last_error";
+
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    Ok(Message {
+        number: row.get(0)?,
+        position: row.get(1)?,
+        id: row.get(2)?,
+        session: row.get(3)?,
+        content_type: row.get(4)?,
+        body: row.get(5)?,
+        sent_ms: row.get(6)?,
+        expires_ms: row.get(7)?,
+        failures: row.get(8)?,
+        first_ms: row.get(9)?,
+        last_error: row.get(10)?,
+    })
+}
+
+/// Bytes that a message is counted with: what it holds and what its row and index take.
+fn size(message: &NewMessage) -> i64 {
+    let texts = message.id.as_ref().map_or(0, String::len)
+        + message.session.as_ref().map_or(0, String::len)
+        + message.content_type.len();
+    (texts + message.body.len()) as i64 + limits::QUEUE_MESSAGE_OVERHEAD_BYTES
+}
+
+/// The queue's row.
+pub fn queue(connection: &Connection, place: &Place) -> rusqlite::Result<Option<i64>> {
+    let query = "SELECT id FROM queue WHERE app = ?1 AND name = ?2";
+    let mut statement = connection.prepare_cached(query)?;
+    statement.query_row([place.app.as_str(), place.store.as_str()], |row| row.get(0)).optional()
+}
+
+/// Makes the queue, unless its app was removed: a call that outlives its app must not leave messages to the next one
+/// of that name.
+fn make_queue(transaction: &Transaction<'_>, place: &Place) -> Result<i64, QueueError> {
+    let statement = "INSERT INTO queue (app, name) SELECT name, ?2 FROM app WHERE name = ?1";
+    match transaction.execute(statement, [place.app.as_str(), place.store.as_str()])? {
+        0 => Err(QueueError::NoOwner(place.app.clone(), place.store.clone())),
+        _ => Ok(transaction.last_insert_rowid()),
+    }
+}
+
+/// The next number: greater than every one before, in the order of commits.
+fn next_number(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
+    let statement = "UPDATE queue_sequence SET last = last + 1 RETURNING last";
+    transaction.prepare_cached(statement)?.query_row([], |row| row.get(0))
+}
+
+fn count(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    messages: i64,
+    dead: i64,
+    bytes: i64,
+) -> rusqlite::Result<()> {
+    let statement =
+        "UPDATE queue SET messages = messages + ?2, dead = dead + ?3, bytes = bytes + ?4 WHERE id = ?1";
+    transaction.prepare_cached(statement)?.execute(params![queue, messages, dead, bytes])?;
+    Ok(())
+}
+
+fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<(i64, i64)> {
+    let query = "SELECT coalesce(sum(messages + dead), 0), coalesce(sum(bytes), 0) FROM queue WHERE app = ?1";
+    transaction.prepare_cached(query)?.query_row([app.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// Stores a message. Refused where it breaks a bound; not stored again if one of its name was within the window.
+pub fn send(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    new: &NewMessage,
+    now_ms: i64,
+) -> Result<Sent, QueueError> {
+    let queue = match queue(transaction, place)? {
+        Some(queue) => queue,
+        None => make_queue(transaction, place)?,
+    };
+    if let Some(id) = &new.id
+        && !remember(transaction, queue, id, now_ms)?
+    {
+        return Ok(Sent { id: id.clone(), is_duplicate: true });
+    }
+    let bytes = size(new);
+    let (messages, held_bytes) = usage_of_app(transaction, &place.app)?;
+    if messages >= limits::QUEUE_MESSAGES_PER_APP_MAX || held_bytes + bytes > limits::QUEUE_BYTES_PER_APP_MAX
+    {
+        return Err(QueueError::Full(place.app.clone()));
+    }
+    let number = next_number(transaction)?;
+    let id = new.id.clone().unwrap_or_else(|| format!("{number:016x}"));
+    let (position, due_ms) = match new.delay_ms {
+        0 => (Some(number), None),
+        delay_ms => (None, Some(now_ms.saturating_add(delay_ms))),
+    };
+    let expires_ms =
+        new.time_to_live_ms.map(|life_ms| now_ms.saturating_add(new.delay_ms).saturating_add(life_ms));
+    let statement = "INSERT INTO queue_message
+        (number, queue, position, due_ms, id, session, content_type, body, bytes, sent_ms, expires_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    transaction.prepare_cached(statement)?.execute(params![
+        number,
+        queue,
+        position,
+        due_ms,
+        id,
+        new.session,
+        new.content_type,
+        new.body,
+        bytes,
+        now_ms,
+        expires_ms
+    ])?;
+    count(transaction, queue, 1, 0, bytes)?;
+    Ok(Sent { id, is_duplicate: false })
+}
+
+/// Notes the name of a message for a while; false if it was noted before. Forgets some of those whose time is over.
+fn remember(transaction: &Transaction<'_>, queue: i64, id: &str, now_ms: i64) -> rusqlite::Result<bool> {
+    let statement = "DELETE FROM queue_seen WHERE (queue, id) IN
+        (SELECT queue, id FROM queue_seen WHERE until_ms <= ?1 ORDER BY until_ms LIMIT 8)";
+    transaction.prepare_cached(statement)?.execute([now_ms])?;
+    let until_ms = now_ms + limits::QUEUE_DUPLICATES_WINDOW.as_millis() as i64;
+    // One whose time is over may still be there.
+    let statement = "INSERT INTO queue_seen (queue, id, until_ms) VALUES (?1, ?2, ?3)
+        ON CONFLICT DO UPDATE SET until_ms = ?3 WHERE until_ms <= ?4";
+    Ok(transaction.prepare_cached(statement)?.execute(params![queue, id, until_ms, now_ms])? == 1)
+}
+
+/// Messages that are ready and stand after `after`, in order, at most `limit`.
+pub fn ready(
+    connection: &Connection,
+    queue: i64,
+    after: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Message>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM queue_message WHERE queue = ?1 AND position > ?2 ORDER BY position LIMIT ?3"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    statement.query_map(params![queue, after, limit as i64], message)?.collect()
+}
+
+/// Makes ready what is due, at most `limit` of it; says how much that was.
+pub fn promote(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    now_ms: i64,
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    let query =
+        "SELECT number FROM queue_message WHERE queue = ?1 AND due_ms <= ?2 ORDER BY due_ms, number LIMIT ?3";
+    let due: Vec<i64> = transaction
+        .prepare_cached(query)?
+        .query_map(params![queue, now_ms, limit as i64], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for number in &due {
+        let position = next_number(transaction)?;
+        let statement = "UPDATE queue_message SET position = ?2, due_ms = NULL WHERE number = ?1";
+        transaction.prepare_cached(statement)?.execute([*number, position])?;
+    }
+    Ok(due.len())
+}
+
+/// When the next message that waits is due, in milliseconds since 1970.
+pub fn next_due(connection: &Connection, queue: i64) -> rusqlite::Result<Option<i64>> {
+    let query = "SELECT min(due_ms) FROM queue_message WHERE queue = ?1 AND due_ms IS NOT NULL";
+    connection.prepare_cached(query)?.query_row([queue], |row| row.get(0))
+}
+
+/// Queue and bytes of a message that is there and not dead.
+fn live(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Option<(i64, i64)>> {
+    let query = "SELECT queue, bytes FROM queue_message WHERE number = ?1 AND dead_ms IS NULL";
+    let mut statement = transaction.prepare_cached(query)?;
+    statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+}
+
+/// Removes a message that was delivered. Says whether it was there.
+pub fn acknowledge(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<bool> {
+    let Some((queue, bytes)) = live(transaction, number)? else { return Ok(false) };
+    transaction.prepare_cached("DELETE FROM queue_message WHERE number = ?1")?.execute([number])?;
+    count(transaction, queue, -1, 0, -bytes)?;
+    Ok(true)
+}
+
+/// A delivery that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which message.
+    pub number: i64,
+    /// When its first delivery began.
+    pub first_ms: i64,
+    /// Why.
+    pub error: String,
+    /// When it is to be tried again; `None` if never.
+    pub due_ms: Option<i64>,
+}
+
+/// Lets a message wait for its next delivery, or makes it a dead letter. Says whether it was there.
+pub fn fail(transaction: &Transaction<'_>, failure: &Failure, now_ms: i64) -> rusqlite::Result<bool> {
+    let Some((queue, _)) = live(transaction, failure.number)? else { return Ok(false) };
+    let dead_ms = if failure.due_ms.is_none() { Some(now_ms) } else { None };
+    let statement =
+        "UPDATE queue_message SET position = NULL, due_ms = ?2, dead_ms = ?3, failures = failures + 1,
+        first_ms = coalesce(first_ms, ?4), last_error = ?5 WHERE number = ?1";
+    let values = params![failure.number, failure.due_ms, dead_ms, failure.first_ms, failure.error];
+    transaction.prepare_cached(statement)?.execute(values)?;
+    if dead_ms.is_some() {
+        count(transaction, queue, -1, 1, 0)?;
+    }
+    Ok(true)
+}
+
+/// The queues that an app has, with what each holds.
+pub fn queues(connection: &Connection, app: &AppName) -> rusqlite::Result<Vec<(String, Usage)>> {
+    let query = "SELECT name, messages, dead, bytes FROM queue WHERE app = ?1 ORDER BY name";
+    let mut statement = connection.prepare_cached(query)?;
+    let usage = |row: &Row<'_>| {
+        Ok((row.get(0)?, Usage { messages: row.get(1)?, dead: row.get(2)?, bytes: row.get(3)? }))
+    };
+    statement.query_map([app.as_str()], usage)?.collect()
+}
+
+/// Messages in one state after `after`, in order, each with where the next page begins, at most `limit`.
+pub fn page(
+    connection: &Connection,
+    place: &Place,
+    state: State,
+    after: After,
+    limit: usize,
+) -> rusqlite::Result<Vec<(Message, After)>> {
+    let order = state.column();
+    let query = format!(
+        "SELECT {COLUMNS}, {order} FROM queue_message
+         WHERE queue = (SELECT id FROM queue WHERE app = ?1 AND name = ?2) AND {order} IS NOT NULL
+         AND ({order}, number) > (?3, ?4) ORDER BY {order}, number LIMIT ?5"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let values = params![place.app.as_str(), place.store.as_str(), after.order, after.number, limit as i64];
+    let rows = statement.query_map(values, |row| {
+        let message = message(row)?;
+        let after = After { order: row.get(11)?, number: message.number };
+        Ok((message, after))
+    })?;
+    rows.collect()
+}
+
+/// Makes dead letters ready again, as if they had never been delivered: the one of that id, or the oldest. Says how many,
+/// at most `limit`.
+pub fn replay(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    id: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    let Some(queue) = queue(transaction, place)? else { return Ok(0) };
+    let query = "SELECT number FROM queue_message
+        WHERE queue = ?1 AND dead_ms IS NOT NULL AND (?2 IS NULL OR id = ?2) ORDER BY dead_ms, number LIMIT ?3";
+    let dead: Vec<i64> = transaction
+        .prepare_cached(query)?
+        .query_map(params![queue, id, limit as i64], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for number in &dead {
+        let position = next_number(transaction)?;
+        let statement =
+            "UPDATE queue_message SET position = ?2, dead_ms = NULL, failures = 0, first_ms = NULL,
+            expires_ms = NULL WHERE number = ?1";
+        transaction.prepare_cached(statement)?.execute([*number, position])?;
+    }
+    count(transaction, queue, dead.len() as i64, -(dead.len() as i64), 0)?;
+    Ok(dead.len())
+}
+
+/// Removes messages in one state, at most `limit`; says how many.
+pub fn purge(
+    transaction: &Transaction<'_>,
+    place: &Place,
+    state: State,
+    limit: usize,
+) -> rusqlite::Result<usize> {
+    let Some(queue) = queue(transaction, place)? else { return Ok(0) };
+    let (removed, bytes) = remove_some(transaction, queue, state, limit)?;
+    match state {
+        State::Ready | State::Waiting => count(transaction, queue, -(removed as i64), 0, -bytes)?,
+        State::Dead => count(transaction, queue, 0, -(removed as i64), -bytes)?,
+    }
+    Ok(removed)
+}
+
+/// Removes messages without counting; says how many and how many bytes.
+fn remove_some(
+    transaction: &Transaction<'_>,
+    queue: i64,
+    state: State,
+    limit: usize,
+) -> rusqlite::Result<(usize, i64)> {
+    let order = state.column();
+    let statement = format!(
+        "DELETE FROM queue_message WHERE number IN
+         (SELECT number FROM queue_message WHERE queue = ?1 AND {order} IS NOT NULL LIMIT ?2) RETURNING bytes"
+    );
+    let mut statement = transaction.prepare_cached(&statement)?;
+    let removed = statement.query_map([queue, limit as i64], |row| row.get::<_, i64>(0))?;
+    let removed = removed.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok((removed.len(), removed.iter().sum()))
+}
+
+/// Takes all its queues from an app; what they hold is gone for everybody, and removed by [`sweep`].
+pub fn drop_queues(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
+    transaction.execute("UPDATE queue SET app = NULL WHERE app = ?1", [app.as_str()])
+}
+
+/// Removes some of what dropped queues hold, and those that hold nothing. Says whether there is more.
+pub fn sweep(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+    let dropped = "SELECT id FROM queue WHERE app IS NULL ORDER BY id LIMIT 1";
+    let Some(queue) = transaction.query_row(dropped, [], |row| row.get::<_, i64>(0)).optional()? else {
+        return Ok(false);
+    };
+    let some = limits::QUEUE_SWEEP_MAX;
+    for state in [State::Ready, State::Waiting, State::Dead] {
+        if remove_some(transaction, queue, state, some)?.0 > 0 {
+            return Ok(true);
+        }
+    }
+    let statement = "DELETE FROM queue_seen WHERE queue = ?1 AND id IN (SELECT id FROM queue_seen WHERE queue = ?1 LIMIT ?2)";
+    if transaction.execute(statement, [queue, some as i64])? == 0 {
+        transaction.execute("DELETE FROM queue WHERE id = ?1", [queue])?;
+    }
+    Ok(true)
+}
