@@ -25,6 +25,7 @@ mod key_value;
 mod languages;
 mod memory;
 mod outbound;
+mod queues;
 mod scale;
 mod scratch;
 mod secrets;

@@ -1,9 +1,9 @@
 //! A server for guests to send requests to; says what it saw.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -32,6 +32,23 @@ struct Seen {
     /// Requests now being answered, and the most there ever were at once.
     now: AtomicUsize,
     most: AtomicUsize,
+    /// What came to `/sink`.
+    sunk: Mutex<Vec<Sunk>>,
+}
+
+/// An event that came to `/sink`.
+#[derive(Debug, Clone)]
+pub struct Sunk {
+    pub headers: hyper::HeaderMap,
+    pub body: String,
+    pub at: Instant,
+}
+
+impl Sunk {
+    /// One of its headers.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
 }
 
 impl Upstream {
@@ -104,6 +121,34 @@ impl Upstream {
     }
 }
 
+impl Upstream {
+    /// What came to `/sink`, in order.
+    pub fn sunk(&self) -> Vec<Sunk> {
+        self.seen.sunk.lock().unwrap().clone()
+    }
+}
+
+/// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long.
+async fn sink(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
+    let headers = request.headers().clone();
+    let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let sunk = Sunk { headers, body: String::from_utf8_lossy(&body).into_owned(), at: Instant::now() };
+    let delivery: u64 = sunk.header("ce-deliverycount").parse().unwrap_or(0);
+    let (verb, number) = sunk.body.split_once(' ').unwrap_or_default();
+    let (verb, number) = (verb.to_owned(), number.parse::<u64>().unwrap_or(0));
+    seen.sunk.lock().unwrap().push(sunk);
+    let mut answer = text("");
+    match verb.as_str() {
+        "fail" if delivery <= number => *answer.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE,
+        "slow" => {
+            // The wait is the server's own behavior, not a test waiting for something.
+            let _ = tokio::time::timeout(Duration::from_millis(number), std::future::pending::<()>()).await;
+        }
+        _ => {}
+    }
+    Ok(answer)
+}
+
 type Answer = Response<BoxBody<Bytes, std::io::Error>>;
 
 async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Answer, std::io::Error> {
@@ -122,6 +167,7 @@ fn text(text: impl Into<Bytes>) -> Answer {
 async fn answer_to(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
+        "/sink" => sink(request, seen).await,
         "/ok" => Ok(text("ok from upstream")),
         "/lasting" => {
             let mut answer = text("how long it lasts is in the query");

@@ -7,11 +7,14 @@ use wstd::time::Duration;
 const HELP: &str = "\
 /get?URL         GETs URL and passes the answer on
 /post?URL        POSTs the request's body to URL and passes the answer on
-/as?METHOD&URL   sends the request's body, its type, range and conditions to URL with METHOD
+/as?METHOD&URL   sends the request's body, its type, range, conditions and event to URL with METHOD
 /copy?URL&URL    GETs the first and PUTs what it answers to the second
 /wait?MS&URL     as /get, but waits no longer than MS milliseconds for the answer's first byte
 /all?N&URL       GETs URL N times at the same time and says how many answered 200
 ";
+
+/// Headers that are passed on, besides those of an event.
+const PASSED: [&str; 5] = ["content-type", "range", "if-match", "if-none-match", "if-range"];
 
 #[wstd::http_server]
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
@@ -26,9 +29,10 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         "/as" => {
             let (head, body) = request.into_parts();
             let mut request = Request::builder().method(first).uri(url);
-            for name in ["content-type", "range", "if-match", "if-none-match", "if-range"] {
-                request =
-                    head.headers.get(name).into_iter().fold(request, |to, value| to.header(name, value));
+            let is_passed =
+                |name: &HeaderName| PASSED.contains(&name.as_str()) || name.as_str().starts_with("ce-");
+            for (name, value) in head.headers.iter().filter(|(name, _)| is_passed(name)) {
+                request = request.header(name, value);
             }
             client.send(request.body(body)?).await
         }
