@@ -172,6 +172,26 @@ fn messages_wait_for_their_time_end_with_it_and_are_stored_once() {
 }
 
 #[test]
+fn the_example_books_every_order_once_and_from_its_queue_alone() {
+    let host = Host::start();
+    host.wfn(&["deploy", crate::harness::root().join("guest-examples/rust/orders").to_str().unwrap()]).ok();
+    let order = "{\"article\":\"lamp\",\"quantity\":3}";
+    for _ in 0..20 {
+        let answer = Request::new("POST", "/orders/orders").body(order).send(&host.functions);
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    until("all are booked", || (host.get("/orders/sold/lamp").ok() == "60\n").then_some(()));
+    for name in ["wfn-trigger", "Wfn-Trigger"] {
+        let forged = Request::new("POST", "/orders/book").header(name, "book").header("ce-id", "x");
+        let answer = forged.header("ce-deliverycount", "1").body(order).send(&host.functions);
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    let answer = Request::new("POST", "/orders/orders").body("{\"article\":\"a/b\",\"quantity\":1}").send(&host.functions);
+    assert_eq!(answer.status, 422);
+    assert_eq!(host.get("/orders/sold/lamp").ok(), "60\n");
+}
+
+#[test]
 fn one_at_a_time_is_in_order() {
     let (host, upstream) = (Host::start(), Upstream::start());
     deploy(&host, "shop", &upstream, "max_in_flight = 1");
@@ -329,11 +349,12 @@ fn kills() -> u64 {
 fn kill_9_loses_no_acknowledged_message() {
     const CLIENTS: u64 = 8;
     let (data, upstream) = (DataDir::new(), Upstream::start());
-    let mut host = Host::start_in(&data, &[]);
-    deploy(&host, "shop", &upstream, "max_in_flight = 32");
+    let mut host = Some(Host::start_in(&data, &[]));
+    deploy(host.as_ref().unwrap(), "shop", &upstream, "max_in_flight = 32");
     let (numbers, acknowledged) = (AtomicU64::new(0), Mutex::new(BTreeSet::new()));
     for round in 0..kills() {
-        let (address, token, is_killed) = (host.admin.clone(), host.token(), AtomicBool::new(false));
+        let living = host.take().unwrap();
+        let (address, token, is_killed) = (living.admin.clone(), living.token(), AtomicBool::new(false));
         thread::scope(|scope| {
             for _ in 0..CLIENTS {
                 scope.spawn(|| {
@@ -358,13 +379,12 @@ fn kill_9_loses_no_acknowledged_message() {
             // Some number of them, another in each round.
             let wanted = upstream.sunk().len() + 50 + (round as usize * 37) % 200;
             until("enough are delivered", || (upstream.sunk().len() >= wanted).then_some(()));
-            let killed = std::mem::replace(&mut host, Host::start());
-            killed.kill();
+            living.kill();
             is_killed.store(true, Ordering::Relaxed);
         });
-        host = Host::start_in(&data, &[]);
+        host = Some(Host::start_in(&data, &[]));
     }
-    until_delivered(&host, "shop");
+    until_delivered(host.as_ref().unwrap(), "shop");
     let mut deliveries = BTreeMap::<String, u64>::new();
     for event in upstream.sunk() {
         *deliveries.entry(event.body).or_default() += 1;

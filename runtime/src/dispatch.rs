@@ -1,7 +1,7 @@
 //! The one door: an invocation becomes a slot in the pool of the active revision, and its outcome an
 //! answer. Every trigger comes through here.
 
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 
 use crate::app::running::App;
 pub use crate::app::running::Group;
@@ -12,14 +12,25 @@ use crate::instance::run::run;
 use crate::invocation::{InvocationId, Outcome};
 use crate::pool::NotTaken;
 
+/// Tells a function that a trigger calls it, and by which name: the host's word, unlike other headers.
+pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
+
 /// Runs `request` in the `group` of the active revision of `app` and gives back the guest's answer or the host's own.
 /// Dropping the future cancels the invocation.
 pub async fn dispatch(
     app: &App,
     group: Group<'_>,
-    request: Request<GuestBody>,
+    mut request: Request<GuestBody>,
     invocation: InvocationId,
 ) -> Result<Response<ResponseBody>, Refusal> {
+    match group {
+        Group::Http => drop(request.headers_mut().remove(TRIGGER)),
+        // A function's name is a valid header value.
+        Group::Function(name) => {
+            let name = HeaderValue::from_str(name.as_str());
+            request.headers_mut().extend(name.ok().map(|name| (TRIGGER, name)));
+        }
+    }
     let slot = loop {
         let Some(pool) = app.active_pool_of(group) else {
             return Err(Refusal::new(

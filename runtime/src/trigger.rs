@@ -3,3 +3,4 @@
 
 pub mod cloudevent;
 pub mod queue;
+pub mod schedule;

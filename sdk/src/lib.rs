@@ -26,7 +26,7 @@
 //! ```
 //!
 //! What a function asks of others is a [`Call`], which a synchronous guest sends and an asynchronous one awaits:
-//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`identity`] proves who it is.
+//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`queue`] its queues, [`identity`] proves who it is.
 //! Settings and secrets are environment variables ([`std::env::var`]), and granted folders are files ([`std::fs`]).
 //!
 //! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
@@ -48,6 +48,8 @@ pub mod identity;
 mod json;
 #[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
 pub mod kv;
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+pub mod queue;
 #[cfg(feature = "sync")]
 pub mod p2;
 #[cfg(feature = "async")]

@@ -436,3 +436,6 @@ pub fn sweep(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;
