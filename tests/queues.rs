@@ -186,7 +186,9 @@ fn the_example_books_every_order_once_and_from_its_queue_alone() {
         let answer = forged.header("ce-deliverycount", "1").body(order).send(&host.functions);
         assert_eq!(answer.status, 403, "{}", answer.text());
     }
-    let answer = Request::new("POST", "/orders/orders").body("{\"article\":\"a/b\",\"quantity\":1}").send(&host.functions);
+    let answer = Request::new("POST", "/orders/orders")
+        .body("{\"article\":\"a/b\",\"quantity\":1}")
+        .send(&host.functions);
     assert_eq!(answer.status, 422);
     assert_eq!(host.get("/orders/sold/lamp").ok(), "60\n");
 }
@@ -202,6 +204,62 @@ fn one_at_a_time_is_in_order() {
     let bodies: Vec<String> = upstream.sunk().into_iter().map(|event| event.body).collect();
     assert_eq!(bodies, (0..300).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!(upstream.most(), 1);
+}
+
+#[test]
+fn a_session_is_in_order_whatever_fails_and_sessions_go_side_by_side() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy(&host, "shop", &upstream, "session = true\nretry_delay = \"50ms\"\nmax_deliveries = 3");
+    let post = |session: &str, body: &str| {
+        admin(&host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
+    };
+    for number in 0..40 {
+        for session in ["a", "b", "c"] {
+            let body = match number {
+                7 => "fail 1".to_owned(),
+                9 => "slow 100".to_owned(),
+                11 if session == "b" => "fail 9".to_owned(),
+                _ => format!("{session}{number}"),
+            };
+            post(session, &body);
+        }
+    }
+    until("all but one are delivered", || (held(&host, "shop") == (0, 1)).then_some(()));
+    for session in ["a", "b", "c"] {
+        let of: Vec<_> =
+            upstream.sunk().into_iter().filter(|event| event.header("ce-partitionkey") == session).collect();
+        // Names of the host's own are in the order of sending.
+        let names: Vec<&str> = of.iter().map(|event| event.header("ce-id")).collect();
+        assert!(names.is_sorted(), "{session}: {names:?}");
+        let again = if session == "b" { 3 } else { 1 };
+        assert_eq!(of.len(), 40 + again, "{session}");
+    }
+    assert!((2..=3).contains(&upstream.most()), "{} sessions side by side", upstream.most());
+}
+
+#[test]
+fn a_batch_comes_in_one_request_and_may_fail_in_part() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy_with(&host, "shop", "queues = [\"work\"]");
+    for number in 0..25 {
+        send(&host, "shop", if number == 3 { "fail 2" } else { "fine" });
+    }
+    deploy(
+        &host,
+        "shop",
+        &upstream,
+        "batch = true\nbatch_size = 10\nretry_delay = \"20ms\"\n[scale]\nmax_instances = 2",
+    );
+    until_delivered(&host, "shop");
+    let sizes: Vec<usize> = upstream
+        .sunk()
+        .iter()
+        .map(|event| serde_json::from_str::<Vec<Value>>(&event.body).unwrap().len())
+        .collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 25 + 2, "one came three times: {sizes:?}");
+    assert!(sizes.len() <= 6 && sizes.iter().all(|size| *size <= 10), "{sizes:?}");
+    assert_eq!(upstream.sunk()[0].header("content-type"), "application/cloudevents-batch+json");
+    assert_eq!(held(&host, "shop"), (0, 0));
 }
 
 #[test]

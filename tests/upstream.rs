@@ -128,17 +128,39 @@ impl Upstream {
     }
 }
 
+fn sunk_batch(headers: &hyper::HeaderMap) -> bool {
+    headers.get("content-type").is_some_and(|kind| kind == "application/cloudevents-batch+json")
+}
+
+/// Names of the messages of a batch that ask to fail once more.
+fn failed_of(batch: &str) -> String {
+    let events: Vec<serde_json::Value> = serde_json::from_str(batch).unwrap();
+    let fails = |event: &serde_json::Value| {
+        let times = event["data"].as_str()?.strip_prefix("fail ")?.parse::<u64>().ok()?;
+        let delivery: u64 = event["deliverycount"].as_str()?.parse().ok()?;
+        (delivery <= times).then(|| event["id"].clone())
+    };
+    serde_json::json!({ "failed": events.iter().filter_map(fails).collect::<Vec<_>>() }).to_string()
+}
+
 /// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long.
 async fn sink(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let sunk = Sunk { headers, body: String::from_utf8_lossy(&body).into_owned(), at: Instant::now() };
+    let whole = String::from_utf8_lossy(&body).into_owned();
+    let sunk = Sunk {
+        headers: headers.clone(),
+        body: String::from_utf8_lossy(&body).into_owned(),
+        at: Instant::now(),
+    };
     let delivery: u64 = sunk.header("ce-deliverycount").parse().unwrap_or(0);
     let (verb, number) = sunk.body.split_once(' ').unwrap_or_default();
     let (verb, number) = (verb.to_owned(), number.parse::<u64>().unwrap_or(0));
     seen.sunk.lock().unwrap().push(sunk);
     let mut answer = text("");
     match verb.as_str() {
+        // The one message of a batch that its text is in.
+        _ if sunk_batch(&headers) => answer = text(failed_of(&whole)),
         "fail" if delivery <= number => *answer.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE,
         "slow" => {
             // The wait is the server's own behavior, not a test waiting for something.

@@ -285,6 +285,8 @@ pub const QUEUE_RETRY_DELAY_MAX_DEFAULT: Duration = Duration::from_secs(600);
 pub const QUEUE_THROTTLED_PAUSE: Duration = Duration::from_millis(100);
 /// Time after which the database is asked again that failed.
 pub const QUEUE_DB_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of an answer to a batch that are read: the names of all its messages fit.
+pub const QUEUE_BATCH_ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of the reason why a delivery failed that are kept.
 pub const QUEUE_ERROR_BYTES_MAX: usize = 512;
 /// Messages of one page of a list.

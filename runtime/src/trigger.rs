@@ -2,5 +2,6 @@
 //! scale group.
 
 pub mod cloudevent;
+pub mod leased;
 pub mod queue;
 pub mod schedule;

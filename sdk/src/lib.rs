@@ -48,12 +48,12 @@ pub mod identity;
 mod json;
 #[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
 pub mod kv;
-#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
-pub mod queue;
 #[cfg(feature = "sync")]
 pub mod p2;
 #[cfg(feature = "async")]
 pub mod p3;
+#[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
+pub mod queue;
 mod request;
 mod response;
 mod router;

@@ -61,6 +61,12 @@ pub struct QueueTrigger {
     /// The longest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delay_max: Option<RetryDelay>,
+    /// Whether messages of one session are delivered in order, one at a time.
+    #[serde(default)]
+    pub session: bool,
+    /// Whether up to `batch_size` messages come in one request.
+    #[serde(default)]
+    pub batch: bool,
     /// Instances that exist before the first message and stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ready: Option<Bounded<0, { limits::INSTANCES_MAX }>>,
@@ -128,6 +134,9 @@ impl Triggers {
         if names.len() < self.queue.len() || of.len() < self.queue.len() {
             return Err("two triggers have the same name or the same queue".to_owned());
         }
+        if let Some(both) = self.queue.iter().find(|trigger| trigger.session && trigger.batch) {
+            return Err(format!("trigger.queue {}: session and batch do not go together", both.name));
+        }
         let is_own =
             |queue: &StoreName| queues.iter().any(|label| label.owner.is_none() && label.store == *queue);
         match of.into_iter().find(|queue| !is_own(queue)) {
@@ -155,11 +164,17 @@ impl QueueTrigger {
         self.batch_size.map_or(limits::QUEUE_BATCH_DEFAULT, Bounded::get)
     }
 
+    /// Messages that come in one request.
+    pub fn messages_per_request(&self) -> usize {
+        if self.batch { self.batch_size() as usize } else { 1 }
+    }
+
     /// What the instances of this function go by, in an app that goes by `app`.
     pub fn policy(&self, app: ScalePolicy) -> ScalePolicy {
         let threshold = self.new_batch_threshold.map_or(self.batch_size() / 2, Bounded::get);
         ScalePolicy {
-            concurrency: self.batch_size() + threshold,
+            // A batch is enough for an instance (SPEC 4.2).
+            concurrency: if self.batch { 1 } else { self.batch_size() + threshold },
             always_ready: self.always_ready.map_or(0, Bounded::get),
             ..app
         }
@@ -167,7 +182,8 @@ impl QueueTrigger {
 
     /// Messages in flight in all instances that go by `policy`.
     pub fn in_flight_max(&self, policy: &ScalePolicy) -> usize {
-        let fit = (policy.max_instances + policy.always_ready) * policy.concurrency;
+        let requests = (policy.max_instances + policy.always_ready) * policy.concurrency;
+        let fit = requests.saturating_mul(self.messages_per_request() as u32);
         self.max_in_flight.map_or(fit, |most| most.get().min(fit)) as usize
     }
 

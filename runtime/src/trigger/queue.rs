@@ -10,16 +10,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body::Frame;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::app::running::App;
 use crate::app::triggers::{FunctionName, QueueTrigger};
 use crate::capability::grants::Place;
-use crate::capability::queues::table::{Failure, Message};
+use crate::capability::queues::table::{Failure, Message, Next};
 use crate::capability::queues::{Queue, Queues};
 use crate::clock;
 use crate::dispatch::{Group, dispatch};
@@ -27,6 +28,7 @@ use crate::invocation::InvocationId;
 use crate::limits;
 use crate::persist::db::DbError;
 use crate::trigger::cloudevent;
+use crate::trigger::leased::Leased;
 
 /// The consumers of all apps.
 pub struct Consumers {
@@ -60,6 +62,7 @@ impl Consumers {
                 loops: self.loops.clone(),
                 next_loop: 0,
                 read_to: 0,
+                leased: Leased::default(),
             };
             let before = running.remove(&known);
             let stop = self.stop.clone();
@@ -89,6 +92,7 @@ struct Consumer {
     next_loop: usize,
     /// Position of the last message that was read.
     read_to: i64,
+    leased: Leased,
 }
 
 impl Consumer {
@@ -111,7 +115,7 @@ impl Consumer {
             }
             tokio::select! {
                 () = self.bell.notified() => (has_more, due) = (true, None),
-                Some(_) = deliveries.join_next() => {}
+                Some(ended) = deliveries.join_next() => has_more |= self.end(ended, &mut deliveries),
                 () = until(due.unwrap_or(i64::MAX)) => {
                     if let Err(error) = self.queue.promote().await {
                         self.report(&error).await;
@@ -126,38 +130,64 @@ impl Consumer {
     }
 
     /// Reads as many messages as may be in flight and begins to deliver them. Says whether there may be more to read.
-    async fn fetch(&mut self, deliveries: &mut JoinSet<()>) -> Result<bool, DbError> {
+    async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<bool, DbError> {
         loop {
-            let active = self.app.active();
-            let Some(trigger) = active.revision.manifest.trigger.of_queue(&self.function) else {
-                return Ok(false);
-            };
-            if trigger.queue() != &self.queue.place().store {
-                return Ok(false);
-            }
-            let most = trigger.in_flight_max(&trigger.policy(active.revision.policy()));
-            let room = most.saturating_sub(deliveries.len());
+            let Some((trigger, most)) = self.trigger() else { return Ok(false) };
+            let room = most.saturating_sub(self.leased.count());
             if room < most.min(trigger.batch_size() as usize) {
                 return Ok(true);
             }
             let wanted = room.min(limits::QUEUE_PAGE_MAX);
             let messages = self.queue.ready(self.read_to, wanted).await?;
             let has_more = messages.len() == wanted;
-            for message in messages {
-                self.read_to = message.position;
-                let delivery = Delivery {
-                    app: self.app.clone(),
-                    queue: self.queue.clone(),
-                    trigger: trigger.clone(),
-                    message,
-                };
-                self.next_loop = (self.next_loop + 1) % self.loops.len();
-                deliveries.spawn_on(delivery.run(), &self.loops[self.next_loop]);
+            self.read_to = messages.last().map_or(self.read_to, |last| last.position);
+            let mut messages = self.leased.lease(messages, trigger.session);
+            while !messages.is_empty() {
+                let rest = messages.split_off(messages.len().min(trigger.messages_per_request()));
+                self.deliver(trigger.clone(), std::mem::replace(&mut messages, rest), deliveries);
             }
             if !has_more {
                 return Ok(false);
             }
         }
+    }
+
+    /// The trigger of the revision that serves, if it has it still, and how many messages may be in flight.
+    fn trigger(&self) -> Option<(QueueTrigger, usize)> {
+        let active = self.app.active();
+        let trigger = active.revision.manifest.trigger.of_queue(&self.function)?;
+        let most = trigger.in_flight_max(&trigger.policy(active.revision.policy()));
+        (trigger.queue() == &self.queue.place().store).then(|| (trigger.clone(), most))
+    }
+
+    fn deliver(&mut self, trigger: QueueTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {
+        let (app, queue) = (self.app.clone(), self.queue.clone());
+        let delivery = Delivery { app, queue, trigger, messages };
+        self.next_loop = (self.next_loop + 1) % self.loops.len();
+        deliveries.spawn_on(delivery.run(), &self.loops[self.next_loop]);
+    }
+
+    /// Takes note of a delivery that has ended. Says whether there is more to read because of it.
+    fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
+        // A task that panicked was reported by its thread; its messages stay leased until the host is started again.
+        let Ok(Ended { messages, is_over }) = ended else { return false };
+        let next = self.leased.give_back(&messages);
+        if let Some((trigger, _)) = self.trigger() {
+            next.into_iter().for_each(|message| self.deliver(trigger.clone(), vec![message], deliveries));
+        } else {
+            self.unread(&next);
+        }
+        if !is_over {
+            self.unread(&messages);
+        }
+        !is_over
+    }
+
+    /// Messages that nobody took are read again when there is somebody.
+    fn unread(&mut self, messages: &[Message]) {
+        self.leased.give_back(messages);
+        let first = messages.iter().map(|message| message.position).min();
+        self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
     }
 
     /// The database failed: that is for the host's log, and it is asked again.
@@ -181,18 +211,25 @@ async fn until(unix_ms: i64) {
     }
 }
 
-/// One message on its way.
+/// Messages on their way: one, or a batch.
 struct Delivery {
     app: Arc<App>,
     queue: Queue,
     trigger: QueueTrigger,
-    message: Message,
+    messages: Vec<Message>,
 }
 
-/// How a delivery ended.
-enum Delivered {
-    /// With a status of 2xx.
-    Done,
+/// A delivery that has ended.
+struct Ended {
+    messages: Vec<Message>,
+    /// Whether it is stored what becomes of them; otherwise nobody took them.
+    is_over: bool,
+}
+
+/// How a request ended.
+enum Answer {
+    /// With a status of 2xx, and the names of messages of a batch that failed all the same.
+    Done(Vec<String>),
     /// Without; the text says how.
     Failed(String),
     /// A bound of the host refused it before the function saw it.
@@ -202,67 +239,114 @@ enum Delivered {
 }
 
 impl Delivery {
-    async fn run(self) {
-        let first_ms = self.message.first_ms.unwrap_or(clock::now_ms() as i64);
-        let count = self.message.failures + 1;
+    async fn run(mut self) -> Ended {
+        let now_ms = clock::now_ms() as i64;
+        self.messages.iter_mut().for_each(|message| drop(message.first_ms.get_or_insert(now_ms)));
+        let mut left = self.messages.clone();
         loop {
-            if self.message.expires_ms.is_some_and(|expires_ms| expires_ms <= clock::now_ms() as i64) {
-                return self.give_up(first_ms, None, "its time to live was over".to_owned()).await;
+            self.end_expired(&mut left).await;
+            if left.is_empty() {
+                return Ended { messages: self.messages, is_over: true };
             }
             let invocation = InvocationId::next();
-            match self.deliver(invocation, count, first_ms).await {
-                Delivered::Done => return self.acknowledge().await,
-                Delivered::Failed(error) => return self.failed(invocation, count, first_ms, error).await,
-                Delivered::Throttled => tokio::time::sleep(limits::QUEUE_THROTTLED_PAUSE).await,
-                Delivered::NobodyThere => return,
-            }
-        }
-    }
-
-    async fn deliver(&self, invocation: InvocationId, count: u32, first_ms: i64) -> Delivered {
-        let path = self.trigger.path();
-        let request = cloudevent::of_message(&self.message, self.queue.place(), &path, count, first_ms);
-        match dispatch(&self.app, Group::Function(&self.trigger.name), request, invocation).await {
-            Ok(response) => {
-                let status = response.status();
-                let mut body = response.into_body();
-                // What it says is for nobody, how it ends is.
-                while let Some(frame) = body.frame().await {
-                    if let Err(error) = frame {
-                        return Delivered::Failed(format!("the response broke off: {error}"));
+            match self.ask(&left, invocation).await {
+                Answer::Done(failed) => {
+                    let mut again = Vec::new();
+                    for message in left {
+                        match failed.contains(&message.id) {
+                            true => {
+                                again.extend(self.failed(message, invocation, "the function named it").await)
+                            }
+                            false => self.until_stored(|| self.queue.acknowledge(message.number)).await,
+                        }
                     }
+                    left = again;
                 }
-                match status.is_success() {
-                    true => Delivered::Done,
-                    false => Delivered::Failed(format!("status {}", status.as_u16())),
+                Answer::Failed(error) => {
+                    let mut again = Vec::new();
+                    for message in left {
+                        again.extend(self.failed(message, invocation, &error).await);
+                    }
+                    left = again;
                 }
+                Answer::Throttled => tokio::time::sleep(limits::QUEUE_THROTTLED_PAUSE).await,
+                Answer::NobodyThere => return Ended { messages: left, is_over: false },
             }
-            Err(refusal) if refusal.code == "throttled" => Delivered::Throttled,
-            Err(refusal) if refusal.code == "no-route" => Delivered::NobodyThere,
-            Err(refusal) => Delivered::Failed(format!("{}: {}", refusal.code, refusal.message)),
         }
     }
 
-    async fn acknowledge(&self) {
-        self.until_stored(|| self.queue.acknowledge(self.message.number)).await;
+    async fn ask(&self, messages: &[Message], invocation: InvocationId) -> Answer {
+        let (place, path) = (self.queue.place(), self.trigger.path());
+        let request = match messages {
+            [message] if !self.trigger.batch => cloudevent::of_message(message, place, &path),
+            messages => cloudevent::of_batch(messages, place, &path),
+        };
+        let answered = dispatch(&self.app, Group::Function(&self.trigger.name), request, invocation).await;
+        let response = match answered {
+            Ok(response) => response,
+            Err(refusal) if refusal.code == "throttled" => return Answer::Throttled,
+            Err(refusal) if refusal.code == "no-route" => return Answer::NobodyThere,
+            Err(refusal) => return Answer::Failed(format!("{}: {}", refusal.code, refusal.message)),
+        };
+        let status = response.status();
+        let (mut body, mut said) = (response.into_body(), Vec::new());
+        // How it ends counts, and of a batch also what it says.
+        while let Some(frame) = body.frame().await {
+            match frame.map(Frame::into_data) {
+                Ok(Ok(bytes)) if said.len() + bytes.len() <= limits::QUEUE_BATCH_ANSWER_BYTES_MAX => {
+                    said.extend(bytes)
+                }
+                Ok(_) => {}
+                Err(error) => return Answer::Failed(format!("the response broke off: {error}")),
+            }
+        }
+        match status.is_success() {
+            true if self.trigger.batch => Answer::Done(cloudevent::failed_of_batch(&said)),
+            true => Answer::Done(Vec::new()),
+            false => Answer::Failed(format!("status {}", status.as_u16())),
+        }
     }
 
-    async fn failed(&self, invocation: InvocationId, count: u32, first_ms: i64, error: String) {
-        let wait = self.trigger.wait_after(count, random());
-        self.say(invocation, count, &error, wait);
-        self.give_up(first_ms, wait, error).await;
+    /// Makes dead letters of those whose time to live is over.
+    async fn end_expired(&self, left: &mut Vec<Message>) {
+        let now_ms = clock::now_ms() as i64;
+        let is_over = |message: &Message| message.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+        let expired: Vec<Message> = left.extract_if(.., |message| is_over(message)).collect();
+        for message in expired {
+            self.store(&message, "its time to live was over", Next::Dead).await;
+        }
     }
 
-    /// Lets the message wait, or makes it a dead letter.
-    async fn give_up(&self, first_ms: i64, wait: Option<Duration>, mut error: String) {
-        error.truncate(error.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX));
-        let due_ms = wait.map(|wait| clock::now_ms() as i64 + wait.as_millis() as i64);
-        let failure = Failure { number: self.message.number, first_ms, error, due_ms };
+    /// A delivery of `message` failed. Gives it back if it is to be delivered again here: one of a session keeps its
+    /// place, and those after it wait with it.
+    async fn failed(&self, mut message: Message, invocation: InvocationId, error: &str) -> Option<Message> {
+        message.failures += 1;
+        let wait = self.trigger.wait_after(message.failures, random());
+        self.say(&message, invocation, error, wait);
+        match wait {
+            None => self.store(&message, error, Next::Dead).await,
+            Some(wait) if self.trigger.session && message.session.is_some() => {
+                self.store(&message, error, Next::Ready).await;
+                tokio::time::sleep(wait).await;
+                return Some(message);
+            }
+            Some(wait) => {
+                let due_ms = clock::now_ms() as i64 + wait.as_millis() as i64;
+                self.store(&message, error, Next::Waits(due_ms)).await;
+            }
+        }
+        None
+    }
+
+    async fn store(&self, message: &Message, error: &str, next: Next) {
+        let error = error[..error.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned();
+        let first_ms = message.first_ms.unwrap_or_default();
+        let failure = Failure { number: message.number, first_ms, error, next };
         self.until_stored(|| self.queue.fail(failure.clone())).await;
     }
 
-    fn say(&self, invocation: InvocationId, count: u32, error: &str, wait: Option<Duration>) {
-        let (queue, id) = (&self.queue.place().store, &self.message.id);
+    fn say(&self, message: &Message, invocation: InvocationId, error: &str, wait: Option<Duration>) {
+        let (queue, id, count) = (&self.queue.place().store, &message.id, message.failures);
         let next = match wait {
             Some(wait) => format!("next in {} s", wait.as_secs_f64().round()),
             None => format!("it is a dead letter now: 'wfn queue dead {} {queue}'", self.app.name()),

@@ -18,9 +18,8 @@ struct Order {
     quantity: u32,
 }
 
-static ROUTER: LazyLock<Router> = LazyLock::new(|| {
-    Router::new().post("/orders", take).post("/book", book).get("/sold/{article}", sold)
-});
+static ROUTER: LazyLock<Router> =
+    LazyLock::new(|| Router::new().post("/orders", take).post("/book", book).get("/sold/{article}", sold));
 
 #[handler]
 fn handle(request: Request) -> Response {

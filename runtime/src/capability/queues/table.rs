@@ -300,18 +300,32 @@ pub struct Failure {
     pub first_ms: i64,
     /// Why.
     pub error: String,
-    /// When it is to be tried again; `None` if never.
-    pub due_ms: Option<i64>,
+    /// What becomes of the message.
+    pub next: Next,
 }
 
-/// Lets a message wait for its next delivery, or makes it a dead letter. Says whether it was there.
+/// What becomes of a message whose delivery failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It keeps its place.
+    Ready,
+    /// It waits until then, in milliseconds since 1970.
+    Waits(i64),
+    /// It is a dead letter.
+    Dead,
+}
+
+/// Notes a delivery that failed. Says whether the message was there.
 pub fn fail(transaction: &Transaction<'_>, failure: &Failure, now_ms: i64) -> rusqlite::Result<bool> {
     let Some((queue, _)) = live(transaction, failure.number)? else { return Ok(false) };
-    let dead_ms = if failure.due_ms.is_none() { Some(now_ms) } else { None };
-    let statement =
-        "UPDATE queue_message SET position = NULL, due_ms = ?2, dead_ms = ?3, failures = failures + 1,
-        first_ms = coalesce(first_ms, ?4), last_error = ?5 WHERE number = ?1";
-    let values = params![failure.number, failure.due_ms, dead_ms, failure.first_ms, failure.error];
+    let (is_ready, due_ms, dead_ms) = match failure.next {
+        Next::Ready => (true, None, None),
+        Next::Waits(due_ms) => (false, Some(due_ms), None),
+        Next::Dead => (false, None, Some(now_ms)),
+    };
+    let statement = "UPDATE queue_message SET position = iif(?2, position, NULL), due_ms = ?3, dead_ms = ?4,
+        failures = failures + 1, first_ms = coalesce(first_ms, ?5), last_error = ?6 WHERE number = ?1";
+    let values = params![failure.number, is_ready, due_ms, dead_ms, failure.first_ms, failure.error];
     transaction.prepare_cached(statement)?.execute(values)?;
     if dead_ms.is_some() {
         count(transaction, queue, -1, 1, 0)?;

@@ -132,11 +132,11 @@ proptest! {
                 Action::Fail(which, wait_ms) if which < under_way.len() => {
                     let (at, message) = under_way.swap_remove(which);
                     let key = (at, String::from_utf8(message.body).unwrap());
-                    let due_ms = wait_ms.map(|wait_ms| now_ms + wait_ms);
-                    let failure = Failure { number: message.number, first_ms: now_ms, error: "no".into(), due_ms };
+                    let next = wait_ms.map_or(Next::Dead, |wait_ms| Next::Waits(now_ms + wait_ms));
+                    let failure = Failure { number: message.number, first_ms: now_ms, error: "no".into(), next };
                     prop_assert_eq!(fail(&transaction, &failure, now_ms).unwrap(), model.messages.contains_key(&key));
                     if let Some(stage) = model.messages.get_mut(&key) {
-                        *stage = due_ms.map_or(Stage::Dead, Stage::Waiting);
+                        *stage = wait_ms.map_or(Stage::Dead, |wait_ms| Stage::Waiting(now_ms + wait_ms));
                     }
                 }
                 Action::Pass(by_ms) => {
@@ -216,7 +216,8 @@ fn pages_follow_one_another_and_dropped_queues_are_swept() {
     assert!(queue(&transaction, &place).unwrap().is_none());
     while sweep(&transaction).unwrap() {}
     for table in ["queue", "queue_message", "queue_seen"] {
-        let left: i64 = transaction.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        let left: i64 =
+            transaction.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0, "{table}");
     }
     // Its next life begins empty, and knows no name.

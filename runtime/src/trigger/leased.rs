@@ -1,0 +1,120 @@
+//! Which messages of a queue are under way, and which of a session wait for the one before them. Pure.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use crate::capability::queues::table::Message;
+
+/// The leases of one consumer.
+#[derive(Default)]
+pub struct Leased {
+    numbers: HashSet<i64>,
+    /// Of each session that has a message under way, those that were read after it, in order.
+    sessions: HashMap<String, VecDeque<Message>>,
+}
+
+impl Leased {
+    /// How many messages are leased, under way or not.
+    pub fn count(&self) -> usize {
+        self.numbers.len()
+    }
+
+    /// Leases messages that were read, in order, except those that are leased already. Gives back those to be delivered
+    /// now: with `in_sessions` one of each session.
+    pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool) -> Vec<Message> {
+        let mut now = Vec::with_capacity(messages.len());
+        for message in messages {
+            if !self.numbers.insert(message.number) {
+                continue;
+            }
+            match &message.session {
+                Some(session) if in_sessions => match self.sessions.get_mut(session) {
+                    Some(after) => after.push_back(message),
+                    None => {
+                        self.sessions.insert(session.clone(), VecDeque::new());
+                        now.push(message);
+                    }
+                },
+                _ => now.push(message),
+            }
+        }
+        now
+    }
+
+    /// Ends the leases of messages. Gives back those of their sessions that are next.
+    pub fn give_back(&mut self, messages: &[Message]) -> Vec<Message> {
+        let mut next = Vec::new();
+        for message in messages {
+            if !self.numbers.remove(&message.number) {
+                continue;
+            }
+            let Some(session) = &message.session else { continue };
+            let Some(after) = self.sessions.get_mut(session) else { continue };
+            match after.pop_front() {
+                Some(message) => next.push(message),
+                None => drop(self.sessions.remove(session)),
+            }
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(number: i64, session: Option<u8>) -> Message {
+        Message {
+            number,
+            position: number,
+            id: number.to_string(),
+            session: session.map(|session| session.to_string()),
+            content_type: String::new(),
+            body: Vec::new(),
+            sent_ms: 0,
+            expires_ms: None,
+            failures: 0,
+            first_ms: None,
+            last_error: String::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sessions_go_in_order_one_at_a_time_and_others_at_once(
+            sessions in proptest::collection::vec(proptest::option::of(0..3_u8), 1..60),
+            picks in proptest::collection::vec(any::<usize>(), 200),
+            page in 1..7_usize,
+        ) {
+            let all: Vec<Message> =
+                sessions.iter().enumerate().map(|(number, session)| message(number as i64, *session)).collect();
+            let (mut leased, mut under_way, mut done) = (Leased::default(), Vec::new(), Vec::new());
+            let (mut unread, mut picks) = (all.chunks(page), picks.into_iter());
+            while done.len() < all.len() {
+                let pick = picks.next().unwrap_or_default();
+                if pick % 3 == 0 || under_way.is_empty() {
+                    // The same page twice is leased once.
+                    for page in unread.next().into_iter().flat_map(|page| [page, page]) {
+                        under_way.extend(leased.lease(page.to_vec(), true));
+                    }
+                }
+                if !under_way.is_empty() {
+                    let ended: Message = under_way.swap_remove(pick % under_way.len());
+                    under_way.extend(leased.give_back(std::slice::from_ref(&ended)));
+                    done.push(ended);
+                }
+                let mut busy: Vec<&String> = under_way.iter().filter_map(|message| message.session.as_ref()).collect();
+                busy.sort();
+                prop_assert!(busy.windows(2).all(|two| two[0] != two[1]), "two of one session under way");
+            }
+            for session in 0..3_u8 {
+                let name = Some(session.to_string());
+                let order: Vec<i64> =
+                    done.iter().filter(|message| message.session == name).map(|message| message.number).collect();
+                prop_assert!(order.is_sorted());
+            }
+            prop_assert_eq!(leased.count(), 0);
+        }
+    }
+}
