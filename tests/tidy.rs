@@ -65,6 +65,7 @@ fn the_layers_that_decide_do_not_act() {
         "app/manifest.rs",
         "app/manifest_file.rs",
         "app/revision.rs",
+        "app/triggers.rs",
         "app/values.rs",
         "capability/address.rs",
         "capability/egress.rs",
@@ -81,6 +82,8 @@ fn the_layers_that_decide_do_not_act() {
         "pool/ledger.rs",
         "pool/pace.rs",
         "pool/quota.rs",
+        "trigger/cloudevent.rs",
+        "trigger/leased.rs",
     ];
     for name in pure {
         let text = fs::read_to_string(root().join("runtime/src").join(name)).unwrap();

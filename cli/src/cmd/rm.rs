@@ -46,7 +46,8 @@ impl Rm {
         let kept = |what: &str| removed["kept"][what].as_u64().unwrap_or_default();
         let keys = format!("{} keys, {}", kept("keys"), output::bytes(kept("bytes")));
         let blobs = format!("{} blobs, {}", kept("blobs"), output::bytes(kept("blob_bytes")));
-        let stored: Vec<String> = [(kept("keys"), keys), (kept("blobs"), blobs)]
+        let messages = format!("{} messages", kept("messages"));
+        let stored: Vec<String> = [(kept("keys"), keys), (kept("blobs"), blobs), (kept("messages"), messages)]
             .into_iter()
             .filter_map(|(count, text)| (count > 0).then_some(text))
             .collect();

@@ -66,6 +66,7 @@ fn shown(status: &Value, functions: &str) -> String {
         ("secrets", list("secrets")),
         ("key-value", list("key_value_stores")),
         ("blobs", list("blob_containers")),
+        ("queues", list("queues")),
         ("outbound", outbound(status)),
         ("memory", format!("{} MB an instance", text_of(&status["memory_mb"]))),
         ("timeout", format!("{}, idle {}", seconds("timeout_ms"), seconds("idle_timeout_ms"))),

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::admin::api::{Api, from_json};
 use crate::admin::error::ApiError;
-use crate::admin::{blobs, kv, view};
+use crate::admin::{blobs, kv, queues, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::registry::Deployed;
@@ -168,7 +168,10 @@ pub(crate) async fn remove(
     let kept = blobs::held(&api, &name).await?;
     let blobs: i64 = kept.iter().map(|(_, usage)| usage.blobs).sum();
     let blob_bytes: i64 = kept.iter().map(|(_, usage)| usage.bytes).sum();
-    let kept = json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes });
+    let kept = queues::held(&api, &name).await?;
+    let messages: i64 = kept.iter().map(|(_, usage)| usage.messages + usage.dead).sum();
+    let kept =
+        json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes, "messages": messages });
     Ok(Json(json!({ "removed": app, "kept": kept })))
 }
 

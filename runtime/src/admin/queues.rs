@@ -162,7 +162,7 @@ pub(crate) async fn purge(
 }
 
 /// Each queue of the app that was sent to.
-async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
+pub async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
     let app = app.clone();
     let read =
         api.registry.db().read(move |connection: &rusqlite::Connection| table::queues(connection, &app));

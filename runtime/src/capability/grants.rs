@@ -299,6 +299,7 @@ mod tests {
         let shares = |store: &str, apps: usize| Share {
             key_value_stores: [(StoreName::new(store).unwrap(), vec![app("b"); apps])].into(),
             blob_containers: Shared::default(),
+            queues: Shared::default(),
         };
         let check = |app: &AppName, stores: &[StoreLabel], share: &Share| {
             super::check(Kind::KeyValueStore, app, stores, share)

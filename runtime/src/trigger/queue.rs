@@ -241,7 +241,9 @@ enum Answer {
 impl Delivery {
     async fn run(mut self) -> Ended {
         let now_ms = clock::now_ms() as i64;
-        self.messages.iter_mut().for_each(|message| drop(message.first_ms.get_or_insert(now_ms)));
+        for message in &mut self.messages {
+            message.first_ms.get_or_insert(now_ms);
+        }
         let mut left = self.messages.clone();
         loop {
             self.end_expired(&mut left).await;
