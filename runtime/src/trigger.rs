@@ -4,4 +4,3 @@
 pub mod cloudevent;
 pub mod leased;
 pub mod queue;
-pub mod schedule;
