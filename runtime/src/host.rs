@@ -45,6 +45,7 @@ pub struct Host {
     functions: SocketAddr,
     admin: SocketAddr,
     registry: Arc<Registry>,
+    consumers: Arc<Consumers>,
     connections: Arc<Connections>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -139,8 +140,14 @@ impl Host {
         let capabilities = CapabilityHost::new(&routes, &db, blobs.clone(), secret_key, bundles, issuer);
         let (stop, stopped) = watch::channel(false);
         let consumers = Consumers::new(capabilities.queues().clone(), loops.handles(), stopped.clone());
-        let registry =
-            Registry::new(db, cache, resources.clone(), routes.clone(), capabilities.clone(), consumers);
+        let registry = Registry::new(
+            db,
+            cache,
+            resources.clone(),
+            routes.clone(),
+            capabilities.clone(),
+            consumers.clone(),
+        );
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
         }
@@ -183,6 +190,7 @@ impl Host {
             functions: functions_address,
             admin: admin_address,
             registry,
+            consumers,
             connections,
             stop,
             tasks,
@@ -219,6 +227,7 @@ impl Host {
         }
         let cut = self.connections.open();
         // Every task ends by `stop`; the admin listener after its last request.
+        let _ = tokio::time::timeout_at(deadline.into(), self.consumers.ended()).await;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // Past the deadline they are cut.
         let _ = tokio::time::timeout_at(deadline.into(), ended).await;

@@ -271,6 +271,8 @@ pub const TRIGGERS_MAX: usize = 32;
 pub const QUEUE_BATCH_DEFAULT: u32 = 16;
 /// Most of them: with as many still in flight they make the largest concurrency of an instance.
 pub const QUEUE_BATCH_MAX: u32 = CONCURRENCY_MAX / 2;
+/// Bytes of the messages that one function has in flight or waiting for their session: more are not read.
+pub const QUEUE_LEASED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Messages of one function in flight at most: each is held in memory.
 pub const QUEUE_IN_FLIGHT_MAX: u32 = 10_000;
 /// Deliveries after which a message is a dead letter when the manifest says nothing (SPEC 4.2).

@@ -47,10 +47,11 @@ impl Rm {
         let keys = format!("{} keys, {}", kept("keys"), output::bytes(kept("bytes")));
         let blobs = format!("{} blobs, {}", kept("blobs"), output::bytes(kept("blob_bytes")));
         let messages = format!("{} messages", kept("messages"));
-        let stored: Vec<String> = [(kept("keys"), keys), (kept("blobs"), blobs), (kept("messages"), messages)]
-            .into_iter()
-            .filter_map(|(count, text)| (count > 0).then_some(text))
-            .collect();
+        let stored: Vec<String> =
+            [(kept("keys"), keys), (kept("blobs"), blobs), (kept("messages"), messages)]
+                .into_iter()
+                .filter_map(|(count, text)| (count > 0).then_some(text))
+                .collect();
         if !stored.is_empty() {
             output::say(&format!("what it has stored is kept: {}", stored.join("; ")));
             output::say(&format!("try: wfn rm {} --with-data, if nobody needs it", self.app));

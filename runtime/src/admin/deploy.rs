@@ -170,8 +170,7 @@ pub(crate) async fn remove(
     let blob_bytes: i64 = kept.iter().map(|(_, usage)| usage.bytes).sum();
     let kept = queues::held(&api, &name).await?;
     let messages: i64 = kept.iter().map(|(_, usage)| usage.messages + usage.dead).sum();
-    let kept =
-        json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes, "messages": messages });
+    let kept = json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes, "messages": messages });
     Ok(Json(json!({ "removed": app, "kept": kept })))
 }
 

@@ -46,11 +46,6 @@ impl Queues {
         self.bells.lock().entry(place.clone()).or_default().clone()
     }
 
-    /// Forgets the bell of a queue from which nobody delivers any more.
-    pub fn forget_bell(&self, place: &Place) {
-        self.bells.lock().remove(place);
-    }
-
     fn ring(&self, place: &Place) {
         if let Some(bell) = self.bells.lock().get(place) {
             bell.notify_one();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -52,7 +53,7 @@ pub fn failed_of_batch(answer: &[u8]) -> Vec<String> {
     serde_json::from_slice(answer).map_or_else(|_| Vec::new(), |answer: Answer| answer.failed)
 }
 
-fn post(path: &str, body: Vec<u8>) -> Request<GuestBody> {
+fn post(path: &str, body: impl Into<Bytes>) -> Request<GuestBody> {
     let mut request = Request::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync());
     *request.method_mut() = Method::POST;
     // The manifest has checked it.
@@ -112,7 +113,7 @@ mod tests {
             id: "order 7".into(),
             session: Some("customer".into()),
             content_type: "application/json".into(),
-            body: b"{}".to_vec(),
+            body: Bytes::from_static(b"{}"),
             sent_ms: 1_795_283_310_250,
             expires_ms: None,
             failures: 1,
@@ -133,8 +134,9 @@ mod tests {
         assert_eq!((header("ce-time"), header("ce-deliverycount")), ("2026-11-21T17:48:30.25Z", "2"));
         assert_eq!(header("content-type"), "application/json");
 
-        let binary = Message { content_type: String::new(), body: vec![0xff], ..message.clone() };
-        let text = Message { content_type: "text/plain".into(), body: b"{}".to_vec(), ..message.clone() };
+        let binary = Message { content_type: String::new(), body: vec![0xff].into(), ..message.clone() };
+        let text =
+            Message { content_type: "text/plain".into(), body: Bytes::from_static(b"{}"), ..message.clone() };
         assert_eq!(event(&message, &place)["data"], serde_json::json!({}));
         assert_eq!(event(&message, &place)["deliverycount"], "2");
         assert_eq!(event(&text, &place)["data"], "{}");

@@ -8,6 +8,7 @@ use crate::capability::queues::table::Message;
 #[derive(Default)]
 pub struct Leased {
     numbers: HashSet<i64>,
+    bytes: usize,
     /// Of each session that has a message under way, those that were read after it, in order.
     sessions: HashMap<String, VecDeque<Message>>,
 }
@@ -18,6 +19,11 @@ impl Leased {
         self.numbers.len()
     }
 
+    /// Bytes of their bodies.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Leases messages that were read, in order, except those that are leased already. Gives back those to be delivered
     /// now: with `in_sessions` one of each session.
     pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool) -> Vec<Message> {
@@ -26,6 +32,7 @@ impl Leased {
             if !self.numbers.insert(message.number) {
                 continue;
             }
+            self.bytes += message.body.len();
             match &message.session {
                 Some(session) if in_sessions => match self.sessions.get_mut(session) {
                     Some(after) => after.push_back(message),
@@ -44,7 +51,7 @@ impl Leased {
     pub fn give_back(&mut self, messages: &[Message]) -> Vec<Message> {
         let mut next = Vec::new();
         for message in messages {
-            if !self.numbers.remove(&message.number) {
+            if !self.end(message) {
                 continue;
             }
             let Some(session) = &message.session else { continue };
@@ -55,6 +62,28 @@ impl Leased {
             }
         }
         next
+    }
+
+    /// Ends the leases of messages and of all that were read after them in their sessions. Gives back the first position
+    /// of them.
+    pub fn abandon(&mut self, messages: &[Message]) -> Option<i64> {
+        let mut first = None::<i64>;
+        for message in messages {
+            let after = message.session.as_ref().and_then(|session| self.sessions.remove(session));
+            for one in std::iter::once(message).chain(after.iter().flatten()) {
+                self.end(one);
+                first = Some(first.map_or(one.position, |first| first.min(one.position)));
+            }
+        }
+        first
+    }
+
+    fn end(&mut self, message: &Message) -> bool {
+        let was_leased = self.numbers.remove(&message.number);
+        if was_leased {
+            self.bytes -= message.body.len();
+        }
+        was_leased
     }
 }
 
@@ -71,7 +100,7 @@ mod tests {
             id: number.to_string(),
             session: session.map(|session| session.to_string()),
             content_type: String::new(),
-            body: Vec::new(),
+            body: vec![0; 3].into(),
             sent_ms: 0,
             expires_ms: None,
             failures: 0,
@@ -114,7 +143,20 @@ mod tests {
                     done.iter().filter(|message| message.session == name).map(|message| message.number).collect();
                 prop_assert!(order.is_sorted());
             }
-            prop_assert_eq!(leased.count(), 0);
+            prop_assert_eq!((leased.count(), leased.bytes()), (0, 0));
+        }
+
+        #[test]
+        fn what_is_abandoned_is_leased_again_with_all_that_came_after_it(
+            sessions in proptest::collection::vec(proptest::option::of(0..2_u8), 1..30),
+        ) {
+            let all: Vec<Message> =
+                sessions.iter().enumerate().map(|(number, session)| message(number as i64, *session)).collect();
+            let mut leased = Leased::default();
+            let under_way = leased.lease(all.clone(), true);
+            let first = leased.abandon(&under_way);
+            prop_assert_eq!((leased.count(), leased.bytes(), first), (0, 0, Some(0)));
+            prop_assert_eq!(leased.lease(all, true), under_way);
         }
     }
 }

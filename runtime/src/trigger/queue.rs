@@ -7,7 +7,7 @@
 //! queue's bell or for the time at which the next message is due.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http_body::Frame;
@@ -36,7 +36,14 @@ pub struct Consumers {
     /// The event loops, which deliveries go round.
     loops: Vec<Handle>,
     stop: watch::Receiver<bool>,
-    running: Mutex<HashMap<(Place, FunctionName), JoinHandle<()>>>,
+    running: Mutex<HashMap<(Place, FunctionName), Running>>,
+}
+
+/// A consumer that was started.
+struct Running {
+    /// The life of the app that it is for.
+    app: Weak<App>,
+    task: JoinHandle<()>,
 }
 
 impl Consumers {
@@ -47,11 +54,30 @@ impl Consumers {
 
     /// Lets the consumers of `app` go by the revision that serves now, and starts those that are not there.
     pub fn follow(&self, app: &Arc<App>) {
+        if !app.is_removed() {
+            self.start(app);
+        }
+        // Those that have a function no more, and those whose settings have changed.
+        for (place, _) in self.running.lock().keys().filter(|(place, _)| place.app == *app.name()) {
+            self.queues.bell(place).notify_one();
+        }
+    }
+
+    /// Waits until those that have been told to stop have ended, with their deliveries.
+    pub async fn ended(&self) {
+        let running: Vec<Running> = self.running.lock().drain().map(|(_, running)| running).collect();
+        for Running { task, .. } in running {
+            // A panic was reported by its thread.
+            let _ = task.await;
+        }
+    }
+
+    fn start(&self, app: &Arc<App>) {
         for trigger in &app.active().revision.manifest.trigger.queue {
             let place = Place { app: app.name().clone(), store: trigger.queue().clone() };
             let mut running = self.running.lock();
             let known = (place.clone(), trigger.name.clone());
-            if running.get(&known).is_some_and(|consumer| !consumer.is_finished()) {
+            if running.get(&known).is_some_and(|running| running.app.as_ptr() == Arc::as_ptr(app)) {
                 continue;
             }
             let consumer = Consumer {
@@ -70,15 +96,11 @@ impl Consumers {
             let task = here.spawn(async move {
                 // What another life of the app was about to deliver ends first.
                 if let Some(before) = before {
-                    let _ = before.await;
+                    let _ = before.task.await;
                 }
                 consumer.run(stop).await;
             });
-            running.insert(known, task);
-        }
-        // Those that have a function no more, and those whose settings have changed.
-        for (place, _) in self.running.lock().keys().filter(|(place, _)| place.app == *app.name()) {
-            self.queues.bell(place).notify_one();
+            running.insert(known, Running { app: Arc::downgrade(app), task });
         }
     }
 }
@@ -104,13 +126,19 @@ impl Consumer {
             if has_more {
                 match self.fetch(&mut deliveries).await {
                     Ok(more) => has_more = more,
-                    Err(error) => self.report(&error).await,
+                    Err(error) => {
+                        self.report(&error).await;
+                        continue;
+                    }
                 }
             }
             if due.is_none() {
                 match self.queue.next_due().await {
                     Ok(found) => due = Some(found.unwrap_or(i64::MAX)),
-                    Err(error) => self.report(&error).await,
+                    Err(error) => {
+                        self.report(&error).await;
+                        continue;
+                    }
                 }
             }
             tokio::select! {
@@ -134,7 +162,8 @@ impl Consumer {
         loop {
             let Some((trigger, most)) = self.trigger() else { return Ok(false) };
             let room = most.saturating_sub(self.leased.count());
-            if room < most.min(trigger.batch_size() as usize) {
+            let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX;
+            if is_full || room < most.min(trigger.batch_size() as usize) {
                 return Ok(true);
             }
             let wanted = room.min(limits::QUEUE_PAGE_MAX);
@@ -171,23 +200,17 @@ impl Consumer {
     fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
         // A task that panicked was reported by its thread; its messages stay leased until the host is started again.
         let Ok(Ended { messages, is_over }) = ended else { return false };
-        let next = self.leased.give_back(&messages);
-        if let Some((trigger, _)) = self.trigger() {
-            next.into_iter().for_each(|message| self.deliver(trigger.clone(), vec![message], deliveries));
-        } else {
-            self.unread(&next);
+        let trigger = self.trigger().filter(|_| is_over);
+        let Some((trigger, _)) = trigger else {
+            // What nobody took is read again when there is somebody, and what would come after it, too.
+            let first = self.leased.abandon(&messages);
+            self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
+            return true;
+        };
+        for message in self.leased.give_back(&messages) {
+            self.deliver(trigger.clone(), vec![message], deliveries);
         }
-        if !is_over {
-            self.unread(&messages);
-        }
-        !is_over
-    }
-
-    /// Messages that nobody took are read again when there is somebody.
-    fn unread(&mut self, messages: &[Message]) {
-        self.leased.give_back(messages);
-        let first = messages.iter().map(|message| message.position).min();
-        self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
+        false
     }
 
     /// The database failed: that is for the host's log, and it is asked again.

@@ -4,6 +4,7 @@
 //! `due_ms`, or it is dead since `dead_ms`. Positions are given by the one writer in the order of its commits, so that
 //! whoever has read up to a position misses nothing that comes later.
 
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::capability::grants::Place;
@@ -42,7 +43,7 @@ pub struct Message {
     /// See [`NewMessage::content_type`].
     pub content_type: String,
     /// What was sent.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// When it was sent, in milliseconds since 1970.
     pub sent_ms: i64,
     /// When it ends to be worth delivering.
@@ -115,7 +116,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         id: row.get(2)?,
         session: row.get(3)?,
         content_type: row.get(4)?,
-        body: row.get(5)?,
+        body: row.get::<_, Vec<u8>>(5)?.into(),
         sent_ms: row.get(6)?,
         expires_ms: row.get(7)?,
         failures: row.get(8)?,

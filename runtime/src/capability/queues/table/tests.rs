@@ -116,7 +116,7 @@ proptest! {
                     for message in ready(&transaction, queue, read_to[at], limit).unwrap() {
                         prop_assert!(message.position > read_to[at]);
                         read_to[at] = message.position;
-                        let body = String::from_utf8(message.body.clone()).unwrap();
+                        let body = String::from_utf8(message.body.to_vec()).unwrap();
                         let stage = model.messages.insert((at, body), Stage::UnderWay);
                         prop_assert_eq!(stage, Some(Stage::Ready), "what is read was ready, and is read once");
                         under_way.push((at, message));
@@ -124,14 +124,14 @@ proptest! {
                 }
                 Action::Acknowledge(which) if which < under_way.len() => {
                     let (at, message) = under_way.swap_remove(which);
-                    let body = String::from_utf8(message.body).unwrap();
+                    let body = String::from_utf8(message.body.to_vec()).unwrap();
                     let was_there = model.messages.remove(&(at, body)).is_some();
                     prop_assert_eq!(acknowledge(&transaction, message.number).unwrap(), was_there);
                     prop_assert!(!acknowledge(&transaction, message.number).unwrap(), "a second time is refused");
                 }
                 Action::Fail(which, wait_ms) if which < under_way.len() => {
                     let (at, message) = under_way.swap_remove(which);
-                    let key = (at, String::from_utf8(message.body).unwrap());
+                    let key = (at, String::from_utf8(message.body.to_vec()).unwrap());
                     let next = wait_ms.map_or(Next::Dead, |wait_ms| Next::Waits(now_ms + wait_ms));
                     let failure = Failure { number: message.number, first_ms: now_ms, error: "no".into(), next };
                     prop_assert_eq!(fail(&transaction, &failure, now_ms).unwrap(), model.messages.contains_key(&key));
