@@ -175,20 +175,19 @@ fn messages_wait_for_their_time_end_with_it_and_are_stored_once() {
 fn the_example_books_every_order_once_and_from_its_queue_alone() {
     let host = Host::start();
     host.wfn(&["deploy", crate::harness::root().join("guest-examples/rust/orders").to_str().unwrap()]).ok();
+    let json = |path: &str| Request::new("POST", path).header("content-type", "application/json");
     let order = "{\"article\":\"lamp\",\"quantity\":3}";
     for _ in 0..20 {
-        let answer = Request::new("POST", "/orders/orders").body(order).send(&host.functions);
+        let answer = json("/orders/orders").body(order).send(&host.functions);
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
     until("all are booked", || (host.get("/orders/sold/lamp").ok() == "60\n").then_some(()));
     for name in ["wfn-trigger", "Wfn-Trigger"] {
-        let forged = Request::new("POST", "/orders/book").header(name, "book").header("ce-id", "x");
+        let forged = json("/orders/book").header(name, "book").header("ce-id", "x");
         let answer = forged.header("ce-deliverycount", "1").body(order).send(&host.functions);
         assert_eq!(answer.status, 403, "{}", answer.text());
     }
-    let answer = Request::new("POST", "/orders/orders")
-        .body("{\"article\":\"a/b\",\"quantity\":1}")
-        .send(&host.functions);
+    let answer = json("/orders/orders").body("{\"article\":\"a/b\",\"quantity\":1}").send(&host.functions);
     assert_eq!(answer.status, 422);
     assert_eq!(host.get("/orders/sold/lamp").ok(), "60\n");
 }

@@ -103,6 +103,13 @@ impl Load {
         Self::write(workspace, connections, "wrk-post.lua", POST, Some(("WFN_BENCH_BODY", body.into())))
     }
 
+    /// POST requests with the content of `body`, which is JSON.
+    pub fn json(workspace: &Workspace, connections: u32, body: &Path) -> Result<Self> {
+        let body = fs::canonicalize(body).with_context(|| body.display().to_string())?;
+        let part = format!("{POST}wrk.headers[\"content-type\"] = \"application/json\"\n");
+        Self::write(workspace, connections, "wrk-json.lua", &part, Some(("WFN_BENCH_BODY", body.into())))
+    }
+
     /// GET requests on `connections`, spread evenly over the first `apps`.
     pub fn over_apps(workspace: &Workspace, connections: u32, apps: u32) -> Result<Self> {
         let count = Some(("WFN_BENCH_APPS", apps.to_string().into()));

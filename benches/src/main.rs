@@ -14,6 +14,7 @@ mod neighbours;
 mod outbound;
 mod peers;
 mod process;
+mod queue;
 mod report;
 mod restart;
 mod scale;
@@ -60,6 +61,8 @@ enum Bench {
     Outbound(outbound::Outbound),
     /// Deploys in a row while requests keep coming
     Deploys(deploys::Deploys),
+    /// Orders through a durable queue: how many are taken, and how long until they are booked
+    Queue(queue::Queue),
     #[command(hide = true)]
     HyperServer(hyper_server::HyperServer),
 }
@@ -88,6 +91,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::Neighbours(bench) => bench.run(&workspace),
         Bench::Outbound(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
+        Bench::Queue(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }
 }

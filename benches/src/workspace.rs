@@ -43,6 +43,11 @@ impl Workspace {
         Ok(path)
     }
 
+    /// The folder of the Rust example `name`, with its manifest.
+    pub fn example(&self, name: &str) -> PathBuf {
+        self.root.join("guest-examples/rust").join(name)
+    }
+
     /// The HTML page of 73 KB that the published figures are about.
     pub fn page(&self) -> PathBuf {
         self.root.join("tests/data/page-73k.html")
