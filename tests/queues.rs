@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -160,11 +160,12 @@ fn messages_wait_for_their_time_end_with_it_and_are_stored_once() {
     deploy_with(&host, "shop", "queues = [\"work\"]");
     post("ttl=0.2", "short");
     post("", "long");
-    until("its time is over", || {
-        deploy(&host, "shop", &upstream, "");
-        let ended = held(&host, "shop") == (0, 1);
-        (ended || !host.wfn(&["queue", "dead", "shop", "work"]).ok().is_empty()).then_some(())
-    });
+    let peeked = host.wfn(&["queue", "peek", "shop", "work", "--json"]).ok();
+    let short: Value = serde_json::from_str(peeked.lines().next().unwrap()).unwrap();
+    let expires_ms = short["expires_ms"].as_u64().unwrap();
+    let now_ms = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as u64;
+    until("its time is over", || (now_ms() > expires_ms).then_some(()));
+    deploy(&host, "shop", &upstream, "");
     until_delivered(&host, "shop");
     let dead = host.wfn(&["queue", "dead", "shop", "work"]).ok();
     assert!(dead.contains("short") && dead.contains("its time to live was over"), "{dead}");
