@@ -319,6 +319,39 @@ fn nobody_sends_to_a_queue_that_was_not_granted() {
 }
 
 #[test]
+fn a_queue_changes_its_function_and_the_host_ends_while_messages_wait() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    let deploy_as = |function: &str, path: &str| {
+        let (sink, allowed) = (upstream.url(path), upstream.url(""));
+        deploy_with(
+            &host,
+            "shop",
+            &format!(
+                "queues = [\"work\"]\nallowed_outbound_hosts = [\"{allowed}\"]\n[[trigger.queue]]\nname = \"{function}\"\n\
+             queue = \"work\"\npath = \"/as?POST&{sink}\"\nsession = true\nretry_delay = \"10m\"\n"
+            ),
+        );
+    };
+    for (round, function) in ["one", "two", "one", "three"].into_iter().enumerate() {
+        deploy_as(function, "/sink");
+        send(&host, "shop", function);
+        until("the new function has it", || (upstream.sunk().len() == round + 1).then_some(()));
+    }
+    until_delivered(&host, "shop");
+    // One of a session waits in memory for ten minutes; neither its app's next life nor the host's end waits for it.
+    admin(&host, "POST", "shop/queues/work?session=s", "fail 1").ok();
+    until("it failed once", || (upstream.sunk().len() == 5).then_some(()));
+    host.wfn(&["rm", "shop", "-y"]).ok();
+    deploy_as("one", "/sink");
+    until("it is delivered in the next life", || (upstream.sunk().len() == 6).then_some(()));
+    until_delivered(&host, "shop");
+    admin(&host, "POST", "shop/queues/work?session=s", "fail 1").ok();
+    until("it failed once", || (upstream.sunk().len() == 7).then_some(()));
+    host.terminate();
+    assert_eq!(host.ended(), Some(0));
+}
+
+#[test]
 fn bad_messages_and_triggers_are_refused() {
     let (host, upstream) = (Host::start(), Upstream::start());
     deploy(&host, "shop", &upstream, "");

@@ -118,9 +118,9 @@ impl Triggers {
         self.queue.is_empty()
     }
 
-    /// The function of that name that takes messages.
-    pub fn of_queue(&self, name: &FunctionName) -> Option<&QueueTrigger> {
-        self.queue.iter().find(|trigger| trigger.name == *name)
+    /// The function that takes the messages of that queue.
+    pub fn of_queue(&self, queue: &StoreName) -> Option<&QueueTrigger> {
+        self.queue.iter().find(|trigger| trigger.queue() == queue)
     }
 
     /// Checks what goes across them, for an app that has `queues`.

@@ -1,4 +1,4 @@
-//! Delivers the messages of queues: one consumer for each function with a queue, from its first deploy to the removal
+//! Delivers the messages of queues: one consumer for each queue with a function, from its first deploy to the removal
 //! of its app.
 //!
 //! A consumer reads what is ready in order and remembers how far it has read; a message it has read is leased to it, in
@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::app::running::App;
-use crate::app::triggers::{FunctionName, QueueTrigger};
+use crate::app::triggers::QueueTrigger;
 use crate::capability::grants::Place;
 use crate::capability::queues::table::{Failure, Message, Next};
 use crate::capability::queues::{Queue, Queues};
@@ -30,13 +30,16 @@ use crate::persist::db::DbError;
 use crate::trigger::cloudevent;
 use crate::trigger::leased::Leased;
 
+/// How soon a delivery that waits in memory notices that its app or the host ends.
+const PAUSE_STEP: Duration = Duration::from_millis(500);
+
 /// The consumers of all apps.
 pub struct Consumers {
     queues: Arc<Queues>,
     /// The event loops, which deliveries go round.
     loops: Vec<Handle>,
     stop: watch::Receiver<bool>,
-    running: Mutex<HashMap<(Place, FunctionName), Running>>,
+    running: Mutex<HashMap<Place, Running>>,
 }
 
 /// A consumer that was started.
@@ -58,7 +61,7 @@ impl Consumers {
             self.start(app);
         }
         // Those that have a function no more, and those whose settings have changed.
-        for (place, _) in self.running.lock().keys().filter(|(place, _)| place.app == *app.name()) {
+        for place in self.running.lock().keys().filter(|place| place.app == *app.name()) {
             self.queues.bell(place).notify_one();
         }
     }
@@ -76,40 +79,38 @@ impl Consumers {
         for trigger in &app.active().revision.manifest.trigger.queue {
             let place = Place { app: app.name().clone(), store: trigger.queue().clone() };
             let mut running = self.running.lock();
-            let known = (place.clone(), trigger.name.clone());
-            if running.get(&known).is_some_and(|running| running.app.as_ptr() == Arc::as_ptr(app)) {
+            if running.get(&place).is_some_and(|running| running.app.as_ptr() == Arc::as_ptr(app)) {
                 continue;
             }
             let consumer = Consumer {
                 app: app.clone(),
-                function: trigger.name.clone(),
                 bell: self.queues.bell(&place),
-                queue: self.queues.queue(place),
+                queue: self.queues.queue(place.clone()),
+                stop: self.stop.clone(),
                 loops: self.loops.clone(),
                 next_loop: 0,
                 read_to: 0,
                 leased: Leased::default(),
             };
-            let before = running.remove(&known);
-            let stop = self.stop.clone();
+            let before = running.remove(&place);
             let Some(here) = self.loops.first() else { return };
             let task = here.spawn(async move {
                 // What another life of the app was about to deliver ends first.
                 if let Some(before) = before {
                     let _ = before.task.await;
                 }
-                consumer.run(stop).await;
+                consumer.run().await;
             });
-            running.insert(known, Running { app: Arc::downgrade(app), task });
+            running.insert(place, Running { app: Arc::downgrade(app), task });
         }
     }
 }
 
 struct Consumer {
     app: Arc<App>,
-    function: FunctionName,
     queue: Queue,
     bell: Arc<Notify>,
+    stop: watch::Receiver<bool>,
     loops: Vec<Handle>,
     next_loop: usize,
     /// Position of the last message that was read.
@@ -118,7 +119,8 @@ struct Consumer {
 }
 
 impl Consumer {
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self) {
+        let mut stop = self.stop.clone();
         let mut deliveries = JoinSet::new();
         // Whether there may be more to read, and whether it is known when the next message is due.
         let (mut has_more, mut due) = (true, None);
@@ -184,14 +186,13 @@ impl Consumer {
     /// The trigger of the revision that serves, if it has it still, and how many messages may be in flight.
     fn trigger(&self) -> Option<(QueueTrigger, usize)> {
         let active = self.app.active();
-        let trigger = active.revision.manifest.trigger.of_queue(&self.function)?;
-        let most = trigger.in_flight_max(&trigger.policy(active.revision.policy()));
-        (trigger.queue() == &self.queue.place().store).then(|| (trigger.clone(), most))
+        let trigger = active.revision.manifest.trigger.of_queue(&self.queue.place().store)?;
+        Some((trigger.clone(), trigger.in_flight_max(&trigger.policy(active.revision.policy()))))
     }
 
     fn deliver(&mut self, trigger: QueueTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {
-        let (app, queue) = (self.app.clone(), self.queue.clone());
-        let delivery = Delivery { app, queue, trigger, messages };
+        let (app, queue, stop) = (self.app.clone(), self.queue.clone(), self.stop.clone());
+        let delivery = Delivery { app, queue, stop, trigger, messages };
         self.next_loop = (self.next_loop + 1) % self.loops.len();
         deliveries.spawn_on(delivery.run(), &self.loops[self.next_loop]);
     }
@@ -238,6 +239,7 @@ async fn until(unix_ms: i64) {
 struct Delivery {
     app: Arc<App>,
     queue: Queue,
+    stop: watch::Receiver<bool>,
     trigger: QueueTrigger,
     messages: Vec<Message>,
 }
@@ -274,29 +276,47 @@ impl Delivery {
                 return Ended { messages: self.messages, is_over: true };
             }
             let invocation = InvocationId::next();
-            match self.ask(&left, invocation).await {
-                Answer::Done(failed) => {
-                    let mut again = Vec::new();
-                    for message in left {
-                        match failed.contains(&message.id) {
-                            true => {
-                                again.extend(self.failed(message, invocation, "the function named it").await)
-                            }
-                            false => self.until_stored(|| self.queue.acknowledge(message.number)).await,
-                        }
+            let answer = self.ask(&left, invocation).await;
+            let mut again = Vec::new();
+            for message in std::mem::take(&mut left) {
+                let error = match &answer {
+                    Answer::Done(failed) if failed.contains(&message.id) => "the function named it",
+                    Answer::Done(_) => {
+                        self.until_stored(|| self.queue.acknowledge(message.number)).await;
+                        continue;
                     }
-                    left = again;
-                }
-                Answer::Failed(error) => {
-                    let mut again = Vec::new();
-                    for message in left {
-                        again.extend(self.failed(message, invocation, &error).await);
+                    Answer::Failed(error) => error,
+                    Answer::Throttled => {
+                        again.push((message, limits::QUEUE_THROTTLED_PAUSE));
+                        continue;
                     }
-                    left = again;
-                }
-                Answer::Throttled => tokio::time::sleep(limits::QUEUE_THROTTLED_PAUSE).await,
-                Answer::NobodyThere => return Ended { messages: left, is_over: false },
+                    Answer::NobodyThere => {
+                        left.push(message);
+                        continue;
+                    }
+                };
+                again.extend(self.failed(message, invocation, error).await);
             }
+            let wait = again.iter().map(|(_, wait)| *wait).max().unwrap_or_default();
+            left.extend(again.into_iter().map(|(message, _)| message));
+            if matches!(answer, Answer::NobodyThere) || !self.pause(wait).await {
+                return Ended { messages: left, is_over: false };
+            }
+        }
+    }
+
+    /// Waits, but not for what is to end: says whether the delivery may go on.
+    async fn pause(&self, wait: Duration) -> bool {
+        let until = tokio::time::Instant::now() + wait;
+        loop {
+            if self.app.is_removed() || *self.stop.borrow() {
+                return wait.is_zero();
+            }
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            tokio::time::sleep(left.min(PAUSE_STEP)).await;
         }
     }
 
@@ -342,9 +362,14 @@ impl Delivery {
         }
     }
 
-    /// A delivery of `message` failed. Gives it back if it is to be delivered again here: one of a session keeps its
-    /// place, and those after it wait with it.
-    async fn failed(&self, mut message: Message, invocation: InvocationId, error: &str) -> Option<Message> {
+    /// A delivery of `message` failed. Gives it back with how long it waits if it is to be delivered again here: one of a
+    /// session keeps its place, and those after it wait with it.
+    async fn failed(
+        &self,
+        mut message: Message,
+        invocation: InvocationId,
+        error: &str,
+    ) -> Option<(Message, Duration)> {
         message.failures += 1;
         let wait = self.trigger.wait_after(message.failures, random());
         self.say(&message, invocation, error, wait);
@@ -352,8 +377,7 @@ impl Delivery {
             None => self.store(&message, error, Next::Dead).await,
             Some(wait) if self.trigger.session && message.session.is_some() => {
                 self.store(&message, error, Next::Ready).await;
-                tokio::time::sleep(wait).await;
-                return Some(message);
+                return Some((message, wait));
             }
             Some(wait) => {
                 let due_ms = clock::now_ms() as i64 + wait.as_millis() as i64;
