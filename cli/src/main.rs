@@ -155,6 +155,12 @@ mod tests {
             "with-data",
             "output",
             "content-type",
+            "id",
+            "session",
+            "delay",
+            "ttl",
+            "waiting",
+            "dead",
         ];
         let cli = Cli::command();
         for command in cli.get_subcommands().flat_map(|one| std::iter::once(one).chain(one.get_subcommands()))
