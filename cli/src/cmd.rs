@@ -17,6 +17,7 @@ pub mod rollback;
 pub mod scale;
 pub mod secret;
 pub mod status;
+pub mod trigger;
 pub mod up;
 pub mod versions;
 

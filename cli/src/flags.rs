@@ -2,7 +2,8 @@
 
 use clap::Args;
 use wfn_runtime::app::manifest::{
-    Bounded, IdleTimeout, Isolation, MemoryClass, OrAuto, ScaleSettings, Timeout, Workers,
+    Bounded, Concurrency, IdleTimeout, Isolation, MemoryClass, OrAuto, OrDynamic, ScaleSettings, Timeout,
+    Workers,
 };
 use wfn_runtime::limits;
 
@@ -14,9 +15,9 @@ pub struct ScaleFlags {
     #[arg(long, value_name = "MB", env = "WFN_MEMORY", value_parser = memory, hide_env_values = true)]
     memory: Option<MemoryClass>,
 
-    /// Most invocations in flight in one instance, 1 to 1000 [default: 16, or 32 with 4096 MB]
+    /// Most invocations in flight in one instance, 1 to 1000, or dynamic [default: 16, or 32 with 4096 MB]
     #[arg(long, value_name = "N", env = "WFN_CONCURRENCY", value_parser = concurrency, hide_env_values = true)]
-    concurrency: Option<Bounded<1, { limits::CONCURRENCY_MAX }>>,
+    concurrency: Option<Concurrency>,
 
     /// Workers of an instance of an asynchronous (p3) guest, 1 to 10 or auto [default: auto]
     #[arg(long, value_name = "N", env = "WFN_WORKERS", value_parser = workers, hide_env_values = true)]
@@ -78,7 +79,10 @@ pub fn shown(settings: &ScaleSettings) -> String {
     });
     let all = [
         settings.memory_mb.map(|class| format!("--memory {}", class.megabytes())),
-        number("concurrency", settings.concurrency.map(Bounded::get)),
+        settings.concurrency.map(|concurrency| match concurrency {
+            OrDynamic::Dynamic => "--concurrency dynamic".to_owned(),
+            OrDynamic::Fixed(most) => format!("--concurrency {}", most.get()),
+        }),
         settings.workers.map(|workers| match workers {
             OrAuto::Auto => "--workers auto".to_owned(),
             OrAuto::Fixed(count) => format!("--workers {}", count.get()),
@@ -110,10 +114,10 @@ fn isolation(text: &str) -> Result<Isolation, String> {
     }
 }
 
-fn concurrency(text: &str) -> Result<Bounded<1, { limits::CONCURRENCY_MAX }>, String> {
+fn concurrency(text: &str) -> Result<Concurrency, String> {
     match text {
-        "dynamic" => Err("dynamic concurrency is not available yet: use a number from 1 to 1000".to_owned()),
-        _ => bounded(text),
+        "dynamic" => Ok(OrDynamic::Dynamic),
+        _ => bounded(text).map(OrDynamic::Fixed).map_err(|why| format!("{why}, or dynamic")),
     }
 }
 
@@ -147,7 +151,7 @@ mod tests {
         assert!(concurrency("1000").is_ok());
         let refusals = [
             (concurrency("0").map(drop), "1 to 1000"),
-            (concurrency("dynamic").map(drop), "not available yet"),
+            (concurrency("many").map(drop), "or dynamic"),
             (workers("11").map(drop), "1 to 10, or auto"),
             (always_ready("-1").map(drop), "0 to 1000"),
             (memory("2048MB").map(drop), "2048 or 4096"),

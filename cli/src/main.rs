@@ -21,7 +21,7 @@ use wfn_runtime::component::compile;
 
 use crate::cmd::{
     blob, build, deploy, dev, doctor, identity, invoke, kv, logs, ls, new, queue, rm, rollback, scale,
-    secret, status, up, versions,
+    secret, status, trigger, up, versions,
 };
 use crate::settings::Global;
 
@@ -78,6 +78,8 @@ enum Command {
     Kv(kv::Kv),
     /// Look at and change the blobs of an app
     Blob(blob::Blob),
+    /// Show what calls the functions of an app besides HTTP, and run timer functions
+    Trigger(trigger::Triggers),
     /// Send to queues of an app, look into them and mend them
     Queue(queue::Queues),
     /// Check this machine and the host
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         Command::Invoke(invoke) => invoke.run(&global),
         Command::Kv(kv) => kv.run(&global),
         Command::Blob(blob) => blob.run(&global),
+        Command::Trigger(trigger) => trigger.run(&global),
         Command::Queue(queue) => queue.run(&global),
         Command::Doctor => doctor::run(&global),
     };

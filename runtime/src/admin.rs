@@ -9,5 +9,6 @@ pub mod kv;
 pub mod logs;
 pub mod queues;
 pub mod secrets;
+pub mod triggers;
 pub mod upload;
 pub mod view;

@@ -60,16 +60,16 @@ pub struct CapabilityHost {
 }
 
 impl CapabilityHost {
-    /// What the apps of `routes` share; what they store goes to `db` and `blobs`.
+    /// What the apps of `routes` share; what they store goes to `db`, `blobs` and `queues`.
     pub fn new(
         routes: &Arc<LiveRoutes>,
         db: &Arc<Db>,
         blobs: Arc<Blobs>,
+        queues: Arc<Queues>,
         secret_key: SecretKey,
         bundles: Bundles,
         issuer: String,
     ) -> Arc<Self> {
-        let queues = Queues::new(db.clone());
         let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
         Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, queues, scratch })

@@ -1,6 +1,6 @@
 //! The two clocks of the host, and the one place that asks for them.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Milliseconds since 1970, UTC; 0 on a machine whose clock stands before that.
 pub fn now_ms() -> u64 {
@@ -10,4 +10,17 @@ pub fn now_ms() -> u64 {
 /// The monotonic clock that timers go by, so that both can be made virtual together in a simulation.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Waits for a moment in milliseconds since 1970.
+pub async fn until(unix_ms: i64) {
+    // A clock that is set is noticed within a minute.
+    let step = Duration::from_secs(60);
+    loop {
+        let left_ms = unix_ms.saturating_sub(now_ms() as i64);
+        match u64::try_from(left_ms) {
+            Err(_) | Ok(0) => return,
+            Ok(left_ms) => tokio::time::sleep(Duration::from_millis(left_ms).min(step)).await,
+        }
+    }
 }

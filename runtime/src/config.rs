@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::capability::blobs::objects::Location;
 use crate::event_loop;
 use crate::limits;
+use crate::meter::machine;
 
 /// Everything that can be decided when the host starts.
 #[derive(Debug, Clone)]
@@ -64,11 +65,6 @@ pub fn machine_memory_bytes() -> u64 {
 /// one limit that version 1 shows inside a container).
 fn cgroup_limit_bytes() -> Option<u64> {
     let number_in = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let mount = Path::new("/sys/fs/cgroup");
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    let around = mount.join(own);
-    let version_2 = around.ancestors().take_while(|folder| folder.starts_with(mount));
-    let version_2 = version_2.filter_map(|folder| number_in(&folder.join("memory.max"))).min();
-    version_2.or_else(|| number_in(&mount.join("memory/memory.limit_in_bytes")))
+    let version_2 = machine::cgroups().into_iter().filter_map(|folder| number_in(&folder.join("memory.max")));
+    version_2.min().or_else(|| number_in(Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes")))
 }

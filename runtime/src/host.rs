@@ -18,6 +18,7 @@ use crate::app::bundle::Bundles;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
 use crate::capability::blobs::{Blobs, OpenError};
+use crate::capability::queues::Queues;
 use crate::capability::secrets::SecretKey;
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
@@ -30,10 +31,11 @@ use crate::ingress::route::Routes;
 use crate::instance::limiter::HostMemory;
 use crate::limits;
 use crate::persist::db::{Db, DbError};
+use crate::pool::governor::Governor;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
-use crate::trigger::queue::Consumers;
+use crate::trigger::TriggerHost;
 
 /// How often idle instances are looked for.
 const RETIRE_PERIOD: Duration = Duration::from_millis(250);
@@ -45,7 +47,7 @@ pub struct Host {
     functions: SocketAddr,
     admin: SocketAddr,
     registry: Arc<Registry>,
-    consumers: Arc<Consumers>,
+    triggers: Arc<TriggerHost>,
     connections: Arc<Connections>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -136,17 +138,21 @@ impl Host {
         let admin_address = address_of(&admin, config.admin, "--admin")?;
         let bundles = Bundles::open(data_dir).map_err(in_data_dir(data_dir))?;
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
-        let blobs = Blobs::open(&db, &config.blobs, data_dir).await?;
-        let capabilities = CapabilityHost::new(&routes, &db, blobs.clone(), secret_key, bundles, issuer);
+        let queues = Queues::new(db.clone());
+        let blobs = Blobs::open(&db, &config.blobs, data_dir, queues.clone()).await?;
+        let capabilities =
+            CapabilityHost::new(&routes, &db, blobs.clone(), queues.clone(), secret_key, bundles, issuer);
         let (stop, stopped) = watch::channel(false);
-        let consumers = Consumers::new(capabilities.queues().clone(), loops.handles(), stopped.clone());
+        let (governor, fetching) = Governor::new(resources.clone(), db.clone(), loops.handles());
+        let triggers =
+            TriggerHost::new(db.clone(), queues, blobs.clone(), loops.handles(), stopped.clone(), fetching);
         let registry = Registry::new(
             db,
             cache,
             resources.clone(),
             routes.clone(),
             capabilities.clone(),
-            consumers.clone(),
+            triggers.clone(),
         );
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
@@ -184,13 +190,14 @@ impl Host {
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
         tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
+        tasks.spawn(until_stopped(stopped.clone(), governor.run()));
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
             functions: functions_address,
             admin: admin_address,
             registry,
-            consumers,
+            triggers,
             connections,
             stop,
             tasks,
@@ -227,7 +234,7 @@ impl Host {
         }
         let cut = self.connections.open();
         // Every task ends by `stop`; the admin listener after its last request.
-        let _ = tokio::time::timeout_at(deadline.into(), self.consumers.ended()).await;
+        let _ = tokio::time::timeout_at(deadline.into(), self.triggers.ended()).await;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         // Past the deadline they are cut.
         let _ = tokio::time::timeout_at(deadline.into(), ended).await;

@@ -11,6 +11,8 @@ pub const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Most invocations in flight in one instance that a manifest may ask for.
 pub const CONCURRENCY_MAX: u32 = 1_000;
+/// Largest concurrency that the host finds where it is to find one (SPEC 3.2).
+pub const DYNAMIC_CONCURRENCY_MAX: u32 = 500;
 /// Most instances a scale group may ask for.
 pub const INSTANCES_MAX: u32 = 1_000;
 /// Maximum instances of a group whose manifest says nothing.
@@ -295,6 +297,19 @@ pub const QUEUE_ERROR_BYTES_MAX: usize = 512;
 pub const QUEUE_PAGE_MAX: usize = 100;
 /// Messages that are promoted, replayed or removed in one change: all of them together would keep other changes waiting.
 pub const QUEUE_SWEEP_MAX: usize = 500;
+
+// ── timers ───────────────────────────────────────────────────────────────────────────────────────
+
+/// Bytes of a schedule: all six fields with every value listed have some 500, and nobody writes that.
+pub const SCHEDULE_BYTES_MAX: usize = 256;
+/// Bytes of a time zone's name: the longest of the database has 32.
+pub const TIME_ZONE_BYTES_MAX: usize = 64;
+/// Missed occurrences that are made up for one by one; of more than these, the latest are.
+pub const MISSED_RUNS_MAX: usize = 100;
+/// How late a run may start without being past due: a wake-up, a group commit and a cold start take less.
+pub const TIMER_PAST_DUE_AFTER: Duration = Duration::from_secs(1);
+/// Longest time by which runs are put off to spread them: a day.
+pub const TIMER_JITTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 // ── the way in ───────────────────────────────────────────────────────────────────────────────────
 

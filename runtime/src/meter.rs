@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod log;
+pub mod machine;
 pub mod scaling;
 
 use std::sync::Arc;

@@ -4,8 +4,12 @@
 //! within maximum and quota, or the invocation stands in the line. A [`Slot`] gives itself back when it is
 //! dropped, and serves the line with it.
 
+mod adjust;
 mod ahead;
+pub mod dynamic;
+pub mod governor;
 pub mod habit;
+pub mod learned;
 pub mod ledger;
 mod line;
 pub mod pace;
@@ -31,6 +35,7 @@ use crate::invocation::Throttle;
 use crate::limits;
 use crate::meter::Meter;
 use crate::meter::scaling::{Inputs, Reason};
+use crate::pool::adjust::Adjusting;
 use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
 use crate::pool::line::{Line, Waiting};
@@ -40,6 +45,8 @@ use crate::pool::slot::{Slot, TakenNow};
 
 /// The pool of one scale group of one revision.
 pub struct Pool {
+    /// What its scale group is called (SPEC 2.5).
+    group: String,
     template: Template,
     policy: ScalePolicy,
     resources: Arc<Resources>,
@@ -54,6 +61,8 @@ struct State {
     ledger: PoolLedger,
     pace: Pace,
     line: Line,
+    /// Of a pool whose concurrency the host finds.
+    adjusting: Option<Adjusting>,
     draining: bool,
     /// Somebody comes back when the pace allows the next instance.
     is_awaited: bool,
@@ -84,8 +93,8 @@ pub struct PoolView {
 }
 
 impl Pool {
-    /// A pool without instances. It is known to the host's resources from now on.
-    pub fn new(template: Template, resources: Arc<Resources>, meter: Arc<Meter>) -> Arc<Self> {
+    /// The pool of `group`, without instances. It is known to the host's resources from now on.
+    pub fn new(group: String, template: Template, resources: Arc<Resources>, meter: Arc<Meter>) -> Arc<Self> {
         let policy = *template.policy();
         let ledger = Ledger::new(Bounds {
             concurrency: policy.concurrency,
@@ -96,10 +105,12 @@ impl Pool {
             ledger,
             pace: Pace::new(policy.scale_out),
             line: Line::default(),
+            adjusting: None,
             draining: false,
             is_awaited: false,
         });
         let pool = Arc::new(Self {
+            group,
             template,
             policy,
             resources: resources.clone(),
@@ -107,8 +118,16 @@ impl Pool {
             habit: Habit::default(),
             state,
         });
+        if policy.is_dynamic {
+            pool.begin_adjusting(clock::now());
+        }
         resources.register(&pool);
         pool
+    }
+
+    /// What its scale group is called: `http`, or `function:NAME`.
+    pub fn group(&self) -> &str {
+        &self.group
     }
 
     /// What this pool goes by.
@@ -293,13 +312,16 @@ impl Pool {
         self.state.lock().ledger.exchange(number, worker, current_core())
     }
 
-    fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>) {
+    fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {
         let core = current_core();
         let is_shared = self.template.is_shared();
         let wants_stock = worker.is_none() && self.wants_stock(number);
         let (closed, line_waits, restock, fell_idle) = {
             let mut state = self.state.lock();
             let fell_idle = state.ledger.give_back(number, worker, core, clock::now());
+            if let Some((adjusting, held)) = state.adjusting.as_mut().zip(held) {
+                adjusting.ended(held);
+            }
             let line_waits = !state.line.is_empty();
             let is_last = state.draining && !line_waits;
             let closed = if is_last { self.close_all(&mut state) } else { Vec::new() };

@@ -1,6 +1,65 @@
 //! What calls functions besides HTTP. Each event becomes a request that takes the one door, `dispatch`, to the function's own
 //! scale group.
 
+mod call;
 pub mod cloudevent;
 pub mod leased;
 pub mod queue;
+pub mod schedule;
+mod tasks;
+pub mod timer;
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::app::running::App;
+use crate::capability::blobs::Blobs;
+use crate::capability::queues::Queues;
+use crate::persist::db::Db;
+use crate::pool::dynamic::Fetching;
+use crate::trigger::queue::Consumers;
+use crate::trigger::timer::Timers;
+
+/// All that calls functions of apps by itself.
+pub struct TriggerHost {
+    consumers: Consumers,
+    timers: Timers,
+    blobs: Arc<Blobs>,
+}
+
+impl TriggerHost {
+    /// Nothing yet; it runs on `loops`, ends with `stop`, and fetches what `fetching` lets it.
+    pub fn new(
+        db: Arc<Db>,
+        queues: Arc<Queues>,
+        blobs: Arc<Blobs>,
+        loops: Vec<Handle>,
+        stop: watch::Receiver<bool>,
+        fetching: watch::Receiver<Fetching>,
+    ) -> Arc<Self> {
+        let timers = Timers::new(db, loops.first().cloned(), stop.clone());
+        Arc::new(Self { consumers: Consumers::new(queues, loops, stop, fetching), timers, blobs })
+    }
+
+    /// Goes by the triggers of the revision of `app` that serves now; by none if the app was removed.
+    pub fn follow(&self, app: &Arc<App>) {
+        let active = app.active();
+        let listeners = &active.revision.manifest.trigger.blob;
+        self.blobs.listeners().set(app.name(), if app.is_removed() { &[] } else { listeners });
+        self.consumers.follow(app);
+        self.timers.follow(app);
+    }
+
+    /// The timers.
+    pub fn timers(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// Waits until everything that has been told to stop has ended.
+    pub async fn ended(&self) {
+        self.consumers.ended().await;
+        self.timers.ended().await;
+    }
+}

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{blobs, deploy, invoke, kv, logs, queues, secrets, upload, view};
+use crate::admin::{blobs, deploy, invoke, kv, logs, queues, secrets, triggers, upload, view};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -80,6 +80,8 @@ impl Api {
                 get(queues::messages).merge(delete(queues::purge)),
             )
             .route("/v1/apps/{app}/queues/{queue}/replay", post(queues::replay))
+            .route("/v1/apps/{app}/triggers", get(triggers::list))
+            .route("/v1/apps/{app}/triggers/{function}/fire", post(triggers::fire))
             .route("/v1/apps/{app}/blobs", get(blobs::containers))
             .route("/v1/apps/{app}/blobs/{container}", get(blobs::list))
             .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));

@@ -186,11 +186,13 @@ async fn open(api: &Api, app: &str, queue: &str) -> Result<Queue, ApiError> {
     Ok(api.registry.queues().queue(Place { app, store }))
 }
 
-/// The queues of its own that the active revision names.
+/// The queues of its own that the active revision names, and those in which the events of its functions of blobs wait.
 fn own_queues(api: &Api, app: &AppName) -> Result<Vec<StoreName>, ChangeError> {
     let active = api.registry.app(app)?.active();
     let own = |label: &StoreLabel| label.owner.is_none().then(|| label.store.clone());
-    Ok(active.revision.manifest.queues.iter().filter_map(own).collect())
+    let manifest = &active.revision.manifest;
+    let of_blobs = manifest.trigger.blob.iter().map(|trigger| trigger.queue().clone());
+    Ok(manifest.queues.iter().filter_map(own).chain(of_blobs).collect())
 }
 
 impl From<QueueError> for ApiError {

@@ -16,8 +16,7 @@ pub fn app(app: &App) -> Value {
     let counts = app.meter().counts.now();
     let microseconds =
         |share| app.meter().counts.cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
-    let mut groups = vec![group("http", &active.pool)];
-    groups.extend(active.functions.iter().map(|(name, pool)| group(&format!("function:{name}"), pool)));
+    let mut groups: Vec<Value> = active.pools().map(|pool| group(pool)).collect();
     // What is counted is counted for the app as a whole.
     let counted = json!({
         "invocations": counts.invocations,
@@ -57,11 +56,12 @@ pub fn app(app: &App) -> Value {
 }
 
 /// The present numbers of one group.
-fn group(name: &str, pool: &Pool) -> Value {
+fn group(pool: &Pool) -> Value {
     let (policy, view) = (pool.policy(), pool.view());
     json!({
-        "group": name,
-        "concurrency": policy.concurrency,
+        "group": pool.group(),
+        "concurrency": pool.concurrency(),
+        "concurrency_is_dynamic": pool.is_dynamic(),
         "always_ready": policy.always_ready,
         "max_instances": policy.max_instances,
         "scale_out_burst": policy.scale_out.burst,

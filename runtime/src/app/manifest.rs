@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::app::triggers::Triggers;
 use crate::app::values::WholeNumber;
-pub use crate::app::values::{Bounded, OrAuto, Span};
+pub use crate::app::values::{Bounded, OrAuto, OrDynamic, Span};
 use crate::capability::egress::Egress;
 use crate::capability::grants::{self, Kind, Share, StoreLabel};
 use crate::capability::scratch;
@@ -111,6 +111,9 @@ pub type IdleTimeout = Span<0, { limits::IDLE_TIMEOUT_MAX.as_millis() as u64 }>;
 /// Workers of an asynchronous instance. `auto`: one, until calls of another core meet it busy; at most one per core.
 pub type Workers = OrAuto<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>;
 
+/// Most invocations in flight in one instance, or `"dynamic"`.
+pub type Concurrency = OrDynamic<Bounded<1, { limits::CONCURRENCY_MAX }>>;
+
 /// The settings `wfn scale` changes. `None` means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +123,7 @@ pub struct ScaleSettings {
     pub memory_mb: Option<MemoryClass>,
     /// Most invocations in flight in one instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub concurrency: Option<Bounded<1, { limits::CONCURRENCY_MAX }>>,
+    pub concurrency: Option<Concurrency>,
     /// Workers of an asynchronous instance; other guests grow workers with their concurrency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
@@ -230,7 +233,12 @@ impl ScaleSettings {
         let memory = self.memory_mb.unwrap_or_default();
         ScalePolicy {
             memory,
-            concurrency: self.concurrency.map_or(memory.default_concurrency(language), Bounded::get),
+            concurrency: match self.concurrency {
+                Some(OrDynamic::Fixed(concurrency)) => concurrency.get(),
+                Some(OrDynamic::Dynamic) => limits::DYNAMIC_CONCURRENCY_MAX,
+                None => memory.default_concurrency(language),
+            },
+            is_dynamic: self.concurrency == Some(OrDynamic::Dynamic),
             workers: self.workers.unwrap_or_default(),
             always_ready: self.always_ready.map_or(0, Bounded::get),
             max_instances: self.max_instances.map_or(limits::INSTANCES_DEFAULT, Bounded::get),
@@ -262,8 +270,10 @@ impl Language {
 pub struct ScalePolicy {
     /// Memory class of each instance.
     pub memory: MemoryClass,
-    /// Slots of each instance.
+    /// Slots of each instance; the most of them where `is_dynamic`.
     pub concurrency: u32,
+    /// Whether the host finds how many of them are used ([`crate::pool::dynamic`]).
+    pub is_dynamic: bool,
     /// Workers of each instance of an asynchronous guest.
     pub workers: Workers,
     /// Instances kept regardless of demand.
@@ -338,7 +348,7 @@ impl Manifest {
             return Err("scratch_mb and one of files both want to be /tmp".to_owned());
         }
         grants::check(Kind::KeyValueStore, &self.name, &self.key_value_stores, &self.share)?;
-        self.trigger.check(&self.queues)?;
+        self.trigger.check(&self.queues, &self.blob_containers)?;
         grants::check(Kind::Queue, &self.name, &self.queues, &self.share)?;
         grants::check(Kind::BlobContainer, &self.name, &self.blob_containers, &self.share)?;
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
@@ -357,7 +367,8 @@ mod tests {
         let class = ScaleSettings { memory_mb: Some(MemoryClass::Mb4096), ..Default::default() };
         assert_eq!(small.overlaid(&class).resolved(Language::Other).concurrency, 32);
         assert_eq!(small.overlaid(&class).resolved(Language::Python).concurrency, 1);
-        let explicit = ScaleSettings { concurrency: Bounded::new(7), ..Default::default() };
+        let explicit =
+            ScaleSettings { concurrency: Bounded::new(7).map(OrDynamic::Fixed), ..Default::default() };
         assert_eq!(explicit.overlaid(&class).resolved(Language::Other).concurrency, 7);
         assert_eq!(explicit.resolved(Language::Python).concurrency, 7);
         assert_eq!(small.resolved(Language::JavaScript).isolation, Isolation::Fresh);

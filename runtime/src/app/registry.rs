@@ -19,7 +19,7 @@ use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::revision::Revision;
-use crate::app::running::{Active, App};
+use crate::app::running::{Active, App, Group};
 use crate::app::{secret_store, store};
 use crate::capability::blobs::{self, Blobs};
 use crate::capability::identity::IdentityError;
@@ -43,7 +43,7 @@ use crate::persist::db::{Db, DbError};
 use crate::pool::Pool;
 use crate::pool::quota::{AlwaysReady, check_always_ready};
 use crate::pool::resources::Resources;
-use crate::trigger::queue::Consumers;
+use crate::trigger::TriggerHost;
 
 /// What a deploy did or, on a dry run, would do.
 #[derive(Debug, Clone)]
@@ -81,7 +81,7 @@ pub struct Registry {
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
     capabilities: Arc<CapabilityHost>,
-    consumers: Arc<Consumers>,
+    triggers: Arc<TriggerHost>,
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
@@ -100,7 +100,7 @@ impl Registry {
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
-        consumers: Arc<Consumers>,
+        triggers: Arc<TriggerHost>,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
@@ -108,7 +108,7 @@ impl Registry {
             resources,
             routes,
             capabilities,
-            consumers,
+            triggers,
             apps: RwLock::default(),
             broken: RwLock::default(),
             changing: Mutex::default(),
@@ -120,6 +120,7 @@ impl Registry {
     /// Brings back every app that was deployed, from cached machine code. An app that cannot be brought
     /// back is reported and left stored; the others serve.
     pub async fn restore(self: &Arc<Self>) -> Result<(), DbError> {
+        self.resources.learned().restore(&self.db).await?;
         let stored = self.db.write(store::apps).await?;
         for app in stored {
             self.bring_back(app).await;
@@ -146,7 +147,7 @@ impl Registry {
         let active = self.make_active(stored.active, &secrets, &meter).await?;
         let app = App::new(meter, stored.next_revision, active);
         self.apps.write().insert(stored.name, app.clone());
-        self.consumers.follow(&app);
+        self.triggers.follow(&app);
         Ok(())
     }
 
@@ -174,6 +175,11 @@ impl Registry {
     /// Queues of all apps.
     pub fn queues(&self) -> &Arc<Queues> {
         self.capabilities.queues()
+    }
+
+    /// What calls functions besides HTTP.
+    pub fn triggers(&self) -> &Arc<TriggerHost> {
+        &self.triggers
     }
 
     /// The host's shared resources.
@@ -306,9 +312,10 @@ impl Registry {
         self.broken.write().remove(name);
         let removed = self.apps.write().remove(name);
         self.publish_routes();
+        self.resources.learned().forget(name);
         if let Some(app) = removed {
             app.mark_removed();
-            self.consumers.follow(&app);
+            self.triggers.follow(&app);
             app.active().drain();
         }
         Ok(())
@@ -360,12 +367,12 @@ impl Registry {
             let app = App::new(meter, next_revision, active);
             self.broken.write().remove(app.name());
             self.apps.write().insert(app.name().clone(), app.clone());
-            self.consumers.follow(&app);
+            self.triggers.follow(&app);
             return self.publish_routes();
         };
         let hosts = active.revision.manifest.hosts.clone();
         let old = app.switch(active);
-        self.consumers.follow(&app);
+        self.triggers.follow(&app);
         if old.revision.manifest.hosts != hosts {
             self.publish_routes();
         }
@@ -390,12 +397,20 @@ impl Registry {
         let engines = self.resources.engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
-        let pool = |policy| {
+        let pool = |group: Group<'_>, policy| {
             let template = Template::new(engines, &code, capabilities.clone(), revision.id, policy)?;
-            Ok::<_, ChangeError>(Pool::new(template, self.resources.clone(), meter.clone()))
+            Ok::<_, ChangeError>(Pool::new(
+                group.to_string(),
+                template,
+                self.resources.clone(),
+                meter.clone(),
+            ))
         };
-        let http = pool(revision.policy())?;
-        let functions = revision.groups().into_iter().map(|(name, policy)| Ok((name, pool(policy)?)));
+        let http = pool(Group::Http, revision.policy())?;
+        let functions = revision.groups().into_iter().map(|(name, policy)| {
+            let pool = pool(Group::Function(&name), policy)?;
+            Ok((name, pool))
+        });
         let functions = functions.collect::<Result<_, ChangeError>>()?;
         let active = Active { revision, pool: http, functions };
         for pool in active.pools() {

@@ -32,8 +32,6 @@ impl Revision {
 
     /// What the instances of each function go by that a trigger calls.
     pub fn groups(&self) -> Vec<(FunctionName, ScalePolicy)> {
-        let policy = self.policy();
-        let of_queue = self.manifest.trigger.queue.iter();
-        of_queue.map(|trigger| (trigger.name.clone(), trigger.policy(policy))).collect()
+        self.manifest.trigger.policies(self.policy())
     }
 }

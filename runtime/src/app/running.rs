@@ -1,5 +1,6 @@
 //! An app as it runs: what is seen of it, and the revision that serves now.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -27,6 +28,15 @@ pub enum Group<'a> {
     Http,
     /// Those of a function that a trigger calls.
     Function(&'a FunctionName),
+}
+
+impl fmt::Display for Group<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http => f.write_str("http"),
+            Self::Function(name) => write!(f, "function:{name}"),
+        }
+    }
 }
 
 /// The revision that serves, and its pools.

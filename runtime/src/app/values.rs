@@ -1,6 +1,7 @@
 //! Values of a manifest that carry their bounds or unit, and say so when they are wrong.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::de::{self, IntoDeserializer as _};
@@ -50,45 +51,73 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Bounded<MIN, MAX>
     }
 }
 
-/// A number, or the host's own choice: `"auto"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OrAuto<T> {
-    /// The host decides.
-    #[default]
-    Auto,
-    /// This many.
-    Fixed(T),
+/// A number, or a word of its own: an enum of both, and how it is written and read.
+macro_rules! number_or_word {
+    ($(#[$doc:meta])* $name:ident, $(#[$word_doc:meta])* $variant:ident = $word:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name<T> {
+            $(#[$word_doc])*
+            $variant,
+            /// This many.
+            Fixed(T),
+        }
+
+        impl<T: Serialize> Serialize for $name<T> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    Self::$variant => serializer.serialize_str($word),
+                    Self::Fixed(value) => value.serialize(serializer),
+                }
+            }
+        }
+
+        impl<'de, T: Deserialize<'de>> Deserialize<'de> for $name<T> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let read = deserializer.deserialize_any(NumberOrWord::<T>($word, PhantomData))?;
+                Ok(read.map_or(Self::$variant, Self::Fixed))
+            }
+        }
+    };
 }
 
-impl<T: Serialize> Serialize for OrAuto<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Auto => serializer.serialize_str("auto"),
-            Self::Fixed(value) => value.serialize(serializer),
-        }
+number_or_word! {
+    /// A number, or the host's own choice: `"auto"`.
+    OrAuto,
+    /// The host decides once.
+    Auto = "auto"
+}
+
+impl<T> Default for OrAuto<T> {
+    fn default() -> Self {
+        Self::Auto
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OrAuto<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberOrAuto<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for NumberOrAuto<T> {
-            type Value = OrAuto<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number, or \"auto\"")
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
-                if text == "auto" { Ok(OrAuto::Auto) } else { Err(wrong()) }
-            }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-                T::deserialize(number.into_deserializer()).map(OrAuto::Fixed)
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-                T::deserialize(number.into_deserializer()).map(OrAuto::Fixed)
-            }
-        }
-        deserializer.deserialize_any(NumberOrAuto(std::marker::PhantomData))
+number_or_word! {
+    /// A number, or one that the host goes on adjusting: `"dynamic"`.
+    OrDynamic,
+    /// The host finds it, and follows it.
+    Dynamic = "dynamic"
+}
+
+/// Reads a number, or the word, which is `None`.
+struct NumberOrWord<T>(&'static str, PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> de::Visitor<'de> for NumberOrWord<T> {
+    type Value = Option<T>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number, or {:?}", self.0)
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
+        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
+        if text == self.0 { Ok(None) } else { Err(wrong()) }
+    }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<T>, E> {
+        T::deserialize(number.into_deserializer()).map(Some)
+    }
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<T>, E> {
+        T::deserialize(number.into_deserializer()).map(Some)
     }
 }
 

@@ -6,6 +6,7 @@
 //! and the next start removes.
 
 pub mod error;
+pub mod event;
 pub mod http;
 pub mod name;
 pub mod objects;
@@ -25,11 +26,13 @@ use tokio::sync::Semaphore;
 
 use crate::capability::CapabilityHost;
 use crate::capability::blobs::error::BlobError;
+use crate::capability::blobs::event::Listeners;
 use crate::capability::blobs::name::BlobName;
 use crate::capability::blobs::objects::{BlobBody, Location, Objects};
 use crate::capability::blobs::table::{Blob, Uploaded, Usage};
 use crate::capability::blobs::upload::{Unfinished, Upload};
 use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
+use crate::capability::queues::Queues;
 use crate::capability::request::{Condition, Listing, Version};
 use crate::limits;
 use crate::names::AppName;
@@ -40,6 +43,7 @@ pub struct Blobs {
     db: Arc<Db>,
     objects: Objects,
     unfinished: Arc<Unfinished>,
+    listeners: Listeners,
     /// For operators.
     turns: Turns,
 }
@@ -75,15 +79,26 @@ pub enum OpenError {
 }
 
 impl Blobs {
-    /// The blobs that `db` knows, with their bytes at `location`.
-    pub async fn open(db: &Arc<Db>, location: &Location, data_dir: &Path) -> Result<Arc<Self>, OpenError> {
+    /// The blobs that `db` knows, with their bytes at `location`; what functions are told of them goes to `queues`.
+    pub async fn open(
+        db: &Arc<Db>,
+        location: &Location,
+        data_dir: &Path,
+        queues: Arc<Queues>,
+    ) -> Result<Arc<Self>, OpenError> {
         let noted = location.to_string();
         if let Some(other) = db.write(move |transaction| table::locate(transaction, &noted)).await? {
             return Err(OpenError::Elsewhere(other, location.clone()));
         }
         let objects = Objects::open(location, data_dir)?;
         let (unfinished, turns) = (Arc::default(), Turns::default());
-        Ok(Arc::new(Self { db: db.clone(), objects, unfinished, turns }))
+        let listeners = Listeners::new(queues);
+        Ok(Arc::new(Self { db: db.clone(), objects, unfinished, listeners, turns }))
+    }
+
+    /// The functions that are told of new versions.
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// A container, for whoever needs no grant.

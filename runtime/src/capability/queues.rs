@@ -46,7 +46,8 @@ impl Queues {
         self.bells.lock().entry(place.clone()).or_default().clone()
     }
 
-    fn ring(&self, place: &Place) {
+    /// Rings it, after the change that is to be seen.
+    pub fn ring(&self, place: &Place) {
         if let Some(bell) = self.bells.lock().get(place) {
             bell.notify_one();
         }

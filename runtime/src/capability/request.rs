@@ -50,7 +50,12 @@ impl Condition {
 /// The `ETag` of a version.
 pub fn tag_of(version: Version) -> HeaderValue {
     // Digits in quotation marks are always a header value.
-    HeaderValue::try_from(format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+    HeaderValue::try_from(tag_text(version)).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
+}
+
+/// The same as text.
+pub fn tag_text(version: Version) -> String {
+    format!("\"{version}\"")
 }
 
 /// The version that a strong `ETag` stands for: 0, which is none, for those of other servers. `None` if it is no tag.

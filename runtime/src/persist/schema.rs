@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -127,6 +127,27 @@ const MIGRATIONS: [&str; 7] = [
         last INTEGER NOT NULL
     ) STRICT;
     INSERT INTO queue_sequence VALUES (0);
+",
+    // What was decided last about each timer function, and the concurrency that each scale group has learned.
+    "
+    CREATE TABLE timer (
+        app         TEXT NOT NULL REFERENCES app(name) ON DELETE CASCADE,
+        function    TEXT NOT NULL,
+        schedule    TEXT NOT NULL,
+        time_zone   TEXT NOT NULL,
+        last_run_ms INTEGER,
+        next_due_ms INTEGER,
+        begun_ms    INTEGER,
+        last_error  TEXT,
+        PRIMARY KEY (app, function)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE learned_concurrency (
+        app   TEXT NOT NULL REFERENCES app(name) ON DELETE CASCADE,
+        grp   TEXT NOT NULL,
+        value INTEGER NOT NULL,
+        cores INTEGER NOT NULL,
+        PRIMARY KEY (app, grp)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

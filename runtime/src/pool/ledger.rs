@@ -66,6 +66,8 @@ pub struct Ledger<I, W> {
     instances: usize,
     instances_peak: usize,
     in_flight: usize,
+    /// The most slots of one instance that were taken at once, since that was last asked.
+    fullest: u32,
 }
 
 /// How many of the most recently used idle workers are looked at for one of the same core.
@@ -93,7 +95,28 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
             instances: 0,
             instances_peak: 0,
             in_flight: 0,
+            fullest: 0,
         }
+    }
+
+    /// From now on an instance has so many slots. Those beyond that are given back before others are taken.
+    pub fn set_concurrency(&mut self, concurrency: u32) {
+        self.bounds.concurrency = concurrency;
+        for number in 0..self.seats.len() {
+            let open = self.seats[number].as_ref().is_some_and(|seat| seat.in_flight < concurrency);
+            self.set_open(number, open);
+        }
+    }
+
+    /// Slots of an instance.
+    pub fn concurrency(&self) -> u32 {
+        self.bounds.concurrency
+    }
+
+    /// The most slots of one instance that were taken at once, since this was last asked.
+    pub fn take_fullest(&mut self) -> u32 {
+        let now = self.seats.iter().flatten().map(|seat| seat.in_flight).max().unwrap_or_default();
+        std::mem::replace(&mut self.fullest, now)
     }
 
     /// Takes a slot for an invocation that runs on `core`.
@@ -106,8 +129,10 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         seat.in_flight += 1;
         let worker = seat.take_idle(core);
         let room = worker.map_or_else(|| Room::Instance(seat.instance.clone()), Room::Worker);
-        let full = seat.in_flight == concurrency;
+        let in_flight = seat.in_flight;
+        let full = in_flight >= concurrency;
         self.in_flight += 1;
+        self.fullest = self.fullest.max(in_flight);
         if full {
             self.set_open(number, false);
         }
@@ -132,6 +157,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
     /// # Panics
     /// If the instance has no slot taken: a slot was given back twice.
     pub fn give_back(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) -> bool {
+        let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight = seat.in_flight.checked_sub(1).expect("a slot is given back once");
         seat.idle.extend(worker.map(|worker| (core, worker)));
@@ -139,8 +165,9 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         if is_idle {
             seat.idle_since = now;
         }
+        let open = seat.in_flight < concurrency;
         self.in_flight -= 1;
-        self.set_open(number, true);
+        self.set_open(number, open);
         is_idle && number >= self.bounds.always_ready as usize
     }
 

@@ -12,6 +12,7 @@ use crate::instance::Instance;
 use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
 use crate::pool::Pool;
+use crate::pool::learned::Learned;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::room::Room;
 
@@ -25,6 +26,7 @@ pub struct Resources {
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
     room: Arc<Room>,
+    learned: Learned,
     /// Which pool is served first when room comes free: each in turn.
     first_served: AtomicUsize,
 }
@@ -44,8 +46,8 @@ impl Resources {
         memory: Arc<HostMemory>,
         room: Arc<Room>,
     ) -> Arc<Self> {
-        let (pools, first_served) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room, first_served })
+        let (pools, learned, first_served) = (Mutex::default(), Learned::default(), AtomicUsize::new(0));
+        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room, learned, first_served })
     }
 
     /// The engines guests run on.
@@ -119,6 +121,11 @@ impl Resources {
     /// The pools that exist.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The concurrency that groups have found.
+    pub fn learned(&self) -> &Learned {
+        &self.learned
     }
 
     /// Who waits for room, and hears of it.

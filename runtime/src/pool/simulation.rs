@@ -110,7 +110,7 @@ impl World {
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
         let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
         let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
-        Pool::new(template, self.resources.clone(), meter)
+        Pool::new("http".to_owned(), template, self.resources.clone(), meter)
     }
 
     /// Calls one app now and then, sometimes often at once.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::clock;
 use crate::instance::Instance;
 use crate::instance::worker::Worker;
 use crate::instance::worker_p3::AsyncWorker;
@@ -21,6 +22,8 @@ pub struct Slot {
     instance: Option<Arc<Instance>>,
     /// When the instance was asked for, if this invocation is the reason why it exists.
     cold_since: Option<Instant>,
+    /// When it was taken, where the pool wants to know how long it is held.
+    taken_at: Option<Instant>,
 }
 
 /// A slot that was taken under the lock, before it is a value of its own.
@@ -36,7 +39,8 @@ impl Slot {
             Room::Worker(worker) => (Some(worker), None),
             Room::Instance(instance) => (None, Some(instance)),
         };
-        Self { pool, number: taken.number, worker, instance, cold_since }
+        let taken_at = pool.is_dynamic().then(clock::now);
+        Self { pool, number: taken.number, worker, instance, cold_since, taken_at }
     }
 
     /// The pool this slot belongs to.
@@ -113,6 +117,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let worker = self.worker.take();
-        self.pool.give_back(self.number, worker);
+        let held = self.taken_at.map(|taken| clock::now().saturating_duration_since(taken));
+        self.pool.give_back(self.number, worker, held);
     }
 }

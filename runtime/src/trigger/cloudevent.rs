@@ -8,35 +8,112 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use crate::capability::grants::Place;
+use crate::capability::blobs::event::BlobEvent;
+use crate::capability::grants::{Place, StoreName};
 use crate::capability::guest::GuestBody;
 use crate::capability::queues::table::Message;
 
-/// The media type of a message that has none.
+/// The media type of an event that has none.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
+/// What is written as percent and two digits in the value of a header (HTTP protocol binding of CloudEvents, 3.1.3.2).
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// The request that delivers `message` of the queue at `place` to `path`.
-pub fn of_message(message: &Message, place: &Place, path: &str) -> Request<GuestBody> {
-    let mut request = post(path, message.body.clone());
-    let headers = request.headers_mut();
-    let content_type = HeaderValue::from_str(&message.content_type).ok().filter(|value| !value.is_empty());
-    headers.insert(CONTENT_TYPE, content_type.unwrap_or(UNKNOWN));
-    for (name, value) in attributes(message, place) {
-        // What could not be a header was refused when it was sent.
-        let name = HeaderName::from_str(&format!("ce-{name}"));
-        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&value)) {
-            headers.insert(name, value);
-        }
-    }
-    request
+/// An event: its attributes beside `specversion`, and its data.
+pub struct Event {
+    attributes: Vec<(&'static str, String)>,
+    content_type: String,
+    data: Bytes,
 }
 
-/// The request that delivers `messages` together, in the JSON batch format: data that is JSON by its type is `data` as it
-/// is, other text `data` as a string, and other bytes `data_base64`.
-pub fn of_batch(messages: &[Message], place: &Place, path: &str) -> Request<GuestBody> {
-    let events: Vec<Value> = messages.iter().map(|message| event(message, place)).collect();
+impl Event {
+    /// An event of `kind` that `source`, a path, gave the name `id` at a time in milliseconds since 1970. Its data are none.
+    pub fn new(kind: &str, source: String, id: String, time_ms: i64) -> Self {
+        let attributes = vec![
+            ("specversion", "1.0".to_owned()),
+            ("type", kind.to_owned()),
+            ("source", source),
+            ("id", id),
+            ("time", timestamp(time_ms)),
+        ];
+        Self { attributes, content_type: String::new(), data: Bytes::new() }
+    }
+
+    /// With one attribute more.
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.attributes.push((name, value));
+        self
+    }
+
+    /// With `data`, which are JSON.
+    pub fn with_json(self, data: &Value) -> Self {
+        Self { content_type: "application/json".to_owned(), data: data.to_string().into(), ..self }
+    }
+
+    /// The message of the queue at `place`, or what it says of a blob of `container`.
+    pub fn of_message(message: &Message, place: &Place, container: Option<&StoreName>) -> Self {
+        let (kind, source) = match container {
+            None => ("wfn.queue.message", format!("/apps/{}/queues/{}", place.app, place.store)),
+            Some(container) => (BlobEvent::TYPE, format!("/apps/{}/blobs/{container}", place.app)),
+        };
+        let mut event = Self::new(kind, source, message.id.clone(), message.sent_ms)
+            .with("deliverycount", (message.failures + 1).to_string())
+            .with("firstdelivery", timestamp(message.first_ms.unwrap_or(message.sent_ms)));
+        if container.is_some()
+            && let Some(blob) = BlobEvent::of(message)
+        {
+            event = event.with("subject", blob.name);
+        }
+        if let Some(session) = &message.session {
+            event = event.with("partitionkey", session.clone());
+        }
+        event.content_type.clone_from(&message.content_type);
+        event.data = message.body.clone();
+        event
+    }
+
+    /// The request that delivers it to `path`.
+    pub fn request(self, path: &str) -> Request<GuestBody> {
+        let mut request = post(path, self.data);
+        let headers = request.headers_mut();
+        let content_type = HeaderValue::from_str(&self.content_type).ok().filter(|value| !value.is_empty());
+        headers.insert(CONTENT_TYPE, content_type.unwrap_or(UNKNOWN));
+        for (name, value) in self.attributes {
+            let value = utf8_percent_encode(&value, ESCAPED).to_string();
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_str(&format!("ce-{name}")), HeaderValue::from_str(&value))
+            {
+                headers.insert(name, value);
+            }
+        }
+        request
+    }
+
+    /// The event in the JSON format: data that is JSON by its type is `data` as it is, other text `data` as a string, and
+    /// other bytes `data_base64`.
+    fn json(self) -> Value {
+        let mut event: Map<String, Value> =
+            self.attributes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let is_json = self.content_type.split(';').next().unwrap_or_default().trim() == "application/json";
+        if !self.content_type.is_empty() {
+            event.insert("datacontenttype".to_owned(), self.content_type.into());
+        }
+        let json = is_json.then(|| serde_json::from_slice(&self.data).ok()).flatten();
+        let (name, data) = match (json, std::str::from_utf8(&self.data)) {
+            (Some(json), _) => ("data", json),
+            (None, Ok(text)) => ("data", text.into()),
+            (None, Err(_)) => ("data_base64", BASE64.encode(&self.data).into()),
+        };
+        event.insert(name.to_owned(), data);
+        Value::Object(event)
+    }
+}
+
+/// The request that delivers `events` together, in the JSON batch format.
+pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> Request<GuestBody> {
+    let events: Vec<Value> = events.map(Event::json).collect();
     let mut request = post(path, Value::Array(events).to_string().into_bytes());
     request
         .headers_mut()
@@ -62,47 +139,14 @@ fn post(path: &str, body: impl Into<Bytes>) -> Request<GuestBody> {
     request
 }
 
-fn attributes(message: &Message, place: &Place) -> Vec<(&'static str, String)> {
-    let mut attributes = vec![
-        ("specversion", "1.0".to_owned()),
-        ("type", "wfn.queue.message".to_owned()),
-        ("source", format!("/apps/{}/queues/{}", place.app, place.store)),
-        ("id", message.id.clone()),
-        ("time", timestamp(message.sent_ms)),
-        ("deliverycount", (message.failures + 1).to_string()),
-        ("firstdelivery", timestamp(message.first_ms.unwrap_or(message.sent_ms))),
-    ];
-    attributes.extend(message.session.clone().map(|session| ("partitionkey", session)));
-    attributes
-}
-
-fn event(message: &Message, place: &Place) -> Value {
-    let attributes = attributes(message, place).into_iter();
-    let mut event: Map<String, Value> =
-        attributes.map(|(name, value)| (name.to_owned(), value.into())).collect();
-    if !message.content_type.is_empty() {
-        event.insert("datacontenttype".to_owned(), message.content_type.clone().into());
-    }
-    let is_json = message.content_type.split(';').next().unwrap_or_default().trim() == "application/json";
-    let json = is_json.then(|| serde_json::from_slice(&message.body).ok()).flatten();
-    let (name, data) = match (json, std::str::from_utf8(&message.body)) {
-        (Some(json), _) => ("data", json),
-        (None, Ok(text)) => ("data", text.into()),
-        (None, Err(_)) => ("data_base64", BASE64.encode(&message.body).into()),
-    };
-    event.insert(name.to_owned(), data);
-    Value::Object(event)
-}
-
 /// Milliseconds since 1970 in the form of RFC 3339.
-fn timestamp(unix_ms: i64) -> String {
+pub fn timestamp(unix_ms: i64) -> String {
     jiff::Timestamp::from_millisecond(unix_ms).unwrap_or_default().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capability::grants::StoreName;
     use crate::names::AppName;
 
     #[test]
@@ -121,12 +165,12 @@ mod tests {
             last_error: String::new(),
         };
         let place = Place { app: AppName::new("shop").unwrap(), store: StoreName::new("orders").unwrap() };
-        let request = of_message(&message, &place, "/orders?x=1");
+        let request = Event::of_message(&message, &place, None).request("/orders?x=1");
         let header = |name: &str| {
             request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
         };
         assert_eq!((request.method().as_str(), request.uri().to_string().as_str()), ("POST", "/orders?x=1"));
-        assert_eq!((header("ce-specversion"), header("ce-id")), ("1.0", "order 7"));
+        assert_eq!((header("ce-specversion"), header("ce-id")), ("1.0", "order%207"));
         assert_eq!(
             (header("ce-source"), header("ce-partitionkey")),
             ("/apps/shop/queues/orders", "customer")
@@ -137,10 +181,27 @@ mod tests {
         let binary = Message { content_type: String::new(), body: vec![0xff].into(), ..message.clone() };
         let text =
             Message { content_type: "text/plain".into(), body: Bytes::from_static(b"{}"), ..message.clone() };
-        assert_eq!(event(&message, &place)["data"], serde_json::json!({}));
-        assert_eq!(event(&message, &place)["deliverycount"], "2");
-        assert_eq!(event(&text, &place)["data"], "{}");
-        assert_eq!(event(&binary, &place)["data_base64"], "/w==");
+        let event = |message: &Message| Event::of_message(message, &place, None).json();
+        assert_eq!(event(&message)["data"], serde_json::json!({}));
+        assert_eq!(event(&message)["deliverycount"], "2");
+        assert_eq!(event(&text)["data"], "{}");
+        assert_eq!(event(&binary)["data_base64"], "/w==");
+        let event = BlobEvent {
+            container: "photos".into(),
+            name: "in/größe 1.png".into(),
+            etag: "\"7\"".into(),
+            bytes: 3,
+            content_type: "image/png".into(),
+        };
+        let of_blob = event.message();
+        let of_blob = Message { body: of_blob.body.into(), id: of_blob.id.unwrap(), ..message };
+        let container = StoreName::new("photos").unwrap();
+        let request = Event::of_message(&of_blob, &place, Some(&container)).request("/thumbs");
+        let headers = request.headers();
+        assert_eq!(headers["ce-type"], "wfn.blob.written");
+        assert_eq!(headers["ce-source"], "/apps/shop/blobs/photos");
+        assert_eq!(headers["ce-subject"], "in/gr%C3%B6%C3%9Fe%201.png");
+        assert_eq!(headers["ce-id"], "photos@7");
         assert_eq!(failed_of_batch(b"{\"failed\":[\"a\",\"b\"]}"), ["a", "b"]);
         for other in [&b""[..], b"ok", b"{}", b"{\"failed\":3}"] {
             assert!(failed_of_batch(other).is_empty());

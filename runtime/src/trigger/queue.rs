@@ -6,29 +6,27 @@
 //! has forgotten its leases, and delivers again what was under way. While nothing is to be done it waits for the
 //! queue's bell or for the time at which the next message is due.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_body::Frame;
-use http_body_util::BodyExt;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 
-use crate::app::running::App;
-use crate::app::triggers::QueueTrigger;
+use crate::app::running::{App, Group};
+use crate::app::triggers::pull::PullTrigger;
 use crate::capability::grants::Place;
 use crate::capability::queues::table::{Failure, Message, Next};
 use crate::capability::queues::{Queue, Queues};
 use crate::clock;
-use crate::dispatch::{Group, dispatch};
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::persist::db::DbError;
-use crate::trigger::cloudevent;
+use crate::pool::dynamic::Fetching;
+use crate::trigger::call::{Answer, call};
+use crate::trigger::cloudevent::{self, Event};
 use crate::trigger::leased::Leased;
+use crate::trigger::tasks::AppTasks;
 
 /// How soon a delivery that waits in memory notices that its app or the host ends.
 const PAUSE_STEP: Duration = Duration::from_millis(500);
@@ -39,69 +37,54 @@ pub struct Consumers {
     /// The event loops, which deliveries go round.
     loops: Vec<Handle>,
     stop: watch::Receiver<bool>,
-    running: Mutex<HashMap<Place, Running>>,
-}
-
-/// A consumer that was started.
-struct Running {
-    /// The life of the app that it is for.
-    app: Weak<App>,
-    task: JoinHandle<()>,
+    fetching: watch::Receiver<Fetching>,
+    tasks: AppTasks<Place>,
 }
 
 impl Consumers {
-    /// None yet; they run on `loops` and end with `stop`.
-    pub fn new(queues: Arc<Queues>, loops: Vec<Handle>, stop: watch::Receiver<bool>) -> Arc<Self> {
-        Arc::new(Self { queues, loops, stop, running: Mutex::default() })
+    /// None yet; they run on `loops`, end with `stop`, and where their concurrency is dynamic they heed `fetching`.
+    pub fn new(
+        queues: Arc<Queues>,
+        loops: Vec<Handle>,
+        stop: watch::Receiver<bool>,
+        fetching: watch::Receiver<Fetching>,
+    ) -> Self {
+        let tasks = AppTasks::new(loops.first().cloned());
+        Self { queues, loops, stop, fetching, tasks }
     }
 
     /// Lets the consumers of `app` go by the revision that serves now, and starts those that are not there.
     pub fn follow(&self, app: &Arc<App>) {
-        if !app.is_removed() {
-            self.start(app);
+        let active = app.active();
+        let pulls = active.revision.manifest.trigger.pulls().filter(|_| !app.is_removed());
+        for trigger in pulls {
+            let place = Place { app: app.name().clone(), store: trigger.queue().clone() };
+            self.tasks.begin(place.clone(), app, || self.consumer(app, place).run());
         }
         // Those that have a function no more, and those whose settings have changed.
-        for place in self.running.lock().keys().filter(|place| place.app == *app.name()) {
-            self.queues.bell(place).notify_one();
-        }
+        self.tasks.for_each(|place| {
+            if place.app == *app.name() {
+                self.queues.bell(place).notify_one();
+            }
+        });
     }
 
     /// Waits until those that have been told to stop have ended, with their deliveries.
     pub async fn ended(&self) {
-        let running: Vec<Running> = self.running.lock().drain().map(|(_, running)| running).collect();
-        for Running { task, .. } in running {
-            // A panic was reported by its thread.
-            let _ = task.await;
-        }
+        self.tasks.ended().await;
     }
 
-    fn start(&self, app: &Arc<App>) {
-        for trigger in &app.active().revision.manifest.trigger.queue {
-            let place = Place { app: app.name().clone(), store: trigger.queue().clone() };
-            let mut running = self.running.lock();
-            if running.get(&place).is_some_and(|running| running.app.as_ptr() == Arc::as_ptr(app)) {
-                continue;
-            }
-            let consumer = Consumer {
-                app: app.clone(),
-                bell: self.queues.bell(&place),
-                queue: self.queues.queue(place.clone()),
-                stop: self.stop.clone(),
-                loops: self.loops.clone(),
-                next_loop: 0,
-                read_to: 0,
-                leased: Leased::default(),
-            };
-            let before = running.remove(&place);
-            let Some(here) = self.loops.first() else { return };
-            let task = here.spawn(async move {
-                // What another life of the app was about to deliver ends first.
-                if let Some(before) = before {
-                    let _ = before.task.await;
-                }
-                consumer.run().await;
-            });
-            running.insert(place, Running { app: Arc::downgrade(app), task });
+    fn consumer(&self, app: &Arc<App>, place: Place) -> Consumer {
+        Consumer {
+            app: app.clone(),
+            bell: self.queues.bell(&place),
+            queue: self.queues.queue(place),
+            stop: self.stop.clone(),
+            fetching: self.fetching.clone(),
+            loops: self.loops.clone(),
+            next_loop: 0,
+            read_to: 0,
+            leased: Leased::default(),
         }
     }
 }
@@ -111,6 +94,7 @@ struct Consumer {
     queue: Queue,
     bell: Arc<Notify>,
     stop: watch::Receiver<bool>,
+    fetching: watch::Receiver<Fetching>,
     loops: Vec<Handle>,
     next_loop: usize,
     /// Position of the last message that was read.
@@ -120,7 +104,7 @@ struct Consumer {
 
 impl Consumer {
     async fn run(mut self) {
-        let mut stop = self.stop.clone();
+        let (mut stop, mut fetching) = (self.stop.clone(), self.fetching.clone());
         let mut deliveries = JoinSet::new();
         // Whether there may be more to read, and whether it is known when the next message is due.
         let (mut has_more, mut due) = (true, None);
@@ -146,13 +130,15 @@ impl Consumer {
             tokio::select! {
                 () = self.bell.notified() => (has_more, due) = (true, None),
                 Some(ended) = deliveries.join_next() => has_more |= self.end(ended, &mut deliveries),
-                () = until(due.unwrap_or(i64::MAX)) => {
+                () = clock::until(due.unwrap_or(i64::MAX)) => {
                     if let Err(error) = self.queue.promote().await {
                         self.report(&error).await;
                     }
                     (has_more, due) = (true, None);
                 }
                 _ = stop.changed() => {}
+                // The host ends where nobody is left to say it.
+                Ok(()) = fetching.changed() => has_more = true,
             }
         }
         // They end by themselves, or with the host.
@@ -165,7 +151,7 @@ impl Consumer {
             let Some((trigger, most)) = self.trigger() else { return Ok(false) };
             let room = most.saturating_sub(self.leased.count());
             let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX;
-            if is_full || room < most.min(trigger.batch_size() as usize) {
+            if is_full || room == 0 || room < trigger.fetched_at_least(most) {
                 return Ok(true);
             }
             let wanted = room.min(limits::QUEUE_PAGE_MAX);
@@ -184,13 +170,19 @@ impl Consumer {
     }
 
     /// The trigger of the revision that serves, if it has it still, and how many messages may be in flight.
-    fn trigger(&self) -> Option<(QueueTrigger, usize)> {
+    fn trigger(&self) -> Option<(PullTrigger, usize)> {
         let active = self.app.active();
         let trigger = active.revision.manifest.trigger.of_queue(&self.queue.place().store)?;
-        Some((trigger.clone(), trigger.in_flight_max(&trigger.policy(active.revision.policy()))))
+        let pool = active.pool_of(Group::Function(&trigger.name))?;
+        let most = trigger.in_flight_max(pool.policy(), pool.concurrency());
+        let most = match pool.is_dynamic() {
+            true => self.fetching.borrow().bound(most, self.loops.len()),
+            false => most,
+        };
+        Some((trigger.clone(), most))
     }
 
-    fn deliver(&mut self, trigger: QueueTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {
+    fn deliver(&mut self, trigger: PullTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {
         let (app, queue, stop) = (self.app.clone(), self.queue.clone(), self.stop.clone());
         let delivery = Delivery { app, queue, stop, trigger, messages };
         self.next_loop = (self.next_loop + 1) % self.loops.len();
@@ -222,25 +214,12 @@ impl Consumer {
     }
 }
 
-/// Waits for a moment in milliseconds since 1970.
-async fn until(unix_ms: i64) {
-    // A clock that is set is noticed within a minute.
-    let step = Duration::from_secs(60);
-    loop {
-        let left_ms = unix_ms.saturating_sub(clock::now_ms() as i64);
-        match u64::try_from(left_ms) {
-            Err(_) | Ok(0) => return,
-            Ok(left_ms) => tokio::time::sleep(Duration::from_millis(left_ms).min(step)).await,
-        }
-    }
-}
-
 /// Messages on their way: one, or a batch.
 struct Delivery {
     app: Arc<App>,
     queue: Queue,
     stop: watch::Receiver<bool>,
-    trigger: QueueTrigger,
+    trigger: PullTrigger,
     messages: Vec<Message>,
 }
 
@@ -249,18 +228,6 @@ struct Ended {
     messages: Vec<Message>,
     /// Whether it is stored what becomes of them; otherwise nobody took them.
     is_over: bool,
-}
-
-/// How a request ended.
-enum Answer {
-    /// With a status of 2xx, and the names of messages of a batch that failed all the same.
-    Done(Vec<String>),
-    /// Without; the text says how.
-    Failed(String),
-    /// A bound of the host refused it before the function saw it.
-    Throttled,
-    /// The app or its function is gone.
-    NobodyThere,
 }
 
 impl Delivery {
@@ -277,10 +244,14 @@ impl Delivery {
             }
             let invocation = InvocationId::next();
             let answer = self.ask(&left, invocation).await;
+            let failed_of_batch = match &answer {
+                Answer::Done(said) if self.trigger.batch => cloudevent::failed_of_batch(said),
+                _ => Vec::new(),
+            };
             let mut again = Vec::new();
             for message in std::mem::take(&mut left) {
                 let error = match &answer {
-                    Answer::Done(failed) if failed.contains(&message.id) => "the function named it",
+                    Answer::Done(_) if failed_of_batch.contains(&message.id) => "the function named it",
                     Answer::Done(_) => {
                         self.until_stored(|| self.queue.acknowledge(message.number)).await;
                         continue;
@@ -322,34 +293,15 @@ impl Delivery {
 
     async fn ask(&self, messages: &[Message], invocation: InvocationId) -> Answer {
         let (place, path) = (self.queue.place(), self.trigger.path());
-        let request = match messages {
-            [message] if !self.trigger.batch => cloudevent::of_message(message, place, &path),
-            messages => cloudevent::of_batch(messages, place, &path),
-        };
-        let answered = dispatch(&self.app, Group::Function(&self.trigger.name), request, invocation).await;
-        let response = match answered {
-            Ok(response) => response,
-            Err(refusal) if refusal.code == "throttled" => return Answer::Throttled,
-            Err(refusal) if refusal.code == "no-route" => return Answer::NobodyThere,
-            Err(refusal) => return Answer::Failed(format!("{}: {}", refusal.code, refusal.message)),
-        };
-        let status = response.status();
-        let (mut body, mut said) = (response.into_body(), Vec::new());
-        // How it ends counts, and of a batch also what it says.
-        while let Some(frame) = body.frame().await {
-            match frame.map(Frame::into_data) {
-                Ok(Ok(bytes)) if said.len() + bytes.len() <= limits::QUEUE_BATCH_ANSWER_BYTES_MAX => {
-                    said.extend(bytes)
-                }
-                Ok(_) => {}
-                Err(error) => return Answer::Failed(format!("the response broke off: {error}")),
+        let event = |message: &Message| Event::of_message(message, place, self.trigger.container.as_ref());
+        let (request, keep) = match messages {
+            [message] if !self.trigger.batch => (event(message).request(&path), 0),
+            messages => {
+                let batch = cloudevent::batch(messages.iter().map(event), &path);
+                (batch, limits::QUEUE_BATCH_ANSWER_BYTES_MAX)
             }
-        }
-        match status.is_success() {
-            true if self.trigger.batch => Answer::Done(cloudevent::failed_of_batch(&said)),
-            true => Answer::Done(Vec::new()),
-            false => Answer::Failed(format!("status {}", status.as_u16())),
-        }
+        };
+        call(&self.app, &self.trigger.name, request, invocation, keep).await
     }
 
     /// Makes dead letters of those whose time to live is over.

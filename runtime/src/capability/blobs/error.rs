@@ -5,6 +5,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::capability::grants::{Refusal, StoreName};
+use crate::capability::queues::error::QueueError;
 use crate::limits;
 use crate::names::AppName;
 use crate::persist::db::DbError;
@@ -52,6 +53,9 @@ pub enum BlobError {
         bytes = limits::BLOB_BYTES_PER_APP_MAX
     )]
     Full(AppName),
+    /// What a function of blobs is to be told of it could not be stored.
+    #[error("the event for a function of blobs: {0}")]
+    Event(QueueError),
     /// Nobody waited for the upload any more; or the host is ending.
     #[error("the upload was given up: try again")]
     GivenUp,
@@ -102,6 +106,7 @@ impl BlobError {
             Self::Body => (StatusCode::BAD_REQUEST, "body-broken"),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "blob-too-large"),
             Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "containers-full"),
+            Self::Event(error) => error.answer(),
             Self::GivenUp | Self::Db(DbError::Undone) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::DiskFull | Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             Self::Store(_) => (StatusCode::BAD_GATEWAY, "blob-store-failed"),
@@ -111,7 +116,7 @@ impl BlobError {
 
     /// Whether only the host's operator can mend it.
     pub fn is_for_the_operator(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::Store(_) | Self::Db(_))
+        matches!(self, Self::DiskFull | Self::Store(_) | Self::Db(_) | Self::Event(QueueError::Db(_)))
     }
 }
 

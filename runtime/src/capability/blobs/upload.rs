@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::capability::blobs::Blobs;
 use crate::capability::blobs::error::BlobError;
+use crate::capability::blobs::event::{self, Listeners};
 use crate::capability::blobs::objects::Objects;
 use crate::capability::blobs::table::{self, Object, Uploaded};
 use crate::capability::grants::Place;
@@ -66,6 +67,7 @@ impl Drop for Live {
 pub struct Upload<'a> {
     db: &'a Db,
     objects: &'a Objects,
+    listeners: &'a Listeners,
     live: Live,
 }
 
@@ -80,7 +82,8 @@ impl<'a> Upload<'a> {
             unfinished.live.lock().insert(object.version);
             Ok(Live { unfinished, object, parts: None })
         };
-        Ok(Self { db: &blobs.db, objects: &blobs.objects, live: blobs.db.write(begin).await? })
+        let Blobs { db, objects, listeners, .. } = blobs;
+        Ok(Self { db, objects, listeners, live: db.write(begin).await? })
     }
 
     /// Stores all of `body`; durable when this returns. Says how many bytes there are.
@@ -129,17 +132,22 @@ impl<'a> Upload<'a> {
         self.live.object.version
     }
 
-    /// Makes it the blob that `uploaded` says, if `condition` is met.
+    /// Makes it the blob that `uploaded` says, if `condition` is met, and tells the functions that listen.
     pub async fn finish(
         self,
         place: &Place,
         uploaded: Uploaded,
         condition: Condition,
     ) -> Result<(), BlobError> {
-        let place = place.clone();
+        let (place, now_ms) = (place.clone(), clock::now_ms());
+        let told = self.listeners.of(&place, uploaded.name.as_str());
         let finish = move |transaction: &Transaction<'_>| {
-            table::finish(transaction, &place, &uploaded, condition, clock::now_ms())
+            table::finish(transaction, &place, &uploaded, condition, now_ms)?;
+            event::store(transaction, &told, &place, &uploaded, now_ms as i64)?;
+            Ok::<_, BlobError>(told)
         };
-        self.db.write_unless_refused(finish).await
+        let told = self.db.write_unless_refused(finish).await?;
+        self.listeners.ring(&told);
+        Ok(())
     }
 }

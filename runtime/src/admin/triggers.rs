@@ -1,0 +1,91 @@
+//! `/v1/apps/{app}/triggers/…`: what calls the functions of an app besides HTTP, for its operator.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::admin::api::Api;
+use crate::admin::error::ApiError;
+use crate::app::triggers::pull::PullTrigger;
+use crate::app::triggers::timer::TimerTrigger;
+use crate::app::triggers::{FunctionName, Triggers};
+use crate::names::AppName;
+use crate::trigger::timer::Stored;
+
+/// `GET /v1/apps/{app}/triggers`: the functions that triggers call, with what calls them; of timers also when.
+pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
+    let app = api.registry.app(&AppName::new(&app)?)?;
+    let stored = api.registry.triggers().timers().stored(app.name()).await;
+    let stored = stored.map_err(|error| ApiError::internal(error.to_string()))?;
+    let Triggers { queue, blob, timer } = &app.active().revision.manifest.trigger;
+    let state = |timer: &TimerTrigger| stored.iter().find(|(name, _)| name == timer.name.as_str());
+    let triggers: Vec<Value> = queue
+        .iter()
+        .map(|trigger| of_pull("queue", trigger))
+        .chain(blob.iter().map(|trigger| of_pull("blob", trigger)))
+        .chain(timer.iter().map(|trigger| of_timer(trigger, state(trigger).map(|(_, stored)| stored))))
+        .collect();
+    Ok(Json(json!({ "app": app.name(), "triggers": triggers })))
+}
+
+fn of_pull(kind: &str, trigger: &PullTrigger) -> Value {
+    json!({
+        "kind": kind,
+        "function": trigger.name,
+        "path": trigger.path(),
+        "queue": trigger.queue(),
+        "container": trigger.container,
+        "prefix": trigger.prefix,
+        "suffix": trigger.suffix,
+    })
+}
+
+fn of_timer(trigger: &TimerTrigger, stored: Option<&Stored>) -> Value {
+    json!({
+        "kind": "timer",
+        "function": trigger.name,
+        "path": trigger.path(),
+        "schedule": trigger.schedule,
+        "time_zone": trigger.time_zone.as_deref().unwrap_or("UTC"),
+        "last_ms": stored.and_then(|stored| stored.state.last_run_ms),
+        "next_ms": stored.and_then(|stored| stored.state.next_due_ms),
+        "is_running": stored.is_some_and(|stored| stored.state.begun_ms.is_some()),
+        "last_error": stored.and_then(|stored| stored.last_error.clone()),
+    })
+}
+
+/// `POST /v1/apps/{app}/triggers/{function}/fire`: runs a timer function now, and answers when it has ended.
+pub async fn fire(
+    State(api): State<Arc<Api>>,
+    Path((app, function)): Path<(String, String)>,
+) -> Result<Json<Value>, ApiError> {
+    let app = api.registry.app(&AppName::new(&app)?)?;
+    let name = FunctionName::new(&function).map_err(|why| ApiError::bad_request("invalid-name", why))?;
+    let active = app.active();
+    let trigger = &active.revision.manifest.trigger;
+    if let Some(pull) = trigger.pulls().find(|pull| pull.name == name) {
+        let message = format!(
+            "function {name} takes messages: send one with 'wfn queue send {} {}'",
+            app.name(),
+            pull.queue()
+        );
+        return Err(ApiError::bad_request("not-a-timer", message));
+    }
+    if trigger.timer(&name).is_none() {
+        let known: Vec<&str> = trigger.timer.iter().map(|timer| timer.name.as_str()).collect();
+        let message = match known.as_slice() {
+            [] => format!("app {} has no timers: they are [[trigger.timer]] in its wfn.toml", app.name()),
+            _ => format!("app {} has no timer {name}; its timers are {}", app.name(), known.join(", ")),
+        };
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-timer", message));
+    }
+    let fired = api.registry.triggers().timers().fire(app.name(), &name).await;
+    let fired = fired.ok_or_else(|| {
+        let message = format!("a run of {name} goes on, and runs never overlap: try again when it has ended");
+        ApiError::new(StatusCode::CONFLICT, "timer-runs", message)
+    })?;
+    Ok(Json(json!(fired)))
+}

@@ -1,0 +1,73 @@
+//! Functions that a schedule calls: `[[trigger.timer]]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::manifest::{ScalePolicy, Timeout};
+use crate::app::triggers::{FunctionName, FunctionPath};
+use crate::app::values::{Bounded, Span};
+use crate::limits;
+use crate::names::AppName;
+use crate::trigger::schedule::{MissedRuns, Schedule, Timer};
+
+/// How much later than its schedule says a run may begin.
+type Jitter = Span<0, { limits::TIMER_JITTER_MAX.as_millis() as u64 }>;
+
+/// A function and its schedule. Its runs never overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimerTrigger {
+    /// The function.
+    pub name: FunctionName,
+    /// When: a cron expression of six fields, seconds first, or five.
+    pub schedule: String,
+    /// In which time zone, a name of the IANA database; UTC without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
+    /// Each run begins up to so much later: many functions of one schedule then do not all begin at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jitter: Option<Jitter>,
+    /// What becomes of runs that could not begin in time.
+    #[serde(default)]
+    pub missed_runs: MissedRuns,
+    /// Where the component takes the call; without it `/` and the function's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<FunctionPath>,
+    /// Deadline of a run; the app's without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Timeout>,
+    /// Whether an instance exists before the first run and stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub always_ready: Option<Bounded<0, 1>>,
+}
+
+impl TimerTrigger {
+    /// The schedule in its time zone; the error says what is wrong with either.
+    pub fn schedule(&self) -> Result<Schedule, String> {
+        Schedule::parse(&self.schedule, self.time_zone.as_deref().unwrap_or("UTC"))
+    }
+
+    /// What decides about its runs, as a function of `app`.
+    pub fn timer(&self, app: &AppName) -> Result<Timer, String> {
+        let jitter = self.jitter.map_or(Duration::ZERO, Span::get);
+        Ok(Timer::new(self.schedule()?, self.missed_runs, jitter, app.as_str(), self.name.as_str()))
+    }
+
+    /// The function's path.
+    pub fn path(&self) -> String {
+        FunctionPath::of(&self.name, self.path.as_ref())
+    }
+
+    /// What its instance goes by, in an app that goes by `app`: one run at a time needs one.
+    pub fn policy(&self, app: ScalePolicy) -> ScalePolicy {
+        ScalePolicy {
+            concurrency: 1,
+            is_dynamic: false,
+            always_ready: self.always_ready.map_or(0, Bounded::get),
+            max_instances: 1,
+            timeout: self.timeout.map_or(app.timeout, Span::get),
+            ..app
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The concurrency of a pool that leaves it to the host: what the pool measures of itself, and what it does with its value.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::pool::Pool;
+use crate::pool::dynamic::{DynamicConcurrency, Reading, Snapshot};
+use crate::pool::learned::GroupKey;
+
+/// The value of one pool, and the latency of what has ended since it last moved.
+pub(super) struct Adjusting {
+    value: DynamicConcurrency,
+    held: Duration,
+    ended: u32,
+}
+
+impl Adjusting {
+    /// One that goes on from what was learned.
+    pub(super) fn new(learned: Option<Snapshot>, cores: usize, most: u32, now: Instant) -> Self {
+        let value = match learned {
+            Some(learned) => DynamicConcurrency::restore(learned, count(cores), most, now),
+            None => DynamicConcurrency::new(most, now),
+        };
+        Self { value, held: Duration::ZERO, ended: 0 }
+    }
+
+    /// How many slots an instance has now.
+    pub(super) fn value(&self) -> u32 {
+        self.value.value()
+    }
+
+    /// A slot was given back that was held for so long.
+    pub(super) fn ended(&mut self, held: Duration) {
+        self.held += held;
+        self.ended = self.ended.saturating_add(1);
+    }
+}
+
+/// A number of cores, which is never none.
+pub(super) fn count(cores: usize) -> NonZeroU32 {
+    NonZeroU32::new(cores as u32).unwrap_or(NonZeroU32::MIN)
+}
+
+impl Pool {
+    /// Whether the host finds its concurrency.
+    pub fn is_dynamic(&self) -> bool {
+        self.policy.is_dynamic
+    }
+
+    /// How many slots an instance has now.
+    pub fn concurrency(&self) -> u32 {
+        if self.policy.is_dynamic { self.state.lock().ledger.concurrency() } else { self.policy.concurrency }
+    }
+
+    /// Looks at the value of a dynamic pool, once a second. Says whether it has moved.
+    pub fn observe(self: &Arc<Self>, reading: Reading, now: Instant) -> bool {
+        let cores = count(self.resources.cores());
+        let (moved, snapshot) = {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            let Some(adjusting) = state.adjusting.as_mut().filter(|_| !state.draining) else { return false };
+            let mean = adjusting.held.checked_div(adjusting.ended);
+            let fullest = state.ledger.take_fullest();
+            let Some(moved) = adjusting.value.observe(now, reading, fullest, mean) else { return false };
+            (adjusting.held, adjusting.ended) = (Duration::ZERO, 0);
+            state.ledger.set_concurrency(moved.to);
+            (moved, adjusting.value.snapshot(cores))
+        };
+        self.template.host_says(None, &format!("Host.Concurrency: {} {moved}", self.group));
+        tracing::info!(target: "Host.Concurrency", "{}/{} {moved}", self.template.capabilities().app(), self.group);
+        self.resources.learned().note(self.key(), snapshot);
+        self.serve_line();
+        true
+    }
+
+    /// Which group it is, for what outlives its revision.
+    fn key(&self) -> GroupKey {
+        (self.template.capabilities().app().clone(), self.group.clone())
+    }
+
+    pub(super) fn begin_adjusting(&self, now: Instant) {
+        let learned = self.resources.learned().of(&self.key());
+        let adjusting = Adjusting::new(learned, self.resources.cores(), self.policy.concurrency, now);
+        let mut state = self.state.lock();
+        state.ledger.set_concurrency(adjusting.value());
+        state.adjusting = Some(adjusting);
+    }
+}
