@@ -1,12 +1,12 @@
 //! The larger examples do what they say, deployed by their own manifests.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::fs;
 use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Host, Request, root};
+use crate::harness::{Answer, Host, Request, root, until};
 use crate::upstream::Upstream;
 
 /// Deploys an example by its `wfn.toml`.
@@ -14,6 +14,22 @@ use crate::upstream::Upstream;
 fn deploy(host: &Host, folder: &str, flags: &[&str]) {
     let manifest = root().join("guest-examples").join(folder).join("wfn.toml");
     host.wfn(&[&["deploy", manifest.to_str().unwrap()], flags].concat()).ok();
+}
+
+/// Whether the tools for an example were there when the guests were built.
+fn is_built(name: &str) -> bool {
+    let is_built = root().join("target/guests").join(format!("{name}.wasm")).is_file();
+    if !is_built {
+        eprintln!("left out {name}: 'cargo xtask guests --all' builds it");
+    }
+    is_built
+}
+
+/// No call has failed, whoever called.
+#[track_caller]
+fn assert_nothing_failed(host: &Host, app: &str) {
+    let log = host.logs(app);
+    assert_eq!((host.number(app, "failed"), log.contains("failed")), (0, false), "{log}");
 }
 
 fn send(host: &Host, method: &str, path: &str, body: &str) -> Answer {
@@ -90,13 +106,11 @@ fn notes_are_kept_in_rust() {
 
 #[test]
 fn notes_are_kept_in_javascript() {
-    if !Path::new(&root().join("target/guests/js-notes.wasm")).is_file() {
-        eprintln!("left out js-notes: 'cargo xtask guests --all' builds it");
-        return;
+    if is_built("js-notes") {
+        let host = Host::start();
+        deploy(&host, "js/notes", &[]);
+        notes(&host, "js-notes");
     }
-    let host = Host::start();
-    deploy(&host, "js/notes", &[]);
-    notes(&host, "js-notes");
 }
 
 #[test]
@@ -142,27 +156,98 @@ fn text_is_extracted_from_one_container_into_another() {
         let file = page.to_str().unwrap();
         host.wfn(&["blob", "put", "extract", "pages", name, file, "--content-type", content_type]).ok()
     };
+    let text_of = |page: &str| host.wfn(&["blob", "get", "extract", "texts", &format!("{page}.txt")]);
     put("a b/page.html", "text/html; charset=utf-8");
     put("picture", "image/png");
+    // Read before it is removed, or not: neither is a failure.
+    put("gone.html", "text/html");
+    host.wfn(&["blob", "rm", "extract", "pages", "gone.html"]).ok();
+    let text = until("the text is there by itself", || {
+        let got = text_of("a b/page.html");
+        (got.code == Some(0)).then_some(got.stdout)
+    });
+    assert!(text.contains("The Rust Programming Language\n"), "{text:.400}");
+    assert!(!text.contains("</") && !text.contains("localStorage"), "{text}");
+
+    // While a long version is read, a short one is put: the text is the newest one's in the end.
+    let long = fs::read_to_string(&page).unwrap().repeat(20);
+    for body in [&long, "<title>not shown</title><p>short"] {
+        let answer = Request::new("PUT", "/v1/apps/extract/blobs/pages/changed.html")
+            .header("authorization", &format!("Bearer {}", host.token()))
+            .header("content-type", "text/html")
+            .body(body)
+            .send(&host.admin);
+        assert!((200..300).contains(&answer.status), "{}", answer.text());
+    }
+    until("every page is dealt with", || {
+        let listed = host.wfn(&["queue", "ls", "extract", "--json"]).json();
+        assert_eq!(listed["queues"][0]["dead"], 0, "{listed}");
+        (listed["queues"][0]["messages"] == 0).then_some(())
+    });
+    assert_eq!(text_of("changed.html").ok(), "short\n");
+    assert_eq!(text_of("picture").code, Some(1));
+
     let post = |name: &str| Request::new("POST", &format!("/extract/{name}")).body("").send(&host.functions);
     let written = json_of(post("a%20b/page.html"));
-    assert_eq!(written["blob"], "a b/page.html.txt");
-    let text = host.wfn(&["blob", "get", "extract", "texts", "a b/page.html.txt"]).ok();
-    assert_eq!(written["bytes"], text.len());
-    assert!(
-        text.contains(
-            "The Rust Programming Language
-"
-        ),
-        "{text:.400}"
-    );
-    assert!(!text.contains("</") && !text.contains("localStorage"), "{text}");
-    let listed = host.wfn(&["blob", "ls", "extract", "texts"]).ok();
-    assert!(listed.contains("a b/page.html.txt"), "{listed}");
+    assert_eq!((&written["blob"], &written["bytes"]), (&"a b/page.html.txt".into(), &text.len().into()));
+    assert_eq!(text_of("a b/page.html").ok(), text);
     // Again it is another version of the same.
     assert_ne!(json_of(post("a%20b/page.html"))["etag"], written["etag"]);
-    for (name, status) in [("absent", 404), ("picture", 415), ("..", 400)] {
+    for (name, status) in [("absent", 404), ("picture", 415), ("..", 400), ("", 403)] {
         assert_eq!(post(name).status, status, "{name}");
     }
-    assert_eq!(host.number("extract", "failed"), 0);
+    assert_nothing_failed(&host, "extract");
+}
+
+/// What both the Rust and the JavaScript example report.
+fn reports(host: &Host, app: &str) {
+    let visit = |page: &str| send(host, "POST", &format!("/{app}/visits/{page}"), "");
+    for (page, count) in [("home", "1\n"), ("gr%C3%B6%C3%9Fe%201", "1\n"), ("home", "2\n"), ("about", "1\n")]
+    {
+        assert_eq!(visit(page).ok(), count, "{page}");
+    }
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..3).for_each(|_| drop(visit("home").ok())));
+        }
+    });
+    for page in ["two%0Alines", &"x".repeat(101)] {
+        assert_eq!(visit(page).status, 422, "{page}");
+    }
+    let forged = Request::new("POST", &format!("/{app}/nightly")).header("wfn-trigger", "nightly");
+    let forged = forged.header("content-type", "application/json").body("{}").send(&host.functions);
+    assert_eq!(forged.status, 403, "{}", forged.text());
+
+    let fired = host.wfn(&["trigger", "fire", app, "nightly"]).ok();
+    assert!(fired.starts_with("nightly has run in ") && fired.contains(" ms, invocation "), "{fired}");
+    let listed = host.wfn(&["blob", "ls", app, "reports"]).ok();
+    let blob = listed.split_whitespace().last().unwrap();
+    let path = format!("/{app}/reports/{}", blob.strip_suffix(".txt").unwrap());
+    let report = host.get(&path);
+    assert_eq!(report.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(report.ok(), "about 1\ngröße 1 1\nhome 14\n");
+    // The day's first report stays.
+    visit("home").ok();
+    host.wfn(&["trigger", "fire", app, "nightly"]).ok();
+    assert_eq!(host.get(&path).ok(), "about 1\ngröße 1 1\nhome 14\n");
+    for absent in ["1999-12-31", "home"] {
+        assert_eq!(host.get(&format!("/{app}/reports/{absent}")).status, 404, "{absent}");
+    }
+    assert_nothing_failed(host, app);
+}
+
+#[test]
+fn visits_are_reported_in_rust() {
+    let host = Host::start();
+    deploy(&host, "rust/report", &[]);
+    reports(&host, "report");
+}
+
+#[test]
+fn visits_are_reported_in_javascript() {
+    if is_built("js-report") {
+        let host = Host::start();
+        deploy(&host, "js/report", &[]);
+        reports(&host, "js-report");
+    }
 }

@@ -201,6 +201,15 @@ impl Host {
         self.wfn(&[&["deploy", &module, "--name", app, "--json"], flags].concat()).json()
     }
 
+    /// Deploys a guest as `app` with a manifest of its own.
+    #[track_caller]
+    pub fn deploy_with(&self, app: &str, name: &str, manifest: &str) {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("wfn.toml");
+        fs::write(&file, format!("name = {app:?}\nmodule = {:?}\n{manifest}", guest(name))).unwrap();
+        self.wfn(&["deploy", file.to_str().unwrap()]).ok();
+    }
+
     /// The `http` group of an app's status.
     #[track_caller]
     pub fn group(&self, app: &str) -> Value {

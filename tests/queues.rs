@@ -25,10 +25,7 @@ fn deploy(host: &Host, app: &str, upstream: &Upstream, trigger: &str) {
 
 #[track_caller]
 fn deploy_with(host: &Host, app: &str, manifest: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("wfn.toml");
-    fs::write(&file, format!("name = {app:?}\nmodule = {:?}\n{manifest}", guest("fetch"))).unwrap();
-    host.wfn(&["deploy", file.to_str().unwrap()]).ok();
+    host.deploy_with(app, "fetch", manifest);
 }
 
 /// Calls the admin API for the queue `work` of `app`.
@@ -79,7 +76,7 @@ fn a_message_is_an_event_for_the_function_however_it_was_sent() {
         ("ce-id", "first"),
         ("ce-type", "wfn.queue.message"),
         ("ce-source", "/apps/shop/queues/work"),
-        ("ce-partitionkey", "s 1"),
+        ("ce-partitionkey", "s%201"),
         ("ce-deliverycount", "1"),
         ("content-type", "text/plain; charset=utf-8"),
     ] {

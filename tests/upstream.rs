@@ -143,8 +143,9 @@ fn failed_of(batch: &str) -> String {
     serde_json::json!({ "failed": events.iter().filter_map(fails).collect::<Vec<_>>() }).to_string()
 }
 
-/// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long.
-async fn sink(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
+/// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long. `/sink?slow MS` and
+/// `/sink?fail` ask the same whatever comes.
+async fn sink(request: Request<Incoming>, query: &str, seen: &Seen) -> Result<Answer, std::io::Error> {
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     let whole = String::from_utf8_lossy(&body).into_owned();
@@ -154,14 +155,17 @@ async fn sink(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io
         at: Instant::now(),
     };
     let delivery: u64 = sunk.header("ce-deliverycount").parse().unwrap_or(0);
-    let (verb, number) = sunk.body.split_once(' ').unwrap_or_default();
+    let asked = if query.is_empty() { sunk.body.as_str() } else { query };
+    let (verb, number) = asked.split_once(' ').or(asked.split_once("%20")).unwrap_or((asked, ""));
     let (verb, number) = (verb.to_owned(), number.parse::<u64>().unwrap_or(0));
     seen.sunk.lock().unwrap().push(sunk);
     let mut answer = text("");
     match verb.as_str() {
         // The one message of a batch that its text is in.
         _ if sunk_batch(&headers) => answer = text(failed_of(&whole)),
-        "fail" if delivery <= number => *answer.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE,
+        "fail" if delivery <= number || query == "fail" => {
+            *answer.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE
+        }
         "slow" => {
             // The wait is the server's own behavior, not a test waiting for something.
             let _ = tokio::time::timeout(Duration::from_millis(number), std::future::pending::<()>()).await;
@@ -189,7 +193,7 @@ fn text(text: impl Into<Bytes>) -> Answer {
 async fn answer_to(request: Request<Incoming>, seen: &Seen) -> Result<Answer, std::io::Error> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
-        "/sink" => sink(request, seen).await,
+        "/sink" => sink(request, &query, seen).await,
         "/ok" => Ok(text("ok from upstream")),
         "/lasting" => {
             let mut answer = text("how long it lasts is in the query");

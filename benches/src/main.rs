@@ -6,6 +6,7 @@
 mod apps;
 mod client;
 mod cold_start;
+mod converge;
 mod deploys;
 mod hyper_server;
 mod instances;
@@ -63,6 +64,8 @@ enum Bench {
     Deploys(deploys::Deploys),
     /// Orders through a durable queue: how many are taken, and how long until they are booked
     Queue(queue::Queue),
+    /// A queue drained with fixed concurrencies, and with the one that the host finds
+    Converge(converge::Converge),
     #[command(hide = true)]
     HyperServer(hyper_server::HyperServer),
 }
@@ -92,6 +95,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::Outbound(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
         Bench::Queue(bench) => bench.run(&workspace),
+        Bench::Converge(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }
 }

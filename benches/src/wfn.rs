@@ -65,6 +65,11 @@ impl Host {
         Ok(Admin { connection: Connection::open_when_ready(self.admin)?, token: self.token()? })
     }
 
+    /// Where the admin API is, and the token, for many connections.
+    pub fn admin_access(&self) -> Result<(SocketAddr, String)> {
+        Ok((self.admin, self.token()?))
+    }
+
     fn token(&self) -> Result<String> {
         let path = self.data_dir.path().join("token");
         let token =

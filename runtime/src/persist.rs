@@ -2,4 +2,6 @@
 
 pub mod artifacts;
 pub mod db;
+#[cfg(test)]
+pub mod faulty_disk;
 pub mod schema;

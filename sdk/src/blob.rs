@@ -69,6 +69,36 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// A version of a blob that was written: the data of an event for a function of blobs, `[[trigger.blob]]`.
+///
+/// By the time it is read there may be a newer version, or none:
+///
+/// ```
+/// use wfn_sdk::{Error, Json, Request, StatusCode, blob::{Container, Written}};
+///
+/// fn look(mut request: Request) -> Result<StatusCode, Error> {
+///     let Json(written) = Json::<Written>::read(&mut request, 16 * 1024)?;
+///     let Some(blob) = Container::new(&written.container).get(&written.name).send()? else {
+///         return Ok(StatusCode::NO_CONTENT);
+///     };
+///     println!("{} is {}, it was {}", written.name, blob.etag, written.etag);
+///     Ok(StatusCode::NO_CONTENT)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Written {
+    /// Its container.
+    pub container: String,
+    /// Its name.
+    pub name: String,
+    /// Names this version of it.
+    pub etag: String,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// What they are.
+    pub content_type: String,
+}
+
 impl Container {
     /// The app's own container of this name, or another app's, `owner/name`, which its manifest shares.
     pub fn new(name: &str) -> Self {
@@ -155,5 +185,20 @@ impl Container {
             let held = response.status() != StatusCode::PRECONDITION_FAILED;
             Ok(held.then(|| header(&response, "etag")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Written;
+    use crate::Json;
+
+    #[test]
+    fn what_was_written_is_read() {
+        let event = r#"{"container":"photos","name":"in/größe 1.png","etag":"\"7\"","bytes":3,"content_type":"image/png"}"#;
+        let Json(written) = Json::<Written>::parse(event.as_bytes()).expect("an event's data");
+        assert_eq!((written.container.as_str(), written.name.as_str()), ("photos", "in/größe 1.png"));
+        assert_eq!((written.etag.as_str(), written.bytes), ("\"7\"", 3));
+        assert_eq!(written.content_type, "image/png");
     }
 }

@@ -27,6 +27,7 @@
 //!
 //! What a function asks of others is a [`Call`], which a synchronous guest sends and an asynchronous one awaits:
 //! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`queue`] its queues, [`identity`] proves who it is.
+//! What calls it besides HTTP, a queue, a blob or a timer, sends an [`Event`].
 //! Settings and secrets are environment variables ([`std::env::var`]), and granted folders are files ([`std::fs`]).
 //!
 //! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
@@ -42,6 +43,7 @@ mod body;
 #[cfg(any(feature = "sync", feature = "async"))]
 mod call;
 mod error;
+mod event;
 #[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
 pub mod identity;
 #[cfg(feature = "json")]
@@ -59,6 +61,8 @@ mod response;
 mod router;
 #[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
 mod service;
+#[cfg(feature = "json")]
+pub mod timer;
 
 pub use body::Body;
 pub use bytes::Bytes;
@@ -67,6 +71,7 @@ pub use call::send_all;
 #[cfg(any(feature = "sync", feature = "async"))]
 pub use call::{Call, CallError, fetch};
 pub use error::Error;
+pub use event::Event;
 pub use http::{self, Method, StatusCode};
 #[cfg(feature = "json")]
 pub use json::Json;

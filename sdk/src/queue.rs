@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, Request as HttpRequest};
+use http::{Method, Request};
 use serde::{Deserialize, Serialize};
 
-use crate::Request;
 use crate::call::{Call, REFUSAL_BYTES_MAX};
 use crate::service::{encoded, json};
 
@@ -50,7 +49,7 @@ impl Queue {
     /// Sends a message. When it is answered, the message is on disk.
     pub fn send(&self, message: Message) -> Call<Sent> {
         let uri = format!("http://wfn.internal/{}?{}", self.path, message.query.join("&"));
-        let mut request = HttpRequest::builder().method(Method::POST).uri(uri);
+        let mut request = Request::builder().method(Method::POST).uri(uri);
         if let Some(content_type) = message.content_type {
             request = request.header(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
@@ -82,7 +81,7 @@ impl Message {
         self.with("id", id)
     }
 
-    /// Messages of one session belong together: the function is told by `ce-partitionkey`.
+    /// Messages of one session belong together: the function is told by [`Event::session`](crate::Event::session).
     pub fn session(self, session: &str) -> Self {
         self.with("session", session)
     }
@@ -100,29 +99,5 @@ impl Message {
     fn with(mut self, name: &str, value: &str) -> Self {
         self.query.push(format!("{name}={}", encoded(value)));
         self
-    }
-}
-
-/// What a delivery says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// What the message is called.
-    pub id: String,
-    /// How often it has been delivered, this time included.
-    pub count: u32,
-    /// Its session.
-    pub session: Option<String>,
-}
-
-impl Delivery {
-    /// What `request` says, if it is a delivery: the host says so by `wfn-trigger`, which nobody else can send.
-    pub fn of(request: &Request) -> Option<Self> {
-        let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        header("wfn-trigger")?;
-        Some(Self {
-            id: header("ce-id")?.to_owned(),
-            count: header("ce-deliverycount")?.parse().ok()?,
-            session: header("ce-partitionkey").map(str::to_owned),
-        })
     }
 }

@@ -153,7 +153,11 @@ fn row(group: &Value) -> Vec<String> {
         "failed",
     ];
     let memory = output::bytes(group["memory_bytes"].as_u64().unwrap_or_default());
-    keys.iter().map(|key| text_of(&group[key])).chain([memory]).collect()
+    let mut row: Vec<String> = keys.iter().map(|key| text_of(&group[key])).chain([memory]).collect();
+    if group["concurrency_is_dynamic"] == true {
+        row[1] += " dynamic";
+    }
+    row
 }
 
 /// What it may reach, and what it did there; nothing for an app that may not send requests.

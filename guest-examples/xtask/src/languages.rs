@@ -197,6 +197,7 @@ mod tests {
         let shared = [
             ("js/html-parse/build.mjs", "js/build.mjs"),
             ("js/notes/build.mjs", "js/build.mjs"),
+            ("js/report/build.mjs", "js/build.mjs"),
             ("python/html-parse/wasi_wsgi.py", "python/wasi_wsgi.py"),
             ("python/html-parse/wit/http.wit", "python/wit/http.wit"),
             ("python/html-parse/requirements.txt", "python/requirements.txt"),

@@ -134,7 +134,6 @@ impl Triggers {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::app::manifest_file::ManifestFile;
 
     #[test]

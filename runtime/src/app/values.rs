@@ -83,15 +83,11 @@ macro_rules! number_or_word {
 
 number_or_word! {
     /// A number, or the host's own choice: `"auto"`.
+    #[derive(Default)]
     OrAuto,
     /// The host decides once.
+    #[default]
     Auto = "auto"
-}
-
-impl<T> Default for OrAuto<T> {
-    fn default() -> Self {
-        Self::Auto
-    }
 }
 
 number_or_word! {

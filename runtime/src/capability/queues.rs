@@ -4,6 +4,8 @@
 //! delivers is [`crate::trigger::queue`]; it hears of what is sent through [`Queues::bell`].
 
 pub mod error;
+#[cfg(test)]
+mod faults;
 pub mod http;
 pub mod table;
 

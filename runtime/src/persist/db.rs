@@ -4,6 +4,7 @@
 //! arrive while a commit is under way share the next one. A read begins after it was asked for, and so sees every
 //! change that was answered before.
 
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -55,7 +56,12 @@ pub struct Db {
 impl Db {
     /// Opens or makes the database file and brings its tables to the present version.
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        let mut connection = Connection::open(path)?;
+        Self::open_on(path, None)
+    }
+
+    /// As [`Self::open`], on SQLite's layer for files of that name instead of its own.
+    pub fn open_on(path: &Path, disk: Option<&'static CStr>) -> Result<Self, DbError> {
+        let mut connection = connect(path, OpenFlags::default(), disk)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -67,7 +73,7 @@ impl Db {
             .spawn(move || write(connection, queue))
             .map_err(|error| DbError::Sqlite(error.to_string()))?;
         let turns = Arc::new(Semaphore::new(limits::DB_READERS_MAX));
-        let readers = Arc::new(Readers { path: path.to_owned(), idle: Mutex::default(), turns });
+        let readers = Arc::new(Readers { path: path.to_owned(), disk, idle: Mutex::default(), turns });
         Ok(Self { changes: Some(changes), writer: Some(writer), readers })
     }
 
@@ -122,12 +128,20 @@ impl Db {
     }
 }
 
+fn connect(path: &Path, flags: OpenFlags, disk: Option<&'static CStr>) -> rusqlite::Result<Connection> {
+    match disk {
+        None => Connection::open_with_flags(path, flags),
+        Some(disk) => Connection::open_with_flags_and_vfs(path, flags, disk),
+    }
+}
+
 /// Prepared statements that a connection keeps: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 
 /// Connections that read. One that met an error is closed; the next reader opens another.
 struct Readers {
     path: PathBuf,
+    disk: Option<&'static CStr>,
     idle: Mutex<Vec<Connection>>,
     turns: Arc<Semaphore>,
 }
@@ -138,7 +152,7 @@ impl Readers {
             return Ok(connection);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = connect(&self.path, flags, self.disk)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         Ok(connection)
     }

@@ -188,46 +188,27 @@ impl Reading {
         all.into_iter().filter(|(_, state)| *state == ThrottleState::Enabled).map(|(throttle, _)| throttle)
     }
 
-    /// How much triggers may fetch that fetch their work, from the first throttled reading to the last. What is unknown
-    /// stops nobody.
+    /// Whether triggers that fetch their work may fetch. What is unknown stops nobody.
+    ///
+    /// Other than in SPEC 3.2, a throttle of the CPU alone does not stop them: values come down all the same, and idle cores
+    /// would only end the throttle, which would come back, so that a fifth of the machine stood still (docs/decisions).
     #[must_use]
     pub fn fetching(&self) -> Fetching {
-        let is_enabled = |state| state == ThrottleState::Enabled;
-        if is_enabled(self.memory) || is_enabled(self.scheduler) {
-            Fetching::Paused
-        } else if is_enabled(self.cpu) {
-            Fetching::OnePerCore
-        } else {
-            Fetching::Free
+        match [self.memory, self.scheduler].contains(&ThrottleState::Enabled) {
+            true => Fetching::Paused,
+            false => Fetching::Free,
         }
     }
 }
 
-/// How much triggers may fetch that fetch their work.
-///
-/// Beyond SPEC 3.2, a throttle of the CPU alone does not stop a function that computes: idle cores would undo the throttle,
-/// and it would come back, so that a fifth of the machine stood still (docs/decisions).
+/// Whether triggers that fetch their work may fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fetching {
     /// As much as their values say.
     #[default]
     Free,
-    /// So that a function has no more in flight than there are cores.
-    OnePerCore,
     /// Nothing.
     Paused,
-}
-
-impl Fetching {
-    /// How many events a function may have in flight that could have `most`.
-    #[must_use]
-    pub fn bound(self, most: usize, cores: usize) -> usize {
-        match self {
-            Self::Free => most,
-            Self::OnePerCore => most.min(cores),
-            Self::Paused => 0,
-        }
-    }
 }
 
 /// Which way a value moved.

@@ -16,6 +16,7 @@ use crate::app::bundle::Bundles;
 use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
 use crate::capability::blobs::Blobs;
 use crate::capability::blobs::objects::Location;
+use crate::capability::queues::Queues;
 use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost};
 use crate::clock;
@@ -68,6 +69,7 @@ impl Random {
     fn policy(&mut self) -> ScalePolicy {
         ScalePolicy {
             memory: if self.one_in(8) { MemoryClass::Mb4096 } else { MemoryClass::Mb2048 },
+            is_dynamic: false,
             concurrency: [1, 1, 2, 4, 16][self.below(5) as usize],
             workers: OrAuto::Auto,
             always_ready: if self.one_in(4) { 1 + self.below(2) as u32 } else { 0 },
@@ -234,9 +236,10 @@ fn simulate(seed: u64) {
         let secret_key = SecretKey::open(folder.path()).unwrap();
         let bundles = Bundles::open(folder.path()).unwrap();
         let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
-        let blobs = Blobs::open(&db, &Location::default(), folder.path()).await.unwrap();
+        let queues = Queues::new(db.clone());
+        let blobs = Blobs::open(&db, &Location::default(), folder.path(), queues.clone()).await.unwrap();
         let capabilities =
-            CapabilityHost::new(&Arc::default(), &db, blobs, secret_key, bundles, String::new());
+            CapabilityHost::new(&Arc::default(), &db, blobs, queues, secret_key, bundles, String::new());
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

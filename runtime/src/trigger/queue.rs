@@ -175,11 +175,8 @@ impl Consumer {
         let trigger = active.revision.manifest.trigger.of_queue(&self.queue.place().store)?;
         let pool = active.pool_of(Group::Function(&trigger.name))?;
         let most = trigger.in_flight_max(pool.policy(), pool.concurrency());
-        let most = match pool.is_dynamic() {
-            true => self.fetching.borrow().bound(most, self.loops.len()),
-            false => most,
-        };
-        Some((trigger.clone(), most))
+        let is_paused = pool.is_dynamic() && *self.fetching.borrow() == Fetching::Paused;
+        Some((trigger.clone(), if is_paused { 0 } else { most }))
     }
 
     fn deliver(&mut self, trigger: PullTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {

@@ -223,7 +223,7 @@ impl Timer {
 /// What is stored of a timer.
 ///
 /// Invariant: every occurrence before `next_due_ms` is settled, and it only grows as long as the schedule stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TimerState {
     /// The occurrence that ran last, in Unix milliseconds.
     pub last_run_ms: Option<i64>,

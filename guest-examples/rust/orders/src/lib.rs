@@ -4,9 +4,9 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use wfn_sdk::kv::Store;
-use wfn_sdk::queue::{Delivery, Queue};
+use wfn_sdk::queue::Queue;
 use wfn_sdk::{
-    Error, IntoResponse, Json, Request, RequestExt, Response, Router, StatusCode, handler, send_all,
+    Error, Event, IntoResponse, Json, Request, RequestExt, Response, Router, StatusCode, handler, send_all,
 };
 
 /// Most bytes of an order as JSON.
@@ -41,11 +41,11 @@ fn take(mut request: Request) -> Result<Response, Error> {
 /// Books an order that the queue delivers. It may come twice, if the host is killed before it has noted that it was
 /// booked: the second time makes no difference, because it writes the same under the same key.
 fn book(mut request: Request) -> Result<StatusCode, Error> {
-    let Some(delivery) = Delivery::of(&request) else {
+    let Some(event) = Event::of(&request) else {
         return Err(Error::new(StatusCode::FORBIDDEN, "orders are booked from the queue alone"));
     };
     let Json(order) = Json::<Order>::read(&mut request, ORDER_BYTES_MAX)?;
-    let key = format!("{}{}", prefix(&order.article), delivery.id);
+    let key = format!("{}{}", prefix(&order.article), event.id);
     books().put(&key, order.quantity.to_string()).send()?;
     Ok(StatusCode::NO_CONTENT)
 }

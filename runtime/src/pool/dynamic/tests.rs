@@ -148,13 +148,8 @@ fn any_enabled_throttle_throttles_and_slows_fetching_and_any_unknown_one_makes_i
     for ([cpu, memory, scheduler], expected) in cases {
         let reading = Reading { cpu, memory, scheduler };
         assert_eq!(reading.overall(), expected, "{reading:?}");
-        let is_more_than_cpu = [reading.memory, reading.scheduler].contains(&Enabled);
-        let fetching = match expected {
-            Enabled if is_more_than_cpu => Fetching::Paused,
-            Enabled => Fetching::OnePerCore,
-            _ => Fetching::Free,
-        };
-        assert_eq!(reading.fetching(), fetching, "{reading:?}");
+        let is_more_than_cpu = [memory, scheduler].contains(&Enabled);
+        assert_eq!(reading.fetching() == Fetching::Paused, is_more_than_cpu, "{reading:?}");
     }
     let reading = Reading { cpu: Enabled, memory: Unknown, scheduler: Enabled };
     assert_eq!(reading.enabled().collect::<Vec<_>>(), [HostThrottle::Cpu, HostThrottle::Scheduler]);

@@ -64,8 +64,7 @@ impl World {
         let is_running = self.running_until.is_some_and(|end| end > self.time_ms);
         let decision = self.state.decide(self.clock(), is_running, &self.timer);
         assert!(decision.state.next_due_ms >= self.state.next_due_ms, "what is settled stays settled");
-        let stored = serde_json::to_string(&decision.state).unwrap();
-        self.state = serde_json::from_str(&stored).unwrap();
+        self.state = decision.state;
         match decision.action {
             Action::Wait { until_ms } => {
                 assert!(until_ms > self.clock());

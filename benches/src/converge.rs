@@ -1,0 +1,184 @@
+//! `converge`: a queue drained with each of some fixed concurrencies, and with the one that the host finds by itself.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::json;
+
+use crate::client::{Connection, Request};
+use crate::report::Report;
+use crate::table::{Table, decimal, grouped};
+use crate::wfn::Host;
+use crate::workspace::Workspace;
+
+/// Longer than any queue here takes.
+const PATIENCE: Duration = Duration::from_secs(1_200);
+/// Connections that fill a queue: commits are shared among them.
+const SENDERS: usize = 64;
+/// Bytes of the page that the computing function parses.
+const PAGE_BYTES: usize = 16 * 1024;
+
+/// Arguments of the bench.
+#[derive(Debug, Args)]
+pub struct Converge {
+    /// Messages for the function that waits
+    #[arg(long, default_value_t = 20_000)]
+    waiting: usize,
+    /// Messages for the function that computes
+    #[arg(long, default_value_t = 5_000)]
+    computing: usize,
+    /// Milliseconds that a message waits
+    #[arg(long, default_value_t = 500)]
+    wait_ms: u64,
+    /// Fixed concurrencies of an instance to compare with
+    #[arg(long, num_args = 1.., value_delimiter = ',', default_values_t = [1, 2, 4, 16, 64, 128])]
+    fixed: Vec<u32>,
+    /// Instances
+    #[arg(long, default_value_t = 10)]
+    instances: u32,
+    /// Queues that are drained one after the other with dynamic concurrency; each goes on from what the one before found
+    #[arg(long, default_value_t = 4)]
+    dynamic: usize,
+}
+
+/// A function and its messages.
+struct Work {
+    name: &'static str,
+    guest: &'static str,
+    path: String,
+    message: Vec<u8>,
+    count: usize,
+}
+
+impl Converge {
+    /// Runs the bench.
+    pub fn run(&self, workspace: &Workspace) -> Result<()> {
+        let mut report = Report::begin("converge");
+        report.note(format!("messages of a queue by {} instances at most", self.instances));
+        let page = std::fs::read(workspace.page()).context("failed to read the page")?;
+        let page = page[..page.len().min(PAGE_BYTES)].to_vec();
+        let path = format!("/wait?ms={}", self.wait_ms);
+        let all = [
+            Work { name: "waits", guest: "async-faults", path, message: b"x".to_vec(), count: self.waiting },
+            Work {
+                name: "computes",
+                guest: "html-parse",
+                path: "/".to_owned(),
+                message: page,
+                count: self.computing,
+            },
+        ];
+        let mut table = Table::new([
+            "function",
+            "messages",
+            "concurrency",
+            "messages/s",
+            "of the best fixed",
+            "instances",
+        ]);
+        let mut figures = Vec::new();
+        for work in all {
+            let mut best = 0.0_f64;
+            let mut add = |concurrency: String, rate: f64, best: f64, instances: f64| {
+                table.row([
+                    work.name.to_owned(),
+                    grouped(work.count as f64),
+                    concurrency.clone(),
+                    grouped(rate),
+                    decimal(Some(rate / best)),
+                    grouped(instances),
+                ]);
+                figures.push(json!({ "function": work.name, "concurrency": concurrency, "messages_per_second": rate, "of_best": rate / best }));
+            };
+            let mut fixed = Vec::new();
+            for &concurrency in &self.fixed {
+                let host = Host::start(workspace)?;
+                let settings = format!("batch_size = {concurrency}\nnew_batch_threshold = 0\n");
+                let (rate, instances) = self.drain(workspace, &host, &work, &settings)?;
+                host.stop()?;
+                best = best.max(rate);
+                fixed.push((concurrency, rate, instances));
+            }
+            for (concurrency, rate, instances) in fixed {
+                add(concurrency.to_string(), rate, best, instances);
+            }
+            let host = Host::start(workspace)?;
+            for round in 1..=self.dynamic {
+                let (rate, instances) = self.drain(workspace, &host, &work, "concurrency = \"dynamic\"\n")?;
+                let found = group(&host)?["concurrency"].as_u64().unwrap_or_default();
+                add(format!("dynamic, queue {round}: {found} at its end"), rate, best, instances);
+            }
+            host.stop()?;
+        }
+        report.end(workspace, &table, json!(figures))
+    }
+
+    /// Fills the queue, then lets the function take it. Messages per second, and the most instances.
+    fn drain(&self, workspace: &Workspace, host: &Host, work: &Work, settings: &str) -> Result<(f64, f64)> {
+        let manifest = |trigger: &str| -> Result<std::path::PathBuf> {
+            let path = workspace.results()?.join("converge.toml");
+            let module = workspace.guest(work.guest)?;
+            let text = format!(
+                "name = \"work\"\nmodule = {:?}\nqueues = [\"work\"]\n{trigger}[scale]\nmax_instances = {}\n",
+                module.display().to_string(),
+                self.instances
+            );
+            std::fs::write(&path, text).context("failed to write the manifest")?;
+            Ok(path)
+        };
+        host.deploy(&manifest("")?, "work", &[])?;
+        fill(host, work)?;
+        let trigger = format!("[[trigger.queue]]\nname = \"work\"\npath = {:?}\n{settings}", work.path);
+        host.deploy(&manifest(&trigger)?, "work", &[])?;
+        let begun = Instant::now();
+        let mut admin = host.admin()?;
+        loop {
+            let shown = admin.get("/v1/apps/work/queues")?;
+            if shown["queues"][0]["messages"] == 0 {
+                break;
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("the queue is still not empty after {} s", PATIENCE.as_secs());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        let rate = work.count as f64 / begun.elapsed().as_secs_f64();
+        Ok((rate, group(host)?["instances_peak"].as_f64().unwrap_or_default()))
+    }
+}
+
+/// The scale group of the function.
+fn group(host: &Host) -> Result<serde_json::Value> {
+    Ok(host.command(["status", "work"])?["groups"][1].clone())
+}
+
+fn fill(host: &Host, work: &Work) -> Result<()> {
+    let (address, token) = host.admin_access()?;
+    let send = |share: usize| -> Result<()> {
+        let mut connection = Connection::open_when_ready(address)?;
+        let request = Request {
+            path: "/v1/apps/work/queues/work".to_owned(),
+            body: Some(work.message.clone()),
+            token: Some(token.clone()),
+        };
+        for _ in 0..share {
+            connection.call(&request)?.0.ok()?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..SENDERS)
+            .map(|sender| {
+                let share = work.count / SENDERS + usize::from(sender < work.count % SENDERS);
+                let send = &send;
+                scope.spawn(move || send(share))
+            })
+            .collect();
+        senders.into_iter().try_for_each(|sender| match sender.join() {
+            Ok(sent) => sent,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
