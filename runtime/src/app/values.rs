@@ -106,8 +106,12 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for NumberOrWord<T> {
         write!(f, "a whole number, or {:?}", self.0)
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<T>, E> {
-        let wrong = || E::invalid_value(de::Unexpected::Str(text), &self);
-        if text == self.0 { Ok(None) } else { Err(wrong()) }
+        if text == self.0 {
+            return Ok(None);
+        }
+        // What is expected of a number is said by the number.
+        let refused = T::deserialize(text.into_deserializer()).map(Some);
+        refused.map_err(|why: E| E::custom(format!("{why}, or {:?}", self.0)))
     }
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<T>, E> {
         T::deserialize(number.into_deserializer()).map(Some)

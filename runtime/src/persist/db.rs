@@ -62,8 +62,10 @@ impl Db {
     /// As [`Self::open`], on SQLite's layer for files of that name instead of its own.
     pub fn open_on(path: &Path, disk: Option<&'static CStr>) -> Result<Self, DbError> {
         let mut connection = connect(path, OpenFlags::default(), disk)?;
+        // More than FULL: the change to the log below is one with a journal, and a journal that came back after a power
+        // cut would undo what the log holds.
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         schema::migrate(&mut connection)?;

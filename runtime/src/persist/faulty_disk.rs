@@ -126,6 +126,7 @@ fn register() {
         ours.zName = NAME.as_ptr();
         ours.pNext = ptr::null_mut();
         ours.xOpen = Some(open);
+        ours.xDelete = Some(delete);
         assert_eq!(ffi::sqlite3_vfs_register(Box::leak(Box::new(ours)), 0), ffi::SQLITE_OK);
     }
 }
@@ -147,8 +148,7 @@ unsafe extern "C" fn open(
             return code;
         }
         let path = PathBuf::from(CStr::from_ptr(name).to_string_lossy().into_owned());
-        let disk = DISKS.lock().iter().find(|disk| path.starts_with(&disk.folder)).cloned();
-        if let Some(disk) = disk {
+        if let Some(disk) = disk_of(&path) {
             let original = &*(*file).pMethods;
             let mut tables = TABLES.lock();
             let table = tables.entry(ptr::from_ref(original) as usize).or_insert_with(|| {
@@ -163,6 +163,27 @@ unsafe extern "C" fn open(
         }
         code
     }
+}
+
+unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const c_char, syncs_folder: c_int) -> c_int {
+    // SAFETY: SQLite passes a name that ends with 0, and the layer below lives as long as the process.
+    let (code, path) = unsafe {
+        let below = ffi::sqlite3_vfs_find(ptr::null());
+        let Some(delete_below) = (*below).xDelete else { return ffi::SQLITE_IOERR_DELETE };
+        let path = PathBuf::from(CStr::from_ptr(name).to_string_lossy().into_owned());
+        (delete_below(below, name, 0), path)
+    };
+    // A file whose end has not reached the disk comes back after a power cut.
+    if syncs_folder != 0
+        && let Some(disk) = disk_of(&path)
+    {
+        disk.state.lock().synced.remove(&path);
+    }
+    code
+}
+
+fn disk_of(path: &Path) -> Option<Arc<FaultyDisk>> {
+    DISKS.lock().iter().find(|disk| path.starts_with(&disk.folder)).cloned()
 }
 
 /// The disk and the functions below of a file that is open.
