@@ -120,7 +120,7 @@ fn no_version_that_was_answered_is_without_an_event_after_kills() {
     let upstream = Upstream::start();
     let data = DataDir::new();
     let mut answered: BTreeMap<String, String> = BTreeMap::new();
-    let kills: usize = std::env::var("WFN_TEST_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let kills: usize = std::env::var("WFN_TEST_KILLS").map_or(20, |kills| kills.parse().unwrap());
     for round in 0..kills {
         let host = Host::start_in(&data, &[]);
         if round == 0 {

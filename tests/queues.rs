@@ -117,12 +117,12 @@ fn a_failed_delivery_comes_again_until_it_is_a_dead_letter() {
     let log = host.logs("shop");
     assert!(log.contains("delivery 3") && log.contains("it is a dead letter now"), "{log}");
     // Once more, from the beginning.
-    assert_eq!(host.wfn(&["queue", "replay", "shop", "work"]).ok(), "1 dead letters are delivered again\n");
+    assert_eq!(host.wfn(&["queue", "replay", "shop", "work"]).ok(), "1 dead letter is delivered again\n");
     until("it is a dead letter again", || {
         (counts("fail 9").len() == 6 && held(&host, "shop") == (0, 1)).then_some(())
     });
     assert!(host.wfn(&["queue", "replay", "shop", "work", "no"]).refused().contains("[no-such-message]"));
-    assert_eq!(host.wfn(&["queue", "purge", "shop", "work", "--dead"]).ok(), "removed 1 messages\n");
+    assert_eq!(host.wfn(&["queue", "purge", "shop", "work", "--dead"]).ok(), "removed 1 message\n");
     assert_eq!(held(&host, "shop"), (0, 0));
 }
 
@@ -428,7 +428,7 @@ fn a_queue_outlives_revisions_restarts_and_its_app() {
 
 /// How often the host is killed: `WFN_TEST_KILLS=1000` for the long form.
 fn kills() -> u64 {
-    std::env::var("WFN_TEST_KILLS").map_or(12, |count| count.parse().unwrap())
+    std::env::var("WFN_TEST_KILLS").map_or(50, |count| count.parse().unwrap())
 }
 
 /// Kills the host while clients send and a function is called: what was acknowledged is delivered, and again only what

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1_200);
 /// Connections that fill a queue: commits are shared among them.
 const SENDERS: usize = 64;
 /// Bytes of the page that the computing function parses.
-const PAGE_BYTES: usize = 16 * 1024;
+const PAGE_BYTES: usize = 32 * 1024;
 
 /// Arguments of the bench.
 #[derive(Debug, Args)]
@@ -30,10 +30,10 @@ pub struct Converge {
     #[arg(long, default_value_t = 5_000)]
     computing: usize,
     /// Milliseconds that a message waits
-    #[arg(long, default_value_t = 500)]
+    #[arg(long, default_value_t = 200)]
     wait_ms: u64,
     /// Fixed concurrencies of an instance to compare with
-    #[arg(long, num_args = 1.., value_delimiter = ',', default_values_t = [1, 2, 4, 16, 64, 128])]
+    #[arg(long, num_args = 1.., value_delimiter = ',', default_values_t = [4, 16, 64, 128])]
     fixed: Vec<u32>,
     /// Instances
     #[arg(long, default_value_t = 10)]
@@ -121,21 +121,21 @@ impl Converge {
             let path = workspace.results()?.join("converge.toml");
             let module = workspace.guest(work.guest)?;
             let text = format!(
-                "name = \"work\"\nmodule = {:?}\nqueues = [\"work\"]\n{trigger}[scale]\nmax_instances = {}\n",
+                "name = \"drain\"\nmodule = {:?}\nqueues = [\"drain\"]\n{trigger}[scale]\nmax_instances = {}\n",
                 module.display().to_string(),
                 self.instances
             );
             std::fs::write(&path, text).context("failed to write the manifest")?;
             Ok(path)
         };
-        host.deploy(&manifest("")?, "work", &[])?;
+        host.deploy(&manifest("")?, "drain", &[])?;
         fill(host, work)?;
-        let trigger = format!("[[trigger.queue]]\nname = \"work\"\npath = {:?}\n{settings}", work.path);
-        host.deploy(&manifest(&trigger)?, "work", &[])?;
+        let trigger = format!("[[trigger.queue]]\nname = \"drain\"\npath = {:?}\n{settings}", work.path);
+        host.deploy(&manifest(&trigger)?, "drain", &[])?;
         let begun = Instant::now();
         let mut admin = host.admin()?;
         loop {
-            let shown = admin.get("/v1/apps/work/queues")?;
+            let shown = admin.get("/v1/apps/drain/queues")?;
             if shown["queues"][0]["messages"] == 0 {
                 break;
             }
@@ -151,7 +151,7 @@ impl Converge {
 
 /// The scale group of the function.
 fn group(host: &Host) -> Result<serde_json::Value> {
-    Ok(host.command(["status", "work"])?["groups"][1].clone())
+    Ok(host.command(["status", "drain"])?["groups"][1].clone())
 }
 
 fn fill(host: &Host, work: &Work) -> Result<()> {
@@ -159,7 +159,7 @@ fn fill(host: &Host, work: &Work) -> Result<()> {
     let send = |share: usize| -> Result<()> {
         let mut connection = Connection::open_when_ready(address)?;
         let request = Request {
-            path: "/v1/apps/work/queues/work".to_owned(),
+            path: "/v1/apps/drain/queues/drain".to_owned(),
             body: Some(work.message.clone()),
             token: Some(token.clone()),
         };

@@ -229,6 +229,11 @@ fn shown_line(message: &Value) -> String {
     format!("{}\n", output::plain(&line))
 }
 
+/// So many of something.
+fn counted(count: &Value, one: &str, many: &str) -> String {
+    format!("{} {}", text_of(count), if *count == 1 { one } else { many })
+}
+
 impl Replay {
     fn run(&self, client: &Client, as_json: bool) -> Done {
         let query = self.id.as_ref().map_or(String::new(), |id| format!("?id={}", encoded_segment(id)));
@@ -237,7 +242,8 @@ impl Replay {
         match as_json {
             true => output::print_json(&replayed),
             false => {
-                output::print(&format!("{} dead letters are delivered again", text_of(&replayed["replayed"])))
+                let replayed = counted(&replayed["replayed"], "dead letter is", "dead letters are");
+                output::print(&format!("{replayed} delivered again"))
             }
         }
     }
@@ -250,7 +256,9 @@ impl Purge {
         let removed = client.json(client.send(request.body(SendBody::none()), None)?)?;
         match as_json {
             true => output::print_json(&removed),
-            false => output::print(&format!("removed {} messages", text_of(&removed["removed"]))),
+            false => {
+                output::print(&format!("removed {}", counted(&removed["removed"], "message", "messages")))
+            }
         }
     }
 }
