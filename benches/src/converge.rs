@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::json;
 
-use crate::client::{Connection, Request};
+use crate::messages::{self, NAME};
 use crate::report::Report;
 use crate::table::{Table, decimal, grouped};
 use crate::wfn::Host;
@@ -15,8 +15,6 @@ use crate::workspace::Workspace;
 
 /// Longer than any queue here takes.
 const PATIENCE: Duration = Duration::from_secs(1_200);
-/// Connections that fill a queue: commits are shared among them.
-const SENDERS: usize = 64;
 /// Bytes of the page that the computing function parses.
 const PAGE_BYTES: usize = 32 * 1024;
 
@@ -117,25 +115,14 @@ impl Converge {
 
     /// Fills the queue, then lets the function take it. Messages per second, and the most instances.
     fn drain(&self, workspace: &Workspace, host: &Host, work: &Work, settings: &str) -> Result<(f64, f64)> {
-        let manifest = |trigger: &str| -> Result<std::path::PathBuf> {
-            let path = workspace.results()?.join("converge.toml");
-            let module = workspace.guest(work.guest)?;
-            let text = format!(
-                "name = \"drain\"\nmodule = {:?}\nqueues = [\"drain\"]\n{trigger}[scale]\nmax_instances = {}\n",
-                module.display().to_string(),
-                self.instances
-            );
-            std::fs::write(&path, text).context("failed to write the manifest")?;
-            Ok(path)
-        };
-        host.deploy(&manifest("")?, "drain", &[])?;
-        fill(host, work)?;
-        let trigger = format!("[[trigger.queue]]\nname = \"drain\"\npath = {:?}\n{settings}", work.path);
-        host.deploy(&manifest(&trigger)?, "drain", &[])?;
+        messages::deploy(workspace, host, work.guest, "", self.instances)?;
+        messages::send(host, &work.message, work.count)?;
+        let trigger = format!("[[trigger.queue]]\nname = {NAME:?}\npath = {:?}\n{settings}", work.path);
+        messages::deploy(workspace, host, work.guest, &trigger, self.instances)?;
         let begun = Instant::now();
         let mut admin = host.admin()?;
         loop {
-            let shown = admin.get("/v1/apps/drain/queues")?;
+            let shown = admin.get(&format!("/v1/apps/{NAME}/queues"))?;
             if shown["queues"][0]["messages"] == 0 {
                 break;
             }
@@ -151,34 +138,5 @@ impl Converge {
 
 /// The scale group of the function.
 fn group(host: &Host) -> Result<serde_json::Value> {
-    Ok(host.command(["status", "drain"])?["groups"][1].clone())
-}
-
-fn fill(host: &Host, work: &Work) -> Result<()> {
-    let (address, token) = host.admin_access()?;
-    let send = |share: usize| -> Result<()> {
-        let mut connection = Connection::open_when_ready(address)?;
-        let request = Request {
-            path: "/v1/apps/drain/queues/drain".to_owned(),
-            body: Some(work.message.clone()),
-            token: Some(token.clone()),
-        };
-        for _ in 0..share {
-            connection.call(&request)?.0.ok()?;
-        }
-        Ok(())
-    };
-    thread::scope(|scope| {
-        let senders: Vec<_> = (0..SENDERS)
-            .map(|sender| {
-                let share = work.count / SENDERS + usize::from(sender < work.count % SENDERS);
-                let send = &send;
-                scope.spawn(move || send(share))
-            })
-            .collect();
-        senders.into_iter().try_for_each(|sender| match sender.join() {
-            Ok(sent) => sent,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
-    })
+    Ok(host.command(["status", NAME])?["groups"][1].clone())
 }

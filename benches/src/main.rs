@@ -8,9 +8,11 @@ mod client;
 mod cold_start;
 mod converge;
 mod deploys;
+mod depth;
 mod hyper_server;
 mod instances;
 mod load;
+mod messages;
 mod neighbours;
 mod outbound;
 mod peers;
@@ -64,6 +66,8 @@ enum Bench {
     Deploys(deploys::Deploys),
     /// Orders through a durable queue: how many are taken, and how long until they are booked
     Queue(queue::Queue),
+    /// Sending to a queue and taking from it, when it is empty and when it holds a million messages
+    Depth(depth::Depth),
     /// A queue drained with fixed concurrencies, and with the one that the host finds
     Converge(converge::Converge),
     #[command(hide = true)]
@@ -95,6 +99,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Bench::Outbound(bench) => bench.run(&workspace),
         Bench::Deploys(bench) => bench.run(&workspace),
         Bench::Queue(bench) => bench.run(&workspace),
+        Bench::Depth(bench) => bench.run(&workspace),
         Bench::Converge(bench) => bench.run(&workspace),
         Bench::HyperServer(server) => server.run(),
     }

@@ -27,9 +27,6 @@ pub struct Queue {
     /// Clients, each with one order at a time
     #[arg(long, default_value_t = 1_000)]
     clients: u32,
-    /// Messages that another queue of the app holds meanwhile
-    #[arg(long, default_value_t = 0)]
-    depth: usize,
     /// How long each measurement takes
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
