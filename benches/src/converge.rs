@@ -110,7 +110,7 @@ impl Converge {
             }
             host.stop()?;
         }
-        report.end(workspace, &table, json!(figures))
+        report.end(workspace, &table, json!({ "rows": figures }))
     }
 
     /// Fills the queue, then lets the function take it. Messages per second, and the most instances.

@@ -58,7 +58,7 @@ impl Depth {
             figures.push(json!({ "depth": depth, "sent_per_second": sent, "p50_ms": p50, "p99_ms": p99, "taken_per_second": taken }));
             host.stop()?;
         }
-        report.end(workspace, &table, json!(figures))
+        report.end(workspace, &table, json!({ "rows": figures }))
     }
 
     /// Lets a function take messages; how many a second.

@@ -94,7 +94,7 @@ impl Queue {
             }));
             host.stop()?;
         }
-        report.end(workspace, &table, json!(figures))
+        report.end(workspace, &table, json!({ "rows": figures }))
     }
 }
 
