@@ -49,7 +49,7 @@ fn of_timer(trigger: &TimerTrigger, stored: Option<&Stored>) -> Value {
         "function": trigger.name,
         "path": trigger.path(),
         "schedule": trigger.schedule,
-        "time_zone": trigger.time_zone.as_deref().unwrap_or("UTC"),
+        "time_zone": trigger.time_zone(),
         "last_ms": stored.and_then(|stored| stored.state.last_run_ms),
         "next_ms": stored.and_then(|stored| stored.state.next_due_ms),
         "is_running": stored.is_some_and(|stored| stored.state.begun_ms.is_some()),

@@ -324,7 +324,7 @@ impl Run {
             .with("pastdue", self.is_past_due.to_string())
             .with_json(&json!({
                 "schedule": self.trigger.schedule,
-                "time_zone": self.trigger.time_zone.as_deref().unwrap_or("UTC"),
+                "time_zone": self.trigger.time_zone(),
                 "due": timestamp(self.due_ms),
                 "past_due": self.is_past_due,
                 "by_hand": self.is_by_hand,

@@ -45,7 +45,12 @@ pub struct TimerTrigger {
 impl TimerTrigger {
     /// The schedule in its time zone; the error says what is wrong with either.
     pub fn schedule(&self) -> Result<Schedule, String> {
-        Schedule::parse(&self.schedule, self.time_zone.as_deref().unwrap_or("UTC"))
+        Schedule::parse(&self.schedule, self.time_zone())
+    }
+
+    /// The name of its time zone.
+    pub fn time_zone(&self) -> &str {
+        self.time_zone.as_deref().unwrap_or("UTC")
     }
 
     /// What decides about its runs, as a function of `app`.
