@@ -41,7 +41,7 @@ use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
 use crate::meter::Meter;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
 
@@ -299,6 +299,16 @@ impl Capabilities {
         GuestOutput::new(self.meter.log.clone(), revision, self.redactor.clone())
     }
 
+    /// `text` without the values of secrets.
+    pub fn redacted(&self, text: String) -> String {
+        self.redactor.redact(text)
+    }
+
+    /// What is seen of its app.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
     /// Settings and secrets, as `wasi:config` gives them.
     pub fn config(&self) -> WasiConfig<'_> {
         WasiConfig::from(&self.config)
@@ -329,7 +339,7 @@ impl Capabilities {
         sent.map_err(|error| match error {
             SendError::Http(error) => error,
             SendError::Refused(refusal) => {
-                self.meter.counts.outbound_refusal();
+                self.meter.outbound.refused.count();
                 output.host_says(output.running(), &format!("refused a request to {destination}: {refusal}"));
                 match refusal {
                     Refusal::Name { .. } => HttpError::HttpRequestDenied,

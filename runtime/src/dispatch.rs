@@ -9,7 +9,9 @@ use crate::capability::guest::GuestBody;
 use crate::ingress::answer::Refusal;
 use crate::instance::response::ResponseBody;
 use crate::instance::run::run;
-use crate::invocation::{InvocationId, Outcome};
+use crate::instance::tally::Asked;
+use crate::invocation::{InvocationId, Outcome, Throttle};
+use crate::meter::recent::Record;
 use crate::pool::NotTaken;
 
 /// Tells a function that a trigger calls it, and by which name: the host's word, unlike other headers.
@@ -31,6 +33,7 @@ pub async fn dispatch(
             request.headers_mut().extend(name.ok().map(|name| (TRIGGER, name)));
         }
     }
+    let asked = Asked::new(&request, invocation);
     let slot = loop {
         let Some(pool) = app.active_pool_of(group) else {
             return Err(Refusal::new(
@@ -44,14 +47,24 @@ pub async fn dispatch(
             // A new revision took over between the two lines above; it is active by now.
             Err(NotTaken::Draining) => {}
             Err(NotTaken::Throttled(throttle)) => {
-                let outcome = Outcome::Throttled(throttle);
-                app.meter().counts.ended(&outcome);
-                return Err(Refusal::from(&outcome));
+                return Err(refuse(app, group, throttle, &asked));
             }
         }
         if app.is_removed() {
             return Err(Refusal::new(http::StatusCode::NOT_FOUND, "no-route", "the app was removed"));
         }
     };
-    run(slot, request, invocation).await.map_err(|outcome| Refusal::from(&outcome))
+    run(slot, request, asked).await.map_err(|outcome| Refusal::from(&outcome))
+}
+
+/// Counts an invocation that a bound refused, and says so.
+fn refuse(app: &App, group: Group<'_>, throttle: Throttle, asked: &Asked) -> Refusal {
+    let (outcome, group) = (Outcome::Throttled(throttle), group.to_string());
+    let meter = app.meter();
+    let number = meter.group(&group).counts.refused(throttle);
+    meter.recent.offer(false, number, || Record {
+        status: Some(outcome.status().as_u16()),
+        ..asked.record(&group, outcome.code())
+    });
+    Refusal::from(&outcome)
 }

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
@@ -27,6 +28,36 @@ pub fn is_compute() -> bool {
 /// The index of the event loop this thread runs; 0 on all other threads.
 pub fn current_core() -> usize {
     CORE.with(Cell::get)
+}
+
+/// Measures the processor time of what runs on this thread without waiting in between.
+pub struct Stopwatch(Started);
+
+enum Started {
+    Clock(Instant),
+    Thread(Duration),
+}
+
+impl Stopwatch {
+    /// Begins now. An event loop is pinned and goes before others, so that the clock tells nearly the same as the
+    /// thread's own processor time, for a tenth of the price.
+    pub fn start() -> Self {
+        Self(if is_compute() { Started::Thread(thread_time()) } else { Started::Clock(Instant::now()) })
+    }
+
+    /// The time since the start.
+    pub fn elapsed(&self) -> Duration {
+        match self.0 {
+            Started::Clock(begun) => begun.elapsed(),
+            Started::Thread(begun) => thread_time().saturating_sub(begun),
+        }
+    }
+}
+
+/// Processor time that this thread has used.
+fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
 /// How many event loops this machine gets: one per core that the process may use.

@@ -30,6 +30,7 @@ use crate::ingress::listener::{self, Connections};
 use crate::ingress::route::Routes;
 use crate::instance::limiter::HostMemory;
 use crate::limits;
+use crate::meter;
 use crate::persist::db::{Db, DbError};
 use crate::pool::governor::Governor;
 use crate::pool::quota::MemoryQuota;
@@ -192,6 +193,7 @@ impl Host {
         tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
         tasks.spawn(until_stopped(stopped.clone(), governor.run()));
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
+        tasks.spawn(meter::watch::run(registry.clone(), stopped.clone()));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
             functions: functions_address,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::HeaderName;
+use serde::{Serialize, Serializer};
 
 use crate::limits;
 
@@ -58,6 +59,12 @@ fn random_start() -> u64 {
     RandomState::new().hash_one(0u8)
 }
 
+impl Serialize for InvocationId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl fmt::Display for InvocationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -77,6 +84,16 @@ pub enum Throttle {
     HostMemory,
     /// Every worker the host can hold is live.
     WorkerCount,
+}
+
+impl Throttle {
+    /// The stable words in metrics, in the order of [`Self::index`].
+    pub const CODES: [&str; 5] = ["maximum-instances", "pace", "memory-quota", "host-memory", "worker-count"];
+
+    /// Where it stands in [`Self::CODES`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
 }
 
 /// How an invocation ended. Closed: a new way to end is a new variant here, so that every reader is asked.
@@ -105,19 +122,38 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The stable word in `wfn-outcome`, error bodies and logs.
+    /// The stable words in `wfn-outcome`, error bodies, logs and metrics, in the order of [`Self::index`].
+    pub const CODES: [&str; 10] = [
+        "answered",
+        "throttled",
+        "timed-out",
+        "trapped",
+        "memory-limit",
+        "no-response",
+        "invalid-response",
+        "start-failed",
+        "worker-lost",
+        "cancelled",
+    ];
+
+    /// Its stable word.
     pub fn code(&self) -> &'static str {
+        Self::CODES[self.index()]
+    }
+
+    /// Where it stands in [`Self::CODES`].
+    pub fn index(&self) -> usize {
         match self {
-            Self::Answered => "answered",
-            Self::Throttled(_) => "throttled",
-            Self::TimedOut(_) => "timed-out",
-            Self::Trapped(_) => "trapped",
-            Self::MemoryLimit(_) => "memory-limit",
-            Self::NoResponse => "no-response",
-            Self::InvalidResponse(_) => "invalid-response",
-            Self::StartFailed(_) => "start-failed",
-            Self::WorkerLost(_) => "worker-lost",
-            Self::Cancelled => "cancelled",
+            Self::Answered => 0,
+            Self::Throttled(_) => 1,
+            Self::TimedOut(_) => 2,
+            Self::Trapped(_) => 3,
+            Self::MemoryLimit(_) => 4,
+            Self::NoResponse => 5,
+            Self::InvalidResponse(_) => 6,
+            Self::StartFailed(_) => 7,
+            Self::WorkerLost(_) => 8,
+            Self::Cancelled => 9,
         }
     }
 
@@ -172,8 +208,13 @@ impl Outcome {
 
     /// Whether it counts as failed in `wfn status`.
     pub fn is_failure(&self) -> bool {
-        !matches!(self, Self::Answered | Self::Throttled(_) | Self::Cancelled)
+        is_failure(self.code())
     }
+}
+
+/// Whether invocations that ended in the way of this word, one of [`Outcome::CODES`], count as failed.
+pub fn is_failure(code: &str) -> bool {
+    !matches!(code, "answered" | "throttled" | "cancelled")
 }
 
 /// How an invocation failed, with what only the app's owner may know.

@@ -343,6 +343,25 @@ pub const LOG_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of one line; longer ones are cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// Lines of guest output kept per second and app: what a person or a tool can still read; the others are counted.
+pub const LOG_LINES_PER_SECOND: u32 = 5_000;
+/// Bytes of guest output kept per second and app.
+pub const LOG_BYTES_PER_SECOND: usize = 2 * 1024 * 1024;
+/// Invocations kept per second and app that did not fail: all of few, samples of many.
+pub const RECORDS_PER_SECOND: u32 = 100;
+/// Invocations kept per app that did not fail: ten seconds and more.
+pub const RECORDS_MAX: usize = 1_000;
+/// Failed invocations kept per second and app; each may have a backtrace.
+pub const FAILED_RECORDS_PER_SECOND: u32 = 20;
+/// Failed invocations kept per app.
+pub const FAILED_RECORDS_MAX: usize = 200;
+/// Bytes of the path of a kept invocation.
+pub const RECORD_PATH_BYTES_MAX: usize = 256;
+/// Bytes of the reason, with backtrace, of a kept invocation that failed.
+pub const RECORD_DETAIL_BYTES_MAX: usize = 4 * 1024;
+/// Seconds that the graphs of a group show.
+pub const SERIES_SECONDS: usize = 300;
+
 /// Scale decisions kept per app: a scale-out to the maximum in steps, and what came before it.
 pub const SCALE_DECISIONS_MAX: usize = 256;
 

@@ -1,23 +1,99 @@
-//! What is seen of an app: its output, its counts, and why it scaled.
+//! What is seen of an app: its output, its invocations, its counts, and why it scaled.
 
 pub mod counts;
+pub mod histogram;
 pub mod log;
 pub mod machine;
+pub mod metrics;
+pub mod output;
+pub mod recent;
+mod sampling;
 pub mod scaling;
+pub mod series;
+pub mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::meter::counts::Counts;
 use crate::meter::log::AppLog;
+use crate::meter::recent::Recent;
 use crate::meter::scaling::ScaleLog;
+use crate::meter::series::Series;
 
 /// What is seen of one app since the host started, across its revisions.
 #[derive(Default)]
 pub struct Meter {
     /// Its output.
     pub log: Arc<AppLog>,
-    /// How its invocations ended.
-    pub counts: Counts,
+    /// Its latest invocations.
+    pub recent: Recent,
     /// Why it got more or fewer instances, or did not.
     pub scaling: ScaleLog,
+    /// Requests that its guests sent.
+    pub outbound: Outbound,
+    groups: Mutex<BTreeMap<String, Arc<GroupMeter>>>,
+}
+
+/// What is seen of one scale group.
+pub struct GroupMeter {
+    name: String,
+    /// How its invocations ended and how long they took.
+    pub counts: Counts,
+    /// How that was in the last minutes.
+    pub series: Series,
+}
+
+/// Counters of what guests sent.
+#[derive(Default)]
+pub struct Outbound {
+    /// Requests sent.
+    pub requests: Counter,
+    /// Requests that the policy refused.
+    pub refused: Counter,
+    /// Connections opened for requests.
+    pub connections: Counter,
+}
+
+/// Counts up.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Meter {
+    /// What is seen of `group`, from now on if nobody has looked before.
+    pub fn group(&self, group: &str) -> Arc<GroupMeter> {
+        let mut groups = self.groups.lock();
+        if let Some(known) = groups.get(group) {
+            return known.clone();
+        }
+        let new = GroupMeter { name: group.to_owned(), counts: Counts::default(), series: Series::default() };
+        groups.entry(group.to_owned()).or_insert(Arc::new(new)).clone()
+    }
+
+    /// All groups that it has had.
+    pub fn groups(&self) -> Vec<Arc<GroupMeter>> {
+        self.groups.lock().values().cloned().collect()
+    }
+}
+
+impl GroupMeter {
+    /// What its scale group is called: `http`, or `function:NAME` (SPEC 2.5).
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }

@@ -20,6 +20,7 @@ pub mod room;
 mod simulation;
 pub mod slot;
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,8 +34,8 @@ use crate::instance::template::Template;
 use crate::instance::worker::Worker;
 use crate::invocation::Throttle;
 use crate::limits;
-use crate::meter::Meter;
 use crate::meter::scaling::{Inputs, Reason};
+use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
 use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
@@ -45,12 +46,9 @@ use crate::pool::slot::{Slot, TakenNow};
 
 /// The pool of one scale group of one revision.
 pub struct Pool {
-    /// What its scale group is called (SPEC 2.5).
-    group: String,
     template: Template,
     policy: ScalePolicy,
     resources: Arc<Resources>,
-    meter: Arc<Meter>,
     habit: Habit,
     state: Mutex<State>,
 }
@@ -78,7 +76,7 @@ pub enum NotTaken {
 }
 
 /// What a pool shows of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolView {
     /// Instances that exist.
     pub instances: usize,
@@ -92,9 +90,19 @@ pub struct PoolView {
     pub memory_bytes: u64,
 }
 
+impl AddAssign for PoolView {
+    fn add_assign(&mut self, other: Self) {
+        self.instances += other.instances;
+        self.instances_peak += other.instances_peak;
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.memory_bytes += other.memory_bytes;
+    }
+}
+
 impl Pool {
-    /// The pool of `group`, without instances. It is known to the host's resources from now on.
-    pub fn new(group: String, template: Template, resources: Arc<Resources>, meter: Arc<Meter>) -> Arc<Self> {
+    /// A pool without instances. It is known to the host's resources from now on.
+    pub fn new(template: Template, resources: Arc<Resources>) -> Arc<Self> {
         let policy = *template.policy();
         let ledger = Ledger::new(Bounds {
             concurrency: policy.concurrency,
@@ -109,15 +117,8 @@ impl Pool {
             draining: false,
             is_awaited: false,
         });
-        let pool = Arc::new(Self {
-            group,
-            template,
-            policy,
-            resources: resources.clone(),
-            meter,
-            habit: Habit::default(),
-            state,
-        });
+        let pool =
+            Arc::new(Self { template, policy, resources: resources.clone(), habit: Habit::default(), state });
         if policy.is_dynamic {
             pool.begin_adjusting(clock::now());
         }
@@ -127,7 +128,7 @@ impl Pool {
 
     /// What its scale group is called: `http`, or `function:NAME`.
     pub fn group(&self) -> &str {
-        &self.group
+        self.meter().name()
     }
 
     /// What this pool goes by.
@@ -141,8 +142,13 @@ impl Pool {
     }
 
     /// What is seen of its app.
-    pub fn meter(&self) -> &Meter {
-        &self.meter
+    pub fn app(&self) -> &Meter {
+        self.template.capabilities().meter()
+    }
+
+    /// What is seen of its scale group.
+    pub fn meter(&self) -> &Arc<GroupMeter> {
+        self.template.meter()
     }
 
     /// Whether its calls compute.
@@ -173,9 +179,14 @@ impl Pool {
             Ok(taken) => return Ok(Slot::new(self, taken)),
             Err(waiting) => waiting,
         };
+        let since = clock::now();
         let slot = waiting.slot.ok_or(NotTaken::Throttled(waiting.throttle))?;
         match tokio::time::timeout(limits::LINE_WAIT_MAX, slot).await {
-            Ok(Ok(slot)) => Ok(slot),
+            Ok(Ok(slot)) => {
+                let waited = clock::now().saturating_duration_since(since);
+                self.meter().counts.waited(waited);
+                Ok(slot.after(waited))
+            }
             Ok(Err(_)) | Err(_) => Err(NotTaken::Throttled(waiting.throttle)),
         }
     }
@@ -241,7 +252,7 @@ impl Pool {
         let instance = self.resources.new_instance(self.policy.memory)?;
         state.pace.added(now);
         state.ledger.open(instance, Vec::new(), core, now);
-        self.meter.counts.cold();
+        self.meter().counts.cold();
         let taken = state.ledger.take(core).map_err(|_| Throttle::MaximumInstances)?;
         self.note(state, Reason::EverySlotTaken, 1, before);
         Ok(TakenNow { taken, cold_since: Some(now) })
@@ -273,7 +284,7 @@ impl Pool {
     fn note(&self, state: &State, reason: Reason, count: usize, before: Inputs) {
         if count > 0 {
             let (revision, states) = (self.template.revision(), [before, self.inputs(state)]);
-            self.meter.scaling.note(clock::now_ms(), revision, reason, count as u64, states);
+            self.app().scaling.note(clock::now_ms(), revision, reason, count as u64, states);
         }
     }
 

@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::admin::error::ApiError;
-use crate::admin::{blobs, deploy, invoke, kv, logs, queues, secrets, triggers, upload, view};
+use crate::admin::{
+    blobs, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers, upload, view,
+};
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
@@ -70,6 +72,9 @@ impl Api {
             .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/logs", get(logs::logs))
             .route("/v1/apps/{app}/scaling", get(scaling))
+            .route("/v1/apps/{app}/invocations", get(invocations::invocations))
+            .route("/v1/apps/{app}/series", get(invocations::series))
+            .route("/metrics", get(metrics::metrics))
             .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .route("/v1/apps/{app}/kv", get(kv::stores))
             .route("/v1/apps/{app}/kv/{store}", get(kv::list))

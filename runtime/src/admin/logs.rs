@@ -1,5 +1,6 @@
 //! `GET /v1/apps/{app}/logs`: the kept lines as newline-delimited JSON, and what follows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use tokio::sync::watch;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
-use crate::meter::log::AppLog;
+use crate::admin::invocations::statuses;
+use crate::meter::Meter;
+use crate::meter::log::{LogLine, LogStream};
+use crate::meter::recent::Filter;
 use crate::names::AppName;
 
 /// Lines sent at once.
@@ -23,7 +27,7 @@ const BATCH_LINES: usize = 256;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// What of the log is asked for.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct LogQuery {
     /// The last lines only.
@@ -31,6 +35,25 @@ pub struct LogQuery {
     /// Whether to go on with new lines.
     #[serde(default)]
     follow: bool,
+    /// Lines of this moment and later.
+    since_ms: Option<u64>,
+    /// Lines in which this text occurs.
+    search: Option<String>,
+    /// Lines of this stream.
+    stream: Option<LogStream>,
+    /// Lines of this invocation.
+    invocation: Option<String>,
+    /// Lines of invocations that were answered so: `404`, `5xx` or `400-499`.
+    status: Option<String>,
+}
+
+impl LogQuery {
+    fn lets_through(&self, line: &LogLine) -> bool {
+        self.since_ms.is_none_or(|since_ms| line.time_ms >= since_ms)
+            && self.stream.is_none_or(|stream| line.stream == stream)
+            && (self.invocation.is_none() || self.invocation == line.invocation)
+            && self.search.as_ref().is_none_or(|search| line.text.contains(search.as_str()))
+    }
 }
 
 /// Answers with the log of an app.
@@ -40,38 +63,97 @@ pub async fn logs(
     Query(query): Query<LogQuery>,
 ) -> Result<Response, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
-    let log = app.meter().log.clone();
-    let first = log.tail(query.tail.unwrap_or(usize::MAX));
+    let by_status = query.status.as_deref().map(statuses).transpose()?;
     let (lines, body) = Channel::<Bytes, std::convert::Infallible>::new(4);
-    tokio::spawn(send(log, first, query.follow, lines, api.stop()));
+    let reader = Reader { meter: app.meter().clone(), query, lines, stop: api.stop() };
+    match by_status {
+        None => tokio::spawn(reader.send()),
+        Some(status) => tokio::spawn(reader.send_by_status(status)),
+    };
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response())
 }
 
-/// Sends from `next` on until the log is read or the client is gone.
-async fn send(
-    log: Arc<AppLog>,
-    mut next: u64,
-    follow: bool,
-    mut lines: Sender<Bytes>,
-    mut stop: watch::Receiver<bool>,
-) {
-    loop {
-        let batch = log.from(next, BATCH_LINES);
-        let text = match batch.last() {
-            Some(last) => {
-                next = last.sequence + 1;
-                let encoded = batch.iter().filter_map(|line| serde_json::to_string(line).ok());
-                encoded.fold(String::new(), |text, line| text + &line + "\n")
+/// Somebody who reads a log.
+struct Reader {
+    meter: Arc<Meter>,
+    query: LogQuery,
+    lines: Sender<Bytes>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Reader {
+    /// Sends what is asked for until the log is read or the client is gone.
+    async fn send(mut self) {
+        let log = self.meter.log.clone();
+        let mut next = self.first();
+        loop {
+            let batch = log.from(next, BATCH_LINES);
+            let sent = match batch.last() {
+                Some(last) => {
+                    next = last.sequence + 1;
+                    let wanted = batch.iter().filter(|line| self.query.lets_through(line));
+                    send_lines(&mut self.lines, wanted).await
+                }
+                None if !self.query.follow => return,
+                None => self.wait(log.reached(next)).await,
+            };
+            if !sent {
+                return;
             }
-            None if !follow => return,
-            None => tokio::select! {
-                () = log.reached(next) => continue,
-                () = tokio::time::sleep(HEARTBEAT) => "\n".to_owned(),
-                _ = stop.changed() => return,
-            },
-        };
-        if lines.send_data(text.into()).await.is_err() {
-            return;
         }
     }
+
+    /// Where the last lines begin that are asked for.
+    fn first(&self) -> u64 {
+        let Some(tail) = self.query.tail else { return 0 };
+        let all = self.meter.log.from(0, usize::MAX);
+        let mut wanted = all.iter().filter(|line| self.query.lets_through(line)).map(|line| line.sequence);
+        match tail.checked_sub(1) {
+            Some(before) => wanted.nth_back(before).unwrap_or(0),
+            None => self.meter.log.tail(0),
+        }
+    }
+
+    /// Sends the lines of invocations that were answered with one of these statuses, when they have ended.
+    async fn send_by_status(mut self, status: (u16, u16)) {
+        let mut after = None;
+        loop {
+            let filter = Filter { after, status: Some(status), ..Filter::default() };
+            let newest = self.meter.recent.newest();
+            let ended = self.meter.recent.latest(&filter, usize::MAX);
+            let ended: HashSet<String> = ended.iter().map(|record| record.invocation.to_string()).collect();
+            let all = if ended.is_empty() { Vec::new() } else { self.meter.log.from(0, usize::MAX) };
+            let of_ended = |line: &&LogLine| line.invocation.as_ref().is_some_and(|id| ended.contains(id));
+            let wanted: Vec<_> =
+                all.iter().filter(of_ended).filter(|line| self.query.lets_through(line)).collect();
+            let skip = match (after, self.query.tail) {
+                (None, Some(tail)) => wanted.len().saturating_sub(tail),
+                _ => 0,
+            };
+            if !send_lines(&mut self.lines, wanted.into_iter().skip(skip)).await || !self.query.follow {
+                return;
+            }
+            after = newest;
+            let meter = self.meter.clone();
+            if !self.wait(meter.recent.reached(after)).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for more; says whether to go on.
+    async fn wait(&mut self, more: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            () = more => true,
+            () = tokio::time::sleep(HEARTBEAT) => self.lines.send_data(Bytes::from_static(b"\n")).await.is_ok(),
+            _ = self.stop.changed() => false,
+        }
+    }
+}
+
+/// Says whether the client is still there.
+async fn send_lines<'a>(to: &mut Sender<Bytes>, lines: impl Iterator<Item = &'a LogLine>) -> bool {
+    let encoded = lines.filter_map(|line| serde_json::to_string(line).ok());
+    let text = encoded.fold(String::new(), |text, line| text + &line + "\n");
+    text.is_empty() || to.send_data(text.into()).await.is_ok()
 }

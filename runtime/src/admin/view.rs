@@ -5,29 +5,20 @@ use serde_json::{Value, json};
 use crate::app::registry::Registry;
 use crate::app::revision::Revision;
 use crate::app::running::App;
-use crate::limits;
 use crate::pool::Pool;
+use crate::{clock, limits};
+
+/// Over how many seconds what happens now is told: few enough to be now, enough to be calm.
+const RECENT_SECONDS: u64 = 10;
 
 /// An app as `wfn status --json` shows it (SPEC 9).
 pub fn app(app: &App) -> Value {
     let active = app.active();
     let revision = &active.revision;
     let policy = active.pool.policy();
-    let counts = app.meter().counts.now();
-    let microseconds =
-        |share| app.meter().counts.cold_start_quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
-    let mut groups: Vec<Value> = active.pools().map(|pool| group(pool)).collect();
-    // What is counted is counted for the app as a whole.
-    let counted = json!({
-        "invocations": counts.invocations,
-        "cold": counts.cold,
-        "throttled": counts.throttled,
-        "failed": counts.failed,
-        "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
-    });
-    if let (Some(first), Value::Object(counted)) = (groups[0].as_object_mut(), counted) {
-        first.extend(counted);
-    }
+    let now_ms = clock::now_ms();
+    let groups: Vec<Value> = active.pools().map(|pool| group(pool, now_ms)).collect();
+    let outbound = &app.meter().outbound;
     json!({
         "app": app.name(),
         "revision": revision.id,
@@ -47,17 +38,19 @@ pub fn app(app: &App) -> Value {
         "queues": revision.manifest.queues,
         "allowed_outbound_hosts": revision.manifest.allowed_outbound_hosts,
         "outbound": {
-            "requests": counts.outbound,
-            "refused": counts.outbound_refused,
-            "connections": counts.outbound_connections,
+            "requests": outbound.requests.now(),
+            "refused": outbound.refused.now(),
+            "connections": outbound.connections.now(),
         },
         "groups": groups,
     })
 }
 
 /// The present numbers of one group.
-fn group(pool: &Pool) -> Value {
-    let (policy, view) = (pool.policy(), pool.view());
+fn group(pool: &Pool, now_ms: u64) -> Value {
+    let (policy, view, meter) = (pool.policy(), pool.view(), pool.meter());
+    let (counts, cold_starts) = (meter.counts.now(), meter.counts.cold_starts());
+    let microseconds = |share| cold_starts.quantile(share).map(|took| took.as_nanos() as f64 / 1_000.0);
     json!({
         "group": pool.group(),
         "concurrency": pool.concurrency(),
@@ -71,6 +64,13 @@ fn group(pool: &Pool) -> Value {
         "in_flight": view.in_flight,
         "waiting": view.waiting,
         "memory_bytes": view.memory_bytes,
+        "invocations": counts.invocations,
+        "cold": counts.cold,
+        "throttled": counts.throttled,
+        "failed": counts.failed,
+        "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
+        "cpu_us": counts.cpu.as_micros() as u64,
+        "recent": meter.series.lately(now_ms, RECENT_SECONDS),
     })
 }
 

@@ -398,13 +398,9 @@ impl Registry {
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
         let pool = |group: Group<'_>, policy| {
-            let template = Template::new(engines, &code, capabilities.clone(), revision.id, policy)?;
-            Ok::<_, ChangeError>(Pool::new(
-                group.to_string(),
-                template,
-                self.resources.clone(),
-                meter.clone(),
-            ))
+            let group = group.to_string();
+            let template = Template::new(engines, &code, capabilities.clone(), revision.id, &group, policy)?;
+            Ok::<_, ChangeError>(Pool::new(template, self.resources.clone()))
         };
         let http = pool(Group::Http, revision.policy())?;
         let functions = revision.groups().into_iter().map(|(name, policy)| {

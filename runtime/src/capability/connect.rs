@@ -87,7 +87,7 @@ impl Connector {
                 .await
                 .map_err(|_| ConnectError::TimedOut)?
                 .map_err(|error| ConnectError::Io(Arc::new(error)))?;
-        self.meter.counts.outbound_connection();
+        self.meter.outbound.connections.count();
         Ok(Wire { io: TokioIo::new(stream), _permits: permits })
     }
 

@@ -27,7 +27,7 @@ use crate::capability::scratch::Scratch;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// The data of one guest's store.
 pub struct Guest {

@@ -24,7 +24,7 @@ use crate::dispatch::{Group, dispatch};
 use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::InvocationId;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";

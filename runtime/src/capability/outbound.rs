@@ -108,7 +108,7 @@ impl Outbound {
         let request = request.map(|body| RequestBody(Some(body)).boxed_unsync());
         let options = Timeouts::of(options);
         let Some(client) = &self.client else { return Err(SendError::Http(HttpError::HttpRequestDenied)) };
-        self.meter.counts.outbound_request();
+        self.meter.outbound.requests.count();
         let head = timeout(options.head, client.request(request)).await;
         let response = head.map_err(|_| SendError::Http(HttpError::ConnectionReadTimeout))?;
         let response = response.map_err(|error| translated(&error))?;

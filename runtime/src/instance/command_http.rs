@@ -38,7 +38,7 @@ use crate::capability::internal::{self, CallDepth};
 use crate::ingress::answer::Refusal;
 use crate::instance::worker_command::CommandGuest;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// The import module.
 const MODULE: &str = "wfn_http";

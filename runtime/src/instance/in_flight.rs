@@ -15,7 +15,7 @@ use crate::capability::guest::GuestBody;
 use crate::instance::response::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// What an invocation in an asynchronous worker leads to.
 pub enum Answer {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -78,12 +79,15 @@ struct Streamed {
     /// Taken when the body has ended; dropped unused, the client went away.
     client: Option<oneshot::Sender<ClientEnd>>,
     promise: Promise,
+    status: StatusCode,
+    /// Bytes passed on.
+    bytes: u64,
 }
 
 /// How the client's side of an invocation ended.
 pub enum ClientEnd {
-    /// The body was passed on whole.
-    Whole,
+    /// The answer of this status was passed on whole, with a body of so many bytes.
+    Whole(StatusCode, u64),
     /// The guest's answer was refused.
     Refused(Fault),
 }
@@ -200,9 +204,15 @@ impl Collected {
         self.into_answer(Some(slot))
     }
 
+    /// Status and bytes of the body, when nothing more can come.
+    pub fn size(&self) -> (StatusCode, u64) {
+        let bytes = self.frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>();
+        (self.parts.status, bytes as u64)
+    }
+
     fn into_answer(mut self, slot: Option<Slot>) -> http::Response<ResponseBody> {
         let has_trailers = self.frames.iter().any(Frame::is_trailers);
-        let bytes = self.frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>() as u64;
+        let (_, bytes) = self.size();
         let length = (!has_trailers).then_some(bytes);
         let next = self.frames.pop_front();
         let body = ResponseBody(Inner::Whole { next, rest: self.frames, length, slot });
@@ -216,7 +226,8 @@ impl Collected {
         client: oneshot::Sender<ClientEnd>,
     ) -> http::Response<ResponseBody> {
         let Self { parts, frames, body, promise, .. } = self;
-        let streamed = Streamed { ahead: frames, inner: body, verdict, client: Some(client), promise };
+        let (client, status, bytes) = (Some(client), parts.status, 0);
+        let streamed = Streamed { ahead: frames, inner: body, verdict, client, promise, status, bytes };
         http::Response::from_parts(parts, ResponseBody(Inner::Streamed(Box::new(streamed))))
     }
 }
@@ -328,7 +339,7 @@ impl Streamed {
                 // verdict is the guest's own.
                 None if self.verdict.get().is_some() => {}
                 None if self.promise.is_kept() => {
-                    self.end(ClientEnd::Whole);
+                    self.end_whole();
                     return Poll::Ready(None);
                 }
                 None | Some(Err(_)) => {
@@ -348,10 +359,15 @@ impl Streamed {
 
     /// Trailers are the last frame: the body is not polled once more.
     fn passed_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
         if frame.is_trailers() && self.promise.is_kept() {
-            self.end(ClientEnd::Whole);
+            self.end_whole();
         }
         frame
+    }
+
+    fn end_whole(&mut self) {
+        self.end(ClientEnd::Whole(self.status, self.bytes));
     }
 
     fn end(&mut self, end: ClientEnd) {
@@ -366,7 +382,7 @@ impl Drop for Streamed {
     fn drop(&mut self) {
         // A body of known length is not polled once more after its last byte.
         if self.ahead.is_empty() && self.promise.remaining == Some(0) {
-            self.end(ClientEnd::Whole);
+            self.end_whole();
         }
     }
 }

@@ -12,18 +12,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use http_body::Body;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestBody;
-use crate::event_loop::is_compute;
+use crate::event_loop::{Stopwatch, is_compute};
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
 use crate::instance::sandbox::polled;
-use crate::instance::tally::Tally;
+use crate::instance::tally::{Asked, Tally};
 use crate::instance::worker::{Call, Head};
-use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
 
@@ -32,13 +33,13 @@ use crate::pool::slot::Slot;
 pub async fn run(
     slot: Slot,
     request: http::Request<GuestBody>,
-    invocation: InvocationId,
+    asked: Asked,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     if slot.pool().template().is_shared() {
-        return run_shared(slot, request, invocation).await;
+        return run_shared(slot, request, asked).await;
     }
     let bodiless = request.method() == http::Method::HEAD;
-    let (mut running, mut head) = Running::new(slot, request, invocation);
+    let (mut running, mut head) = Running::new(slot, request, asked);
     let begun = match running.tally.pool().habit().computes() {
         true => Polled::Computes,
         false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
@@ -84,7 +85,11 @@ fn conclude(
     head: Option<Head>,
     bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
+    tally.begun(ended.slot.way(), ended.worker.as_ref().map(|worker| worker.memory_bytes()));
     let answer = response::whole(ended, head, bodiless);
+    if let Ok(answer) = &answer {
+        tally.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
+    }
     tally.end(answer.as_ref().err());
     answer.map_err(|fault| fault.outcome)
 }
@@ -104,13 +109,10 @@ enum Polled {
 }
 
 impl Running {
-    fn new(
-        slot: Slot,
-        request: http::Request<GuestBody>,
-        invocation: InvocationId,
-    ) -> (Self, oneshot::Receiver<Head>) {
-        let tally = Tally::new(slot.pool().clone(), invocation);
-        let deadline = Instant::now() + tally.pool().policy().timeout;
+    fn new(slot: Slot, request: http::Request<GuestBody>, asked: Asked) -> (Self, oneshot::Receiver<Head>) {
+        let invocation = asked.invocation;
+        let tally = Tally::new(&slot, asked);
+        let deadline = tally.deadline();
         let (head, head_set) = oneshot::channel();
         let call = Box::pin(call(slot, Call { invocation, request, deadline, head }));
         (Self { call, deadline, tally, is_new: true }, head_set)
@@ -118,11 +120,13 @@ impl Running {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         self.tally.pool().resources().pulse().beat();
-        // On the compute threads a guest may go on for several ticks.
-        let begun = (self.is_new && is_compute()).then(Instant::now);
+        let stopwatch = Stopwatch::start();
         let (result, computed) = polled(|| self.call.as_mut().poll(context));
+        let cpu = stopwatch.elapsed();
+        self.tally.computed(cpu);
         if std::mem::take(&mut self.is_new) {
-            let was_long = begun.is_some_and(|begun| begun.elapsed() >= limits::EPOCH_TICK);
+            // On the compute threads a guest may go on for several ticks.
+            let was_long = is_compute() && cpu >= limits::EPOCH_TICK;
             self.tally.pool().habit().note(computed || was_long);
         }
         match result {
@@ -184,7 +188,10 @@ fn drive(
                 },
                 end = &mut client, if !body_ended => match end {
                     // The guest may go on after its answer is out.
-                    Ok(ClientEnd::Whole) => body_ended = true,
+                    Ok(ClientEnd::Whole(status, bytes)) => {
+                        running.tally.answers(status, bytes);
+                        body_ended = true;
+                    }
                     Ok(ClientEnd::Refused(fault)) => break Some(fault),
                     Err(_) => break None,
                 },
@@ -218,6 +225,7 @@ async fn finish(
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
     let Ended { slot, worker, result, head: _head } = ended;
+    tally.begun(slot.way(), worker.as_ref().map(|worker| worker.memory_bytes()));
     if let Err(fault) = result {
         // A guest that could not write to a client who has gone, and failed because of that, was cancelled.
         let has_gone =
@@ -238,7 +246,10 @@ async fn finish(
     tokio::select! {
         biased;
         end = client => match end {
-            Ok(ClientEnd::Whole) => tally.end(None),
+            Ok(ClientEnd::Whole(status, bytes)) => {
+                tally.answers(status, bytes);
+                tally.end(None);
+            }
             Ok(ClientEnd::Refused(fault)) => tally.end(Some(&fault)),
             Err(_) => {}
         },

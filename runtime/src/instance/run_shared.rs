@@ -8,9 +8,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::capability::guest::GuestBody;
 use crate::instance::in_flight::Answer;
 use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
-use crate::instance::tally::Tally;
+use crate::instance::tally::{Asked, Tally};
 use crate::instance::worker_p3::AsyncCall;
-use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
 
 /// Runs `request` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
@@ -19,11 +19,12 @@ use crate::pool::slot::Slot;
 pub async fn run_shared(
     mut slot: Slot,
     mut request: http::Request<GuestBody>,
-    invocation: InvocationId,
+    asked: Asked,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     let bodiless = request.method() == http::Method::HEAD;
-    let mut tally = Tally::new(slot.pool().clone(), invocation);
-    let deadline = Instant::now() + tally.pool().policy().timeout;
+    let invocation = asked.invocation;
+    let mut tally = Tally::new(&slot, asked);
+    let deadline = tally.deadline();
     let failed = |tally: &mut Tally, fault: Fault| {
         tally.end(Some(&fault));
         fault.outcome
@@ -41,6 +42,7 @@ pub async fn run_shared(
         let answer = waiting.answer().await;
         let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };
         slot = kept;
+        tally.begun(slot.way(), Some(call.memory_bytes()));
         match answer {
             Some(Answer::Head(head)) => {
                 return answered(head, bodiless, slot, call, tally, deadline).map_err(|fault| fault.outcome);
@@ -120,6 +122,8 @@ fn answered(
         }
     };
     if collected.ended {
+        let (status, bytes) = collected.size();
+        tally.answers(status, bytes);
         tally.end(None);
         return Ok(collected.into_whole(slot));
     }
@@ -138,7 +142,10 @@ async fn attend(
     deadline: Instant,
 ) {
     match tokio::time::timeout_at(deadline.into(), client_end).await {
-        Ok(Ok(ClientEnd::Whole)) => tally.end(None),
+        Ok(Ok(ClientEnd::Whole(status, bytes))) => {
+            tally.answers(status, bytes);
+            tally.end(None);
+        }
         Ok(Ok(ClientEnd::Refused(fault))) => tally.end(Some(&fault)),
         // The body was cut, or the client went away.
         Ok(Err(_)) => {

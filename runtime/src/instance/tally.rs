@@ -1,21 +1,98 @@
-//! Counts and logs one invocation, once, whichever way it ends.
+//! Counts, keeps and logs one invocation, once, whichever way it ends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Method, Request, StatusCode};
+use http_body::Body;
+
+use crate::clock;
 use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::limits;
+use crate::meter::recent::Record;
 use crate::pool::Pool;
+use crate::pool::slot::{Slot, Way};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
 pub struct Tally {
     pool: Arc<Pool>,
-    invocation: InvocationId,
+    asked: Asked,
+    begun: Instant,
+    instance: usize,
+    way: Way,
+    /// Whether [`Self::way`] is all of it.
+    has_begun: bool,
+    cpu: Option<Duration>,
+    memory_bytes: Option<u64>,
+    answer: Option<(StatusCode, u64)>,
     counted: bool,
 }
 
+/// What an invocation was asked for.
+pub struct Asked {
+    /// Its id.
+    pub invocation: InvocationId,
+    method: Method,
+    path: Option<PathAndQuery>,
+    request_bytes: Option<u64>,
+}
+
+impl Asked {
+    /// What `request` asks for.
+    pub fn new<B: Body<Data = Bytes>>(request: &Request<B>, invocation: InvocationId) -> Self {
+        Self {
+            invocation,
+            method: request.method().clone(),
+            path: request.uri().path_and_query().cloned(),
+            request_bytes: request.body().size_hint().exact(),
+        }
+    }
+
+    /// A record of it, so far as nothing else is known.
+    pub fn record(&self, group: &str, outcome: &'static str) -> Record {
+        let path = self.path.as_ref().map_or("/", PathAndQuery::path);
+        Record {
+            sequence: 0,
+            invocation: self.invocation,
+            time_ms: clock::now_ms(),
+            group: group.to_owned(),
+            revision: None,
+            instance: None,
+            cold: false,
+            waited_us: 0,
+            started_us: None,
+            ran_us: 0,
+            cpu_us: None,
+            memory_bytes: None,
+            request_bytes: self.request_bytes,
+            response_bytes: None,
+            method: self.method.clone(),
+            path: cut(path, limits::RECORD_PATH_BYTES_MAX),
+            status: None,
+            outcome,
+            one_of: 1,
+            detail: None,
+        }
+    }
+}
+
 impl Tally {
-    /// The tally of an invocation that has got its slot in `pool`.
-    pub fn new(pool: Arc<Pool>, invocation: InvocationId) -> Self {
-        Self { pool, invocation, counted: false }
+    /// The tally of an invocation that has got its slot.
+    pub fn new(slot: &Slot, asked: Asked) -> Self {
+        Self {
+            pool: slot.pool().clone(),
+            asked,
+            begun: Instant::now(),
+            instance: slot.number(),
+            way: slot.way(),
+            has_begun: false,
+            cpu: None,
+            memory_bytes: None,
+            answer: None,
+            counted: false,
+        }
     }
 
     /// Where it runs.
@@ -23,14 +100,66 @@ impl Tally {
         &self.pool
     }
 
+    /// When it must be over.
+    pub fn deadline(&self) -> Instant {
+        self.begun + self.pool.policy().timeout
+    }
+
+    /// The guest has used so much processor time for it, in a worker of its own.
+    pub fn computed(&mut self, cpu: Duration) {
+        *self.cpu.get_or_insert_default() += cpu;
+    }
+
+    /// It had a worker, which holds so much memory now.
+    pub fn begun(&mut self, way: Way, memory_bytes: Option<u64>) {
+        (self.way, self.memory_bytes, self.has_begun) = (way, memory_bytes, true);
+    }
+
+    /// This is its answer, with a body of so many bytes.
+    pub fn answers(&mut self, status: StatusCode, bytes: u64) {
+        self.answer = Some((status, bytes));
+    }
+
     /// It has ended, by `fault` if there is one.
     pub fn end(&mut self, fault: Option<&Fault>) {
-        self.counted = true;
-        let Some(fault) = fault else { return self.pool.meter().counts.ended(&Outcome::Answered) };
-        self.pool.meter().counts.ended(&fault.outcome);
+        let Some(fault) = fault else { return self.count(&Outcome::Answered, None) };
+        self.count(&fault.outcome, Some(&fault.detail));
         if fault.outcome.is_failure() {
             let text = format!("{}: {}", fault.outcome.code(), fault.detail);
-            self.pool.template().host_says(Some(self.invocation), &text);
+            self.pool.template().host_says(Some(self.asked.invocation), &text);
+        }
+    }
+
+    fn count(&mut self, outcome: &Outcome, detail: Option<&str>) {
+        self.counted = true;
+        let counts = &self.pool.meter().counts;
+        if let Some(cpu) = self.cpu {
+            counts.computed(cpu);
+        }
+        let ran = self.begun.elapsed();
+        let number = counts.ended(outcome, ran);
+        self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
+    }
+
+    fn record(&self, outcome: &Outcome, ran: Duration, detail: Option<&str>) -> Record {
+        let sent = self.answer.map(|(status, _)| status);
+        let own = outcome.is_failure().then(|| outcome.status());
+        Record {
+            revision: Some(self.pool.template().revision()),
+            instance: Some(self.instance),
+            cold: self.way.cold,
+            waited_us: self.way.waited_us,
+            started_us: self.has_begun.then_some(self.way.started_us),
+            ran_us: microseconds(ran),
+            cpu_us: self.cpu.map(microseconds),
+            memory_bytes: self.memory_bytes,
+            response_bytes: self.answer.map(|(_, bytes)| bytes),
+            status: sent.or(own).map(|status| status.as_u16()),
+            detail: detail.filter(|_| outcome.is_failure()).map(|detail| {
+                let detail = self.pool.template().capabilities().redacted(detail.to_owned());
+                cut(&detail, limits::RECORD_DETAIL_BYTES_MAX)
+            }),
+            ..self.asked.record(self.pool.group(), outcome.code())
         }
     }
 }
@@ -38,7 +167,16 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         if !self.counted {
-            self.pool.meter().counts.ended(&Outcome::Cancelled);
+            self.count(&Outcome::Cancelled, None);
         }
     }
+}
+
+fn microseconds(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The first `most` bytes of a text, or a little less: characters stay whole.
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
 }

@@ -23,7 +23,8 @@ use crate::instance::worker_p2;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::{Fault, InvocationId, Outcome, Throttle};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::GroupMeter;
+use crate::meter::output::GuestOutput;
 use crate::names::RevisionId;
 use crate::pool::resources::Resources;
 
@@ -31,6 +32,7 @@ use crate::pool::resources::Resources;
 pub struct Template {
     pre: Pre,
     capabilities: Arc<Capabilities>,
+    meter: Arc<GroupMeter>,
     revision: RevisionId,
     policy: ScalePolicy,
 }
@@ -54,12 +56,13 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// Links `code` against what this host offers, if what `capabilities` grant fits into an instance.
+    /// Links `code` for `group` against what this host offers, if what `capabilities` grant fits into an instance.
     pub fn new(
         engines: &Engines,
         code: &Code,
         capabilities: Arc<Capabilities>,
         revision: RevisionId,
+        group: &str,
         mut policy: ScalePolicy,
     ) -> Result<Self, TemplateError> {
         if code.kind() == GuestKind::Command {
@@ -69,7 +72,8 @@ impl Template {
         check_scratch(capabilities.scratch_bytes(), &policy)?;
         let engine = engines.get(code.kind().engine_kind());
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
-        Ok(Self { pre, capabilities, revision, policy })
+        let meter = capabilities.meter().group(group);
+        Ok(Self { pre, capabilities, meter, revision, policy })
     }
 
     /// What workers of this template go by.
@@ -80,6 +84,11 @@ impl Template {
     /// What its workers may reach.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What is seen of its scale group.
+    pub fn meter(&self) -> &Arc<GroupMeter> {
+        &self.meter
     }
 
     /// Adds lines of the host's own about its workers to the app's log.
@@ -143,7 +152,7 @@ impl Template {
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
         let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
-        AsyncWorker::start(pre, guest, output, &self.policy, resources).await
+        AsyncWorker::start(pre, guest, output, self, resources).await
     }
 
     fn guest(

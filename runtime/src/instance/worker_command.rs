@@ -30,7 +30,7 @@ use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// What a program is told its name is.
 const PROGRAM_NAME: &str = "function";

@@ -14,7 +14,7 @@ use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// One live component.
 pub struct Worker {

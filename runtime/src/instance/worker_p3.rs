@@ -20,16 +20,18 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
+use crate::app::manifest::{Isolation, OrAuto};
 use crate::capability::guest::{Guest, GuestBody};
-use crate::event_loop::current_core;
+use crate::event_loop::{Stopwatch, current_core};
 use crate::instance::bell::{Bell, Desk};
 use crate::instance::in_flight::{Answer, InFlight, Job};
 use crate::instance::response::Verdict;
 use crate::instance::sandbox::{self, DeadlinePassed, polled};
+use crate::instance::template::Template;
 use crate::invocation::{Fault, InvocationId};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::GroupMeter;
+use crate::meter::output::GuestOutput;
 use crate::pool::resources::Resources;
 
 /// One live component with its event loop.
@@ -44,6 +46,7 @@ pub struct AsyncWorker {
     computes: AtomicBool,
     /// The core of the first caller, on whose event loop its own task runs; [`NO_CORE`] before.
     home: AtomicUsize,
+    meter: Arc<GroupMeter>,
     resources: Arc<Resources>,
 }
 
@@ -82,9 +85,10 @@ impl AsyncWorker {
         pre: &ServicePre<Guest>,
         guest: Guest,
         output: GuestOutput,
-        policy: &ScalePolicy,
+        template: &Template,
         resources: &Arc<Resources>,
     ) -> Result<Arc<Self>, Fault> {
+        let policy = template.policy();
         let mut store = sandbox::store(pre.engine(), guest);
         let service = match pre.instantiate_async(&mut store).await {
             Ok(service) => service,
@@ -114,6 +118,7 @@ impl AsyncWorker {
             bell,
             computes: AtomicBool::new(false),
             home: AtomicUsize::new(NO_CORE),
+            meter: template.meter().clone(),
             resources: resources.clone(),
         }))
     }
@@ -243,7 +248,9 @@ impl AsyncWorker {
             return Turn::Over;
         }
         self.resources.pulse().beat();
+        let stopwatch = Stopwatch::start();
         let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
+        self.meter.counts.computed(stopwatch.elapsed());
         self.computes.store(computed, Ordering::Release);
         if polled.is_ready() {
             *event_loop = None;
@@ -286,6 +293,11 @@ impl AsyncCall {
         if !self.worker.computes.load(Ordering::Acquire) {
             self.worker.turn();
         }
+    }
+
+    /// Bytes of linear memory that the worker held at its last turn.
+    pub fn memory_bytes(&self) -> u64 {
+        self.worker.memory_bytes()
     }
 
     /// The worker takes no more invocations, because this one has to be ended.

@@ -1,27 +1,40 @@
-//! The counts of an app that `wfn status` shows: every invocation exactly once, across revisions.
+//! The counts of a scale group: every invocation exactly once, across revisions.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::event_loop::current_core;
+use crate::invocation::{Outcome, Throttle, is_failure};
+use crate::meter::histogram::{Durations, Histogram};
 
-use crate::invocation::Outcome;
-
-/// Counters of one app since the host started.
+/// Counters of one group since the host started.
 #[derive(Default)]
 pub struct Counts {
-    invocations: AtomicU64,
-    throttled: AtomicU64,
-    failed: AtomicU64,
+    /// Of those that got a slot: counted apart on each core, so that cores do not wait for each other.
+    cores: [OnceLock<Box<PerCore>>; CORES],
+    /// By how they ended, except for those that were answered.
+    otherwise: [AtomicU64; Outcome::CODES.len()],
+    throttled: [AtomicU64; Throttle::CODES.len()],
     cold: AtomicU64,
-    cold_starts: Mutex<ColdStarts>,
-    outbound: AtomicU64,
-    outbound_refused: AtomicU64,
-    outbound_connections: AtomicU64,
+    waits: OnceLock<Box<Histogram>>,
+    cold_starts: OnceLock<Box<Histogram>>,
+}
+
+/// Cores beyond this share the counters of others.
+const CORES: usize = 8;
+
+#[derive(Default)]
+#[repr(align(128))]
+struct PerCore {
+    ended: AtomicU64,
+    answered: AtomicU64,
+    cpu_nanoseconds: AtomicU64,
+    runs: Histogram,
 }
 
 /// A copy of the counters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CountsNow {
     /// Invocations that got a slot, however they ended.
     pub invocations: u64,
@@ -31,25 +44,39 @@ pub struct CountsNow {
     pub failed: u64,
     /// Instances made because an invocation needed one.
     pub cold: u64,
-    /// Outbound requests sent.
-    pub outbound: u64,
-    /// Outbound requests that the policy refused.
-    pub outbound_refused: u64,
-    /// Connections opened for outbound requests.
-    pub outbound_connections: u64,
+    /// Processor time that guests used.
+    pub cpu: Duration,
 }
 
 impl Counts {
-    /// Counts an invocation by how it ended. Called once for each.
-    pub fn ended(&self, outcome: &Outcome) {
-        let counter = match outcome {
-            Outcome::Throttled(_) => &self.throttled,
-            _ => &self.invocations,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        if outcome.is_failure() {
-            self.failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts an invocation that got a slot, by how it ended and how long it ran. Called once for each. Gives its
+    /// number on this core among those that failed, or among those that did not.
+    pub fn ended(&self, outcome: &Outcome, ran: Duration) -> u64 {
+        let core = self.core();
+        core.runs.note(ran);
+        let number = core.ended.fetch_add(1, Ordering::Relaxed);
+        if *outcome == Outcome::Answered {
+            core.answered.fetch_add(1, Ordering::Relaxed);
+            return number;
         }
+        let alike = self.otherwise[outcome.index()].fetch_add(1, Ordering::Relaxed);
+        if outcome.is_failure() { alike } else { number }
+    }
+
+    /// Counts an invocation that a bound refused. Gives its number among those.
+    pub fn refused(&self, throttle: Throttle) -> u64 {
+        self.throttled[throttle.index()].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts processor time that a guest used.
+    pub fn computed(&self, cpu: Duration) {
+        let nanoseconds = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
+        self.core().cpu_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// Notes how long an invocation waited for its slot; one that did not wait need not be noted.
+    pub fn waited(&self, waited: Duration) {
+        self.waits.get_or_init(Box::default).note(waited);
     }
 
     /// Counts an instance that an invocation had to wait for.
@@ -59,85 +86,108 @@ impl Counts {
 
     /// Notes how long a cold start took: from the decision to create until ready to accept.
     pub fn cold_start(&self, took: Duration) {
-        self.cold_starts.lock().note(took);
-    }
-
-    /// Counts an outbound request.
-    pub fn outbound_request(&self) {
-        self.outbound.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an outbound request that the policy refused.
-    pub fn outbound_refusal(&self) {
-        self.outbound_refused.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a connection opened for outbound requests.
-    pub fn outbound_connection(&self) {
-        self.outbound_connections.fetch_add(1, Ordering::Relaxed);
+        self.cold_starts.get_or_init(Box::default).note(took);
     }
 
     /// The present numbers.
     pub fn now(&self) -> CountsNow {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let cores = || self.cores.iter().filter_map(OnceLock::get);
         CountsNow {
-            invocations: self.invocations.load(Ordering::Relaxed),
-            throttled: self.throttled.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
-            cold: self.cold.load(Ordering::Relaxed),
-            outbound: self.outbound.load(Ordering::Relaxed),
-            outbound_refused: self.outbound_refused.load(Ordering::Relaxed),
-            outbound_connections: self.outbound_connections.load(Ordering::Relaxed),
+            invocations: cores().map(|core| load(&core.ended)).sum(),
+            throttled: self.throttled.iter().map(load).sum(),
+            failed: self.by_outcome().filter(|(code, _)| is_failure(code)).map(|(_, count)| count).sum(),
+            cold: load(&self.cold),
+            cpu: Duration::from_nanos(cores().map(|core| load(&core.cpu_nanoseconds)).sum()),
         }
     }
 
-    /// The cold start at or below which `share` (0 to 1) of the latest ones lie; `None` before the first.
-    pub fn cold_start_quantile(&self, share: f64) -> Option<Duration> {
-        self.cold_starts.lock().quantile(share)
+    /// How many ended in which way, without those that were throttled.
+    pub fn by_outcome(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let cores = self.cores.iter().filter_map(OnceLock::get);
+        let answered = cores.map(|core| core.answered.load(Ordering::Relaxed)).sum();
+        let counted = Outcome::CODES.into_iter().zip(&self.otherwise);
+        counted.filter(|(code, _)| *code != THROTTLED).map(move |(code, count)| match code {
+            ANSWERED => (code, answered),
+            _ => (code, count.load(Ordering::Relaxed)),
+        })
+    }
+
+    /// How many were refused by which bound.
+    pub fn by_throttle(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Throttle::CODES.into_iter().zip(self.throttled.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// How long invocations ran, from their slot to the end of their answer.
+    pub fn runs(&self) -> Durations {
+        let mut sum = Durations::default();
+        self.cores.iter().filter_map(OnceLock::get).for_each(|core| core.runs.add_to(&mut sum));
+        sum
+    }
+
+    /// How long those waited for a slot that had to.
+    pub fn waits(&self) -> Durations {
+        all_of(&self.waits)
+    }
+
+    /// How long cold starts took.
+    pub fn cold_starts(&self) -> Durations {
+        all_of(&self.cold_starts)
+    }
+
+    fn core(&self) -> &PerCore {
+        self.cores[current_core() % CORES].get_or_init(Box::default)
     }
 }
 
-/// How many of the latest cold starts are remembered: enough for a P99 over 1,000 instances.
-const COLD_STARTS_KEPT: usize = 2_048;
+const ANSWERED: &str = Outcome::CODES[0];
+const THROTTLED: &str = Outcome::CODES[1];
 
-/// The durations of the latest cold starts.
-#[derive(Default)]
-struct ColdStarts {
-    nanoseconds: Vec<u64>,
-    next: usize,
-}
-
-impl ColdStarts {
-    fn note(&mut self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if self.nanoseconds.len() < COLD_STARTS_KEPT {
-            self.nanoseconds.push(took);
-        } else {
-            self.nanoseconds[self.next] = took;
-            self.next = (self.next + 1) % COLD_STARTS_KEPT;
-        }
+fn all_of(histogram: &OnceLock<Box<Histogram>>) -> Durations {
+    let mut sum = Durations::default();
+    if let Some(histogram) = histogram.get() {
+        histogram.add_to(&mut sum);
     }
-
-    fn quantile(&self, share: f64) -> Option<Duration> {
-        let mut sorted = self.nanoseconds.clone();
-        sorted.sort_unstable();
-        let rank = (share.clamp(0.0, 1.0) * sorted.len() as f64).ceil() as usize;
-        sorted.get(rank.saturating_sub(1)).map(|nanoseconds| Duration::from_nanos(*nanoseconds))
-    }
+    sum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn every_outcome() -> [Outcome; Outcome::CODES.len()] {
+        [
+            Outcome::Answered,
+            Outcome::Throttled(Throttle::Pace),
+            Outcome::TimedOut(Duration::ZERO),
+            Outcome::Trapped(String::new()),
+            Outcome::MemoryLimit(String::new()),
+            Outcome::NoResponse,
+            Outcome::InvalidResponse(String::new()),
+            Outcome::StartFailed(String::new()),
+            Outcome::WorkerLost(""),
+            Outcome::Cancelled,
+        ]
+    }
+
     #[test]
-    fn quantiles_are_of_the_latest_cold_starts() {
+    fn each_is_counted_once_by_how_it_ended() {
         let counts = Counts::default();
-        assert_eq!(counts.cold_start_quantile(0.5), None);
-        for microseconds in 1..=100 {
-            counts.cold_start(Duration::from_micros(microseconds));
+        for (at, outcome) in every_outcome().iter().enumerate() {
+            assert_eq!(outcome.index(), at);
         }
-        assert_eq!(counts.cold_start_quantile(0.5), Some(Duration::from_micros(50)));
-        assert_eq!(counts.cold_start_quantile(0.99), Some(Duration::from_micros(99)));
-        assert_eq!(counts.cold_start_quantile(1.0), Some(Duration::from_micros(100)));
+        let trapped = Outcome::Trapped("unreachable".into());
+        for outcome in [Outcome::Answered, trapped.clone(), Outcome::Cancelled, Outcome::Answered, trapped] {
+            counts.ended(&outcome, Duration::from_millis(3));
+        }
+        counts.refused(Throttle::Pace);
+        counts.computed(Duration::from_millis(2));
+        let expected =
+            CountsNow { invocations: 5, throttled: 1, failed: 2, cold: 0, cpu: Duration::from_millis(2) };
+        assert_eq!(counts.now(), expected);
+        let seen: Vec<_> = counts.by_outcome().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(seen, [("answered", 2), ("trapped", 2), ("cancelled", 1)]);
+        assert_eq!(counts.by_outcome().map(|(_, count)| count).sum::<u64>(), counts.runs().count());
+        assert_eq!(counts.by_throttle().find(|(_, count)| *count > 0), Some(("pace", 1)));
     }
 }

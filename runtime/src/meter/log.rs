@@ -1,20 +1,11 @@
-//! The log of an app: guest output line by line, each with its invocation, in bounded memory.
+//! The log of an app: lines, each with its invocation, in bounded memory and at a bounded rate.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::capability::secrets::Redactor;
 use crate::clock;
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -61,6 +52,35 @@ struct Lines {
     kept: VecDeque<LogLine>,
     bytes: usize,
     next: u64,
+    guest: Budget,
+    host: Budget,
+}
+
+/// What was written within a second, by guests or about them, so that a flood costs the host no more than it is worth.
+#[derive(Default)]
+struct Budget {
+    second: u64,
+    lines: u32,
+    bytes: usize,
+    /// Lines that were dropped and not told of yet.
+    dropped: u64,
+    dropped_ever: u64,
+}
+
+impl Budget {
+    /// Whether a line of `bytes` may be kept in `second`.
+    fn admits(&mut self, second: u64, bytes: usize) -> bool {
+        if second != self.second {
+            (self.second, self.lines, self.bytes) = (second, 0, 0);
+        }
+        self.lines += 1;
+        self.bytes += bytes;
+        let admitted =
+            self.lines <= limits::LOG_LINES_PER_SECOND && self.bytes <= limits::LOG_BYTES_PER_SECOND;
+        self.dropped += u64::from(!admitted);
+        self.dropped_ever += u64::from(!admitted);
+        admitted
+    }
 }
 
 impl AppLog {
@@ -76,16 +96,38 @@ impl AppLog {
         let invocation = invocation.map(|id| id.to_string());
         {
             let mut lines = self.lines.lock();
-            let sequence = lines.next;
-            lines.next += 1;
-            lines.bytes += text.len();
-            lines.kept.push_back(LogLine { sequence, time_ms, stream, invocation, revision, text });
-            while lines.kept.len() > limits::LOG_LINES_MAX || lines.bytes > limits::LOG_BYTES_MAX {
-                let Some(oldest) = lines.kept.pop_front() else { break };
-                lines.bytes -= oldest.text.len();
-            }
+            // Where the lines are missing.
+            lines.tell_of_dropped(time_ms, revision);
+            lines.push(time_ms, stream, invocation, revision, text);
         }
         self.grown.notify_waiters();
+    }
+
+    /// Whether a line of `bytes` from `stream` may be written now. One that may not is counted as dropped.
+    pub fn admits(&self, stream: LogStream, bytes: usize) -> bool {
+        let second = clock::now_ms() / 1_000;
+        let lines = &mut *self.lines.lock();
+        let budget = if stream == LogStream::Host { &mut lines.host } else { &mut lines.guest };
+        budget.admits(second, bytes)
+    }
+
+    /// Lines that were dropped because too many were written at once.
+    pub fn dropped(&self) -> u64 {
+        let lines = self.lines.lock();
+        lines.guest.dropped_ever + lines.host.dropped_ever
+    }
+
+    /// Tells of dropped lines when nothing was written since.
+    pub fn tell_of_dropped(&self, revision: RevisionId) {
+        let now_ms = clock::now_ms();
+        let told = {
+            let mut lines = self.lines.lock();
+            let is_over = lines.guest.second.max(lines.host.second) < now_ms / 1_000;
+            is_over && lines.tell_of_dropped(now_ms, revision)
+        };
+        if told {
+            self.grown.notify_waiters();
+        }
     }
 
     /// The kept lines from `sequence` on, at most `count`.
@@ -116,184 +158,44 @@ impl AppLog {
     }
 }
 
-/// Where the output of one worker goes: the app's log, marked with the invocation that runs.
-#[derive(Clone)]
-pub struct GuestOutput {
-    log: Arc<AppLog>,
-    revision: RevisionId,
-    redactor: Arc<Redactor>,
-    /// The invocation now running; 0 while none is.
-    running: Arc<AtomicU64>,
-}
-
-impl GuestOutput {
-    /// Output of a worker of `revision`, without what `redactor` takes out.
-    pub fn new(log: Arc<AppLog>, revision: RevisionId, redactor: Arc<Redactor>) -> Self {
-        Self { log, revision, redactor, running: Arc::default() }
-    }
-
-    /// Marks what follows as belonging to `invocation`.
-    pub fn begin(&self, invocation: InvocationId) {
-        self.running.store(invocation.to_bits(), Ordering::Relaxed);
-    }
-
-    /// What follows may belong to any of several invocations.
-    pub fn begin_unknown(&self) {
-        self.running.store(0, Ordering::Relaxed);
-    }
-
-    /// The invocation now running, if it is known.
-    pub fn running(&self) -> Option<InvocationId> {
-        let running = self.running.load(Ordering::Relaxed);
-        (running != 0).then(|| InvocationId::from_bits(running))
-    }
-
-    /// Adds lines of the host's own about this worker.
-    pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
-        for line in text.lines() {
-            let line = self.redactor.redact(line.to_owned());
-            self.log.push(LogStream::Host, invocation, self.revision, line);
+impl Lines {
+    /// Says how many lines were dropped since it last did, if there are some.
+    fn tell_of_dropped(&mut self, now_ms: u64, revision: RevisionId) -> bool {
+        let dropped = std::mem::take(&mut self.guest.dropped) + std::mem::take(&mut self.host.dropped);
+        if dropped == 0 {
+            return false;
         }
+        let (lines, mebibytes) = (limits::LOG_LINES_PER_SECOND, limits::LOG_BYTES_PER_SECOND >> 20);
+        let were = if dropped == 1 { "line was" } else { "lines were" };
+        let text = format!(
+            "{dropped} {were} dropped here: more than {lines} lines or {mebibytes} MiB came within a second"
+        );
+        self.push(now_ms, LogStream::Host, None, revision, text);
+        true
     }
 
-    /// The guest's standard output.
-    pub fn stdout(&self) -> GuestPipe {
-        GuestPipe { output: self.clone(), stream: LogStream::Stdout }
-    }
-
-    /// The guest's standard error.
-    pub fn stderr(&self) -> GuestPipe {
-        GuestPipe { output: self.clone(), stream: LogStream::Stderr }
-    }
-
-    fn push(&self, stream: LogStream, line: &[u8]) {
-        let text = self.redactor.redact(String::from_utf8_lossy(line).into_owned());
-        self.log.push(stream, self.running(), self.revision, text);
-    }
-}
-
-/// One standard stream of a worker.
-pub struct GuestPipe {
-    output: GuestOutput,
-    stream: LogStream,
-}
-
-impl IsTerminal for GuestPipe {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for GuestPipe {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.lines())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.lines())
-    }
-}
-
-impl GuestPipe {
-    fn lines(&self) -> LineWriter {
-        LineWriter { output: self.output.clone(), stream: self.stream, partial: Vec::new() }
-    }
-}
-
-/// Cuts what a guest writes into lines.
-struct LineWriter {
-    output: GuestOutput,
-    stream: LogStream,
-    partial: Vec<u8>,
-}
-
-impl LineWriter {
-    fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for part in piece.chunks(limits::LOG_LINE_BYTES_MAX) {
-                self.partial.extend_from_slice(part);
-                if self.partial.ends_with(b"\n") {
-                    self.partial.pop();
-                    self.flush_partial();
-                } else if self.partial.len() >= limits::LOG_LINE_BYTES_MAX {
-                    self.flush_partial();
-                }
-            }
+    fn push(
+        &mut self,
+        time_ms: u64,
+        stream: LogStream,
+        invocation: Option<String>,
+        revision: RevisionId,
+        text: String,
+    ) {
+        let sequence = self.next;
+        self.next += 1;
+        self.bytes += text.len();
+        self.kept.push_back(LogLine { sequence, time_ms, stream, invocation, revision, text });
+        while self.kept.len() > limits::LOG_LINES_MAX || self.bytes > limits::LOG_BYTES_MAX {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.bytes -= oldest.text.len();
         }
-    }
-
-    fn flush_partial(&mut self) {
-        self.output.push(self.stream, &self.partial);
-        self.partial.clear();
-    }
-}
-
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        if !self.partial.is_empty() {
-            self.flush_partial();
-        }
-    }
-}
-
-impl OutputStream for LineWriter {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.take(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(limits::LOG_LINE_BYTES_MAX)
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for LineWriter {
-    async fn ready(&mut self) {}
-}
-
-impl AsyncWrite for LineWriter {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.take(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn texts(log: &AppLog) -> Vec<String> {
-        log.from(0, usize::MAX).into_iter().map(|line| line.text).collect()
-    }
-
-    #[test]
-    fn output_becomes_lines_however_it_is_cut() {
-        let log = Arc::new(AppLog::default());
-        let output = GuestOutput::new(log.clone(), RevisionId(1), Arc::default());
-        let mut writer = output.stdout().lines();
-        for piece in ["a", "b\nc", "\n\nlast"] {
-            writer.take(piece.as_bytes());
-        }
-        drop(writer);
-        assert_eq!(texts(&log), ["ab", "c", "", "last"]);
-    }
 
     #[test]
     fn a_flood_keeps_the_latest_lines_within_bounds() {
@@ -310,15 +212,5 @@ mod tests {
         let bytes: usize = log.from(0, usize::MAX).iter().map(|line| line.text.len()).sum();
         assert!(bytes <= limits::LOG_BYTES_MAX);
         assert_eq!(log.from(log.tail(3), usize::MAX).len(), 3);
-    }
-
-    #[test]
-    fn a_line_without_end_is_cut() {
-        let log = Arc::new(AppLog::default());
-        let mut writer = GuestOutput::new(log.clone(), RevisionId(1), Arc::default()).stderr().lines();
-        writer.take(&vec![b'x'; limits::LOG_LINE_BYTES_MAX * 2 + 1]);
-        drop(writer);
-        let lengths: Vec<usize> = texts(&log).iter().map(String::len).collect();
-        assert_eq!(lengths, [limits::LOG_LINE_BYTES_MAX, limits::LOG_LINE_BYTES_MAX, 1]);
     }
 }

@@ -1,6 +1,7 @@
 //! Why a group got more or fewer instances, or did not: each decision with what it was made from (SPEC 2.9).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -34,6 +35,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order in which they are declared, with the words that stand for them.
+    const ALL: [(Self, &str); 9] = [
+        (Self::AlwaysReady, "always-ready"),
+        (Self::EverySlotTaken, "every-slot-taken"),
+        (Self::MaximumInstances, "maximum-instances"),
+        (Self::Pace, "pace"),
+        (Self::MemoryQuota, "memory-quota"),
+        (Self::HostMemory, "host-memory"),
+        (Self::Idle, "idle"),
+        (Self::RoomForOthers, "room-for-others"),
+        (Self::RevisionEnded, "revision-ended"),
+    ];
+
     /// What was done: `added`, `withheld` or `retired`.
     pub fn action(self) -> &'static str {
         match self {
@@ -93,6 +107,8 @@ pub struct Decision {
 #[derive(Default)]
 pub struct ScaleLog {
     decisions: Mutex<VecDeque<Decision>>,
+    /// What came of each reason since the host started.
+    counted: [AtomicU64; Reason::ALL.len()],
 }
 
 /// Decisions that changed the number of instances are told apart when they lie further apart than this, so
@@ -104,6 +120,7 @@ const QUIET_MS: u64 = 1_000;
 impl ScaleLog {
     /// Notes that `count` instances (or refused invocations) came of `reason`.
     pub fn note(&self, now_ms: u64, revision: RevisionId, reason: Reason, count: u64, states: [Inputs; 2]) {
+        self.counted[reason as usize].fetch_add(count, Ordering::Relaxed);
         let [before, after] = states;
         let mut decisions = self.decisions.lock();
         if let Some(last) = decisions.back_mut()
@@ -126,6 +143,12 @@ impl ScaleLog {
             before,
             after,
         });
+    }
+
+    /// How many instances, or refused invocations, came of each reason since the host started.
+    pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counted = self.counted.iter().map(|count| count.load(Ordering::Relaxed));
+        Reason::ALL.into_iter().map(|(_, word)| word).zip(counted)
     }
 
     /// The kept decisions, the oldest first.
@@ -174,6 +197,18 @@ mod tests {
             seen,
             [(0, 99, 3, 0, 3), (100, 150, 2, 3, 5), (200, 1_800, 3, 5, 6), (3_000, 3_000, 1, 5, 6)]
         );
+    }
+
+    #[test]
+    fn every_reason_is_counted_under_its_word() {
+        let log = ScaleLog::default();
+        for (at, (reason, word)) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+            assert_eq!(serde_json::json!(reason), word);
+            log.note(0, RevisionId(1), reason, at as u64, [inputs(1), inputs(0)]);
+        }
+        let counted: Vec<u64> = log.by_reason().map(|(_, count)| count).collect();
+        assert_eq!(counted, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

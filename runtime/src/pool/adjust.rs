@@ -67,8 +67,8 @@ impl Pool {
             state.ledger.set_concurrency(moved.to);
             (moved, adjusting.value.snapshot(cores))
         };
-        self.template.host_says(None, &format!("Host.Concurrency: {} {moved}", self.group));
-        tracing::info!(target: "Host.Concurrency", "{}/{} {moved}", self.template.capabilities().app(), self.group);
+        self.template.host_says(None, &format!("Host.Concurrency: {} {moved}", self.group()));
+        tracing::info!(target: "Host.Concurrency", "{}/{} {moved}", self.template.capabilities().app(), self.group());
         self.resources.learned().note(self.key(), snapshot);
         self.serve_line();
         true
@@ -76,7 +76,7 @@ impl Pool {
 
     /// Which group it is, for what outlives its revision.
     fn key(&self) -> GroupKey {
-        (self.template.capabilities().app().clone(), self.group.clone())
+        (self.template.capabilities().app().clone(), self.group().to_owned())
     }
 
     pub(super) fn begin_adjusting(&self, now: Instant) {

@@ -40,7 +40,7 @@ impl Pool {
             }
             let Ok(instance) = instance else { return Ok(()) };
             let worker = self.start_within(&instance).await?;
-            self.meter.counts.cold_start(clock::now() - decided);
+            self.meter().counts.cold_start(clock::now() - decided);
             self.open_always_ready(instance, worker);
             self.serve_line();
             // Others get a turn between two instances.

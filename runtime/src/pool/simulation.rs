@@ -111,8 +111,9 @@ impl World {
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
         let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
-        let template = Template::new(&self.engines, &code, capabilities, RevisionId(1), policy).unwrap();
-        Pool::new("http".to_owned(), template, self.resources.clone(), meter)
+        let template =
+            Template::new(&self.engines, &code, capabilities, RevisionId(1), "http", policy).unwrap();
+        Pool::new(template, self.resources.clone())
     }
 
     /// Calls one app now and then, sometimes often at once.

@@ -1,7 +1,7 @@
 //! A taken slot: room for one invocation, which gives itself back when it is dropped.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::instance::Instance;
@@ -24,6 +24,19 @@ pub struct Slot {
     cold_since: Option<Instant>,
     /// When it was taken, where the pool wants to know how long it is held.
     taken_at: Option<Instant>,
+    /// How its invocation came to it.
+    way: Way,
+}
+
+/// How an invocation came to its slot and worker.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Way {
+    /// Whether its instance was made for it.
+    pub cold: bool,
+    /// Microseconds in the line.
+    pub waited_us: u32,
+    /// Microseconds until it had a worker; 0, if one was there.
+    pub started_us: u32,
 }
 
 /// A slot that was taken under the lock, before it is a value of its own.
@@ -40,7 +53,24 @@ impl Slot {
             Room::Instance(instance) => (None, Some(instance)),
         };
         let taken_at = pool.is_dynamic().then(clock::now);
-        Self { pool, number: taken.number, worker, instance, cold_since, taken_at }
+        let way = Way { cold: cold_since.is_some(), ..Way::default() };
+        Self { pool, number: taken.number, worker, instance, cold_since, taken_at, way }
+    }
+
+    /// The same, for an invocation that stood in the line.
+    pub(super) fn after(mut self, waited: Duration) -> Self {
+        self.way.waited_us = microseconds(waited);
+        self
+    }
+
+    /// The number of its instance within the pool.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// How its invocation came to it so far.
+    pub fn way(&self) -> Way {
+        self.way
     }
 
     /// The pool this slot belongs to.
@@ -91,8 +121,10 @@ impl Slot {
                 return Err(Fault::plain(Outcome::StartFailed("the slot was used before".into())));
             }
         };
+        let asked = self.cold_since.take();
+        let since = asked.unwrap_or_else(clock::now);
         let worker = self.pool.template.start(&instance, deadline).await?;
-        self.has_started();
+        self.has_started(since, asked.is_some());
         Ok(worker)
     }
 
@@ -103,15 +135,25 @@ impl Slot {
         };
         let (template, resources) = (&self.pool.template, &self.pool.resources);
         let worker = instance.shared.choose(instance, template, resources, deadline).await?;
-        self.has_started();
+        if let Some(since) = self.cold_since.take() {
+            self.has_started(since, true);
+        }
         Ok(worker)
     }
 
-    fn has_started(&mut self) {
-        if let Some(since) = self.cold_since.take() {
-            self.pool.meter.counts.cold_start(since.elapsed());
+    /// A worker was made that had been asked for `since`: the first of its instance, if that is `cold`.
+    fn has_started(&mut self, since: Instant, cold: bool) {
+        let started = clock::now().saturating_duration_since(since);
+        self.way.started_us = microseconds(started);
+        if cold {
+            self.pool.meter().counts.cold_start(started);
         }
     }
+}
+
+/// Neither the line nor a start may take more than an hour.
+fn microseconds(took: Duration) -> u32 {
+    u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
 }
 
 impl Drop for Slot {

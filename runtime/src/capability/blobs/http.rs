@@ -23,7 +23,7 @@ use crate::capability::internal::refused;
 use crate::capability::request::{Condition, Listing, decoded, tag_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// How often a blob is looked up again that was replaced between being found and being read.
 const LOOKUPS_MAX: usize = 10;

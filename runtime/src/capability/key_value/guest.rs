@@ -8,7 +8,7 @@ use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{Room, Store, bytes_of};
 use crate::capability::request::{Condition, Version};
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 mod bindings {
     wasmtime::component::bindgen!({

@@ -16,7 +16,7 @@ use crate::capability::key_value::{KeyValue, Page, Room, Store};
 use crate::capability::request::{Condition, Listing, Version, decoded, tag_of, value_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// What a path and its query ask of a store.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::capability::queues::table::{NewMessage, Sent};
 use crate::capability::request::{decoded, value_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
-use crate::meter::log::GuestOutput;
+use crate::meter::output::GuestOutput;
 
 /// Answers a request for what `path` names below `/queues/`.
 pub async fn answer(

@@ -1,0 +1,117 @@
+//! `GET /v1/apps/{app}/invocations` and `…/series`: what an app did lately, one by one and by the second.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::admin::api::Api;
+use crate::admin::error::ApiError;
+use crate::clock;
+use crate::invocation::Outcome;
+use crate::limits;
+use crate::meter::recent::Filter;
+use crate::meter::watch;
+use crate::names::AppName;
+
+/// Which invocations are asked for.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// At most so many, the latest.
+    limit: Option<usize>,
+    after: Option<u64>,
+    since_ms: Option<u64>,
+    failed: Option<bool>,
+    outcome: Option<String>,
+    status: Option<String>,
+}
+
+impl Wanted {
+    fn filter(self) -> Result<Filter, ApiError> {
+        let Self { after, since_ms, failed, outcome, status, .. } = self;
+        if let Some(unknown) = outcome.as_deref().filter(|outcome| !Outcome::CODES.contains(outcome)) {
+            let known = Outcome::CODES.join(", ");
+            let message = format!("no invocation ends as {unknown:?}; known are {known}");
+            return Err(ApiError::bad_request("invalid-outcome", message));
+        }
+        let status = status.as_deref().map(statuses).transpose()?;
+        Ok(Filter { after, since_ms: since_ms.unwrap_or(0), failed, outcome, status })
+    }
+}
+
+/// The statuses that `404`, `5xx` or `400-499` stand for: the first and the last.
+pub fn statuses(text: &str) -> Result<(u16, u16), ApiError> {
+    let number = |text: &str| text.parse::<u16>().ok().filter(|status| (100..1_000).contains(status));
+    let range = match (text.strip_suffix("xx"), text.split_once('-')) {
+        (Some(class), _) => number(&format!("{class}00")).map(|first| (first, first + 99)),
+        (None, Some((first, last))) => number(first).zip(number(last)),
+        (None, None) => number(text).map(|status| (status, status)),
+    };
+    range.ok_or_else(|| {
+        let message = format!("{text:?} is not a status: pass 404, 5xx or 400-499");
+        ApiError::bad_request("invalid-status", message)
+    })
+}
+
+/// `GET /v1/apps/{app}/invocations`: the latest, the latest first.
+pub async fn invocations(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, ApiError> {
+    let app = api.registry.app(&AppName::new(&app)?)?;
+    let limit = wanted.limit.unwrap_or(limits::RECORDS_MAX);
+    let recent = &app.meter().recent;
+    let found = recent.latest(&wanted.filter()?, limit);
+    Ok(Json(json!({ "app": app.name(), "one_of": recent.one_of(), "invocations": found })))
+}
+
+/// What of the series is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    #[serde(default)]
+    since_ms: u64,
+}
+
+/// `GET /v1/apps/{app}/series`: the last minutes of each group, second by second. Seconds in which nothing changed are
+/// left out: nothing was counted in them, and the rest is as in the point before.
+pub async fn series(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    Query(since): Query<Since>,
+) -> Result<Json<Value>, ApiError> {
+    let app = api.registry.app(&AppName::new(&app)?)?;
+    let mut points = Vec::new();
+    for group in app.meter().groups() {
+        for point in group.series.since(since.since_ms) {
+            let mut shown = json!(point);
+            shown["group"] = group.name().into();
+            points.push(shown);
+        }
+    }
+    Ok(Json(json!({
+        "app": app.name(),
+        "now_ms": clock::now_ms(),
+        "period_ms": watch::PERIOD.as_millis() as u64,
+        "points": points,
+    })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_read_in_three_ways() {
+        assert_eq!(statuses("404").ok(), Some((404, 404)));
+        assert_eq!(statuses("5xx").ok(), Some((500, 599)));
+        assert_eq!(statuses("400-499").ok(), Some((400, 499)));
+        for wrong in ["", "xx", "99", "1000", "40x", "4-5", "-", "abc", "0xx", "70000"] {
+            assert!(statuses(wrong).is_err(), "{wrong}");
+        }
+    }
+}

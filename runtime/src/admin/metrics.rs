@@ -1,0 +1,173 @@
+//! `GET /metrics`: what Prometheus asks for. Labels are names of apps and groups that are deployed, and words of ours.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+
+use crate::admin::api::Api;
+use crate::app::registry::Registry;
+use crate::app::running::App;
+use crate::meter::counts::Counts;
+use crate::meter::histogram::Durations;
+use crate::meter::metrics::{self, Exposition, Kind};
+use crate::meter::{GroupMeter, watch};
+use crate::pool::PoolView;
+
+/// Answers with all metrics.
+pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text(&api.registry)).into_response()
+}
+
+/// A group with its app.
+struct Group {
+    app: Arc<App>,
+    meter: Arc<GroupMeter>,
+    view: PoolView,
+}
+
+impl Group {
+    fn labels(&self) -> [(&'static str, &str); 2] {
+        [("app", self.app.name().as_str()), ("group", self.meter.name())]
+    }
+}
+
+fn text(registry: &Registry) -> String {
+    let mut text = Exposition::default();
+    host(&mut text, registry);
+    let views = watch::views(registry.resources());
+    let apps = registry.apps();
+    let groups: Vec<Group> = apps
+        .iter()
+        .flat_map(|app| app.meter().groups().into_iter().map(|meter| (app.clone(), meter)))
+        .map(|(app, meter)| {
+            let view = views.get(&Arc::as_ptr(&meter)).copied().unwrap_or_default();
+            Group { app, meter, view }
+        })
+        .collect();
+    invocations(&mut text, &groups);
+    durations(&mut text, &groups);
+    gauges(&mut text, &groups);
+    of_apps(&mut text, &apps);
+    text.into_text()
+}
+
+fn host(text: &mut Exposition, registry: &Registry) {
+    text.family("wfn_info", Kind::Gauge, "Always 1; says which version runs.");
+    text.metric(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    let (quota, memory) = (registry.resources().quota(), registry.resources().memory());
+    let mebibyte = crate::limits::MEBIBYTE;
+    let gauges = [
+        ("wfn_apps", "Apps that are deployed.", registry.apps().len() as u64),
+        ("wfn_apps_broken", "Apps that are stored but not served.", registry.broken().len() as u64),
+        (
+            "wfn_memory_quota_bytes",
+            "Memory classes that all instances may reserve.",
+            quota.limit_mb() * mebibyte,
+        ),
+        (
+            "wfn_memory_reserved_bytes",
+            "Memory classes that all instances reserve.",
+            quota.reserved_mb() * mebibyte,
+        ),
+        ("wfn_guest_memory_limit_bytes", "Memory that all guests may hold.", memory.limit_bytes()),
+        ("wfn_guest_memory_bytes", "Memory that all guests hold.", memory.used_bytes()),
+        ("wfn_workers", "Live workers of all instances.", memory.workers() as u64),
+    ];
+    for (name, help, value) in gauges {
+        text.family(name, Kind::Gauge, help);
+        text.metric(&[], value);
+    }
+}
+
+fn invocations(text: &mut Exposition, groups: &[Group]) {
+    text.family("wfn_invocations_total", Kind::Counter, "Invocations that got a slot, by how they ended.");
+    for group in groups {
+        let [app, name] = group.labels();
+        for (outcome, count) in group.meter.counts.by_outcome() {
+            text.metric(&[app, name, ("outcome", outcome)], count);
+        }
+    }
+    text.family("wfn_throttled_total", Kind::Counter, "Invocations that a bound refused.");
+    for group in groups {
+        let [app, name] = group.labels();
+        for (reason, count) in group.meter.counts.by_throttle() {
+            text.metric(&[app, name, ("reason", reason)], count);
+        }
+    }
+    text.family("wfn_cold_total", Kind::Counter, "Instances made because an invocation needed one.");
+    for group in groups {
+        text.metric(&group.labels(), group.meter.counts.now().cold);
+    }
+    text.family("wfn_cpu_seconds_total", Kind::Counter, "Processor time that guests used.");
+    for group in groups {
+        text.metric(&group.labels(), group.meter.counts.now().cpu.as_secs_f64());
+    }
+}
+
+fn durations(text: &mut Exposition, groups: &[Group]) {
+    let families: [(_, _, fn(&Counts) -> Durations); 3] = [
+        ("wfn_run_seconds", "From the slot to the end of the answer.", Counts::runs),
+        ("wfn_wait_seconds", "In the line, of invocations that had to wait for a slot.", Counts::waits),
+        (
+            "wfn_cold_start_seconds",
+            "From the decision to make an instance until it was ready.",
+            Counts::cold_starts,
+        ),
+    ];
+    for (name, help, of) in families {
+        text.family(name, Kind::Histogram, help);
+        for group in groups {
+            text.histogram(&group.labels(), &of(&group.meter.counts));
+        }
+    }
+}
+
+fn gauges(text: &mut Exposition, groups: &[Group]) {
+    let families: [(_, _, fn(&PoolView) -> u64); 4] = [
+        ("wfn_instances", "Instances that exist.", |view| view.instances as u64),
+        ("wfn_in_flight", "Slots that are taken.", |view| view.in_flight as u64),
+        ("wfn_waiting", "Invocations in the line.", |view| view.waiting as u64),
+        ("wfn_memory_bytes", "Linear memory of all instances.", |view| view.memory_bytes),
+    ];
+    for (name, help, of) in families {
+        text.family(name, Kind::Gauge, help);
+        for group in groups {
+            text.metric(&group.labels(), of(&group.view));
+        }
+    }
+}
+
+fn of_apps(text: &mut Exposition, apps: &[Arc<App>]) {
+    text.family(
+        "wfn_scale_decisions_total",
+        Kind::Counter,
+        "Instances added or retired, or invocations that had to wait for one, by reason.",
+    );
+    for app in apps {
+        for (reason, count) in app.meter().scaling.by_reason() {
+            text.metric(&[("app", app.name().as_str()), ("reason", reason)], count);
+        }
+    }
+    let families: [(_, _, fn(&App) -> u64); 4] = [
+        ("wfn_outbound_requests_total", "Requests that guests sent.", |app| {
+            app.meter().outbound.requests.now()
+        }),
+        ("wfn_outbound_refused_total", "Requests of guests that the policy refused.", |app| {
+            app.meter().outbound.refused.now()
+        }),
+        ("wfn_outbound_connections_total", "Connections opened for requests of guests.", |app| {
+            app.meter().outbound.connections.now()
+        }),
+        ("wfn_log_lines_dropped_total", "Log lines dropped because too many came at once.", |app| {
+            app.meter().log.dropped()
+        }),
+    ];
+    for (name, help, of) in families {
+        text.family(name, Kind::Counter, help);
+        for app in apps {
+            text.metric(&[("app", app.name().as_str())], of(app));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The latest invocations of an app, each with what it took: all of few, samples of many.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::Method;
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+use tokio::sync::Notify;
+
+use crate::invocation::{InvocationId, is_failure};
+use crate::limits;
+use crate::meter::sampling::Sampling;
+use crate::names::RevisionId;
+
+/// One invocation that has ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct Record {
+    /// Counts up per app in the order in which they were kept.
+    pub sequence: u64,
+    /// Its id, as in answers and logs.
+    pub invocation: InvocationId,
+    /// When it ended: milliseconds since 1970, UTC.
+    pub time_ms: u64,
+    /// Its scale group.
+    pub group: String,
+    /// The revision it ran in; none, if it was refused.
+    pub revision: Option<RevisionId>,
+    /// The number of its instance within the group; none, if it was refused.
+    pub instance: Option<usize>,
+    /// Whether its instance was made for it.
+    pub cold: bool,
+    /// Microseconds in the line.
+    pub waited_us: u32,
+    /// Microseconds until it had a worker: 0 if one was there; none, if that is not known because it was cut off.
+    pub started_us: Option<u32>,
+    /// Microseconds from its slot to the end of its answer.
+    pub ran_us: u64,
+    /// Microseconds of processor time; none, where several invocations shared a worker.
+    pub cpu_us: Option<u64>,
+    /// Bytes of linear memory that its worker held when it had ended, which is the most it ever held.
+    pub memory_bytes: Option<u64>,
+    /// Bytes of the request's body, if that was known before.
+    pub request_bytes: Option<u64>,
+    /// Bytes of the answer's body.
+    pub response_bytes: Option<u64>,
+    /// The request's method.
+    #[serde(serialize_with = "as_text")]
+    pub method: Method,
+    /// The path as the guest saw it, without the query, at most [`limits::RECORD_PATH_BYTES_MAX`].
+    pub path: String,
+    /// The status of the answer; none, if none was sent.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub outcome: &'static str,
+    /// How many invocations it stands for.
+    pub one_of: u32,
+    /// Of one that failed: why, with the guest's backtrace.
+    pub detail: Option<String>,
+}
+
+/// Which invocations somebody wants to see. Fields that are not set let everything through.
+#[derive(Debug, Default, Clone)]
+pub struct Filter {
+    /// Only those kept after the one of this sequence number.
+    pub after: Option<u64>,
+    /// Only those that ended at or after this moment.
+    pub since_ms: u64,
+    /// Only those that failed, or only those that did not.
+    pub failed: Option<bool>,
+    /// Only those that ended in this way.
+    pub outcome: Option<String>,
+    /// Only those whose status lies between these two.
+    pub status: Option<(u16, u16)>,
+}
+
+impl Filter {
+    fn lets_through(&self, record: &Record) -> bool {
+        let status_fits = |(from, to)| record.status.is_some_and(|status| (from..=to).contains(&status));
+        self.after.is_none_or(|after| record.sequence > after)
+            && record.time_ms >= self.since_ms
+            && self.failed.is_none_or(|failed| is_failure(record.outcome) == failed)
+            && self.outcome.as_ref().is_none_or(|outcome| record.outcome == outcome)
+            && self.status.is_none_or(status_fits)
+    }
+}
+
+/// The latest invocations of one app. Those that failed are kept apart, so that no others push them out.
+pub struct Recent {
+    ordinary: Shelf,
+    failed: Shelf,
+    next: Mutex<u64>,
+    grown: Notify,
+}
+
+/// Some of the latest, the oldest first.
+struct Shelf {
+    /// A copy of what [`Sampling::one_of`] says, to be read without the lock.
+    one_of: AtomicU32,
+    kept: Mutex<(Sampling, VecDeque<Record>)>,
+    most: usize,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        let shelf = |per_second, most| Shelf {
+            one_of: AtomicU32::new(1),
+            kept: Mutex::new((Sampling::new(per_second), VecDeque::new())),
+            most,
+        };
+        Self {
+            ordinary: shelf(limits::RECORDS_PER_SECOND, limits::RECORDS_MAX),
+            failed: shelf(limits::FAILED_RECORDS_PER_SECOND, limits::FAILED_RECORDS_MAX),
+            next: Mutex::default(),
+            grown: Notify::new(),
+        }
+    }
+}
+
+impl Recent {
+    /// Keeps the `number`-th that ended like it, if it is to be kept; only then is it made.
+    pub fn offer(&self, failed: bool, number: u64, make: impl FnOnce() -> Record) {
+        let shelf = if failed { &self.failed } else { &self.ordinary };
+        if !number.is_multiple_of(u64::from(shelf.one_of.load(Ordering::Relaxed))) {
+            return;
+        }
+        let mut record = make();
+        {
+            let mut kept = shelf.kept.lock();
+            let (sampling, records) = &mut *kept;
+            record.one_of = sampling.keep(record.time_ms);
+            shelf.one_of.store(sampling.one_of(), Ordering::Relaxed);
+            let mut next = self.next.lock();
+            record.sequence = *next;
+            *next += 1;
+            if records.len() == shelf.most {
+                records.pop_front();
+            }
+            records.push_back(record);
+        }
+        self.grown.notify_waiters();
+    }
+
+    /// How many invocations that did not fail one stands for that is kept now.
+    pub fn one_of(&self) -> u32 {
+        self.ordinary.one_of.load(Ordering::Relaxed)
+    }
+
+    /// The latest `count` that `filter` lets through, the latest first.
+    pub fn latest(&self, filter: &Filter, count: usize) -> Vec<Record> {
+        let of = |shelf: &Shelf| -> Vec<Record> {
+            let kept = shelf.kept.lock();
+            kept.1.iter().rev().filter(|record| filter.lets_through(record)).take(count).cloned().collect()
+        };
+        let mut found = of(&self.ordinary);
+        found.extend(of(&self.failed));
+        found.sort_unstable_by_key(|record| std::cmp::Reverse(record.sequence));
+        found.truncate(count);
+        found
+    }
+
+    /// The sequence number of the one kept last.
+    pub fn newest(&self) -> Option<u64> {
+        self.next.lock().checked_sub(1)
+    }
+
+    /// Waits until one is kept after the one of `sequence`, or after nothing.
+    pub async fn reached(&self, sequence: Option<u64>) {
+        loop {
+            let grown = self.grown.notified();
+            tokio::pin!(grown);
+            grown.as_mut().enable();
+            if *self.next.lock() > sequence.map_or(0, |sequence| sequence + 1) {
+                return;
+            }
+            grown.await;
+        }
+    }
+}
+
+fn as_text<S: Serializer>(method: &Method, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(method.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(time_ms: u64, outcome: &'static str, status: Option<u16>) -> Record {
+        Record {
+            sequence: 0,
+            invocation: InvocationId::next(),
+            time_ms,
+            group: "http".into(),
+            revision: Some(RevisionId(1)),
+            instance: Some(0),
+            cold: false,
+            waited_us: 0,
+            started_us: Some(0),
+            ran_us: 5,
+            cpu_us: Some(5),
+            memory_bytes: None,
+            request_bytes: None,
+            response_bytes: None,
+            method: Method::GET,
+            path: "/".into(),
+            status,
+            outcome,
+            one_of: 1,
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn a_flood_does_not_push_out_what_failed() {
+        let recent = Recent::default();
+        recent.offer(true, 0, || record(1_000, "trapped", Some(500)));
+        for number in 0..100_000 {
+            recent.offer(false, number, || record(1_000 + number / 100, "answered", Some(200)));
+        }
+        let all = recent.latest(&Filter::default(), usize::MAX);
+        assert_eq!(all.len(), limits::RECORDS_MAX + 1);
+        assert!(recent.one_of() > 1 && all[0].one_of > 1);
+        assert!(all.windows(2).all(|pair| pair[0].sequence > pair[1].sequence));
+        let failed = recent.latest(&Filter { failed: Some(true), ..Filter::default() }, 10);
+        assert_eq!(failed.len(), 1);
+    }
+
+    #[test]
+    fn filters_let_through_what_they_say() {
+        let recent = Recent::default();
+        let ended = [
+            ("answered", Some(200), 1_000),
+            ("answered", Some(404), 2_000),
+            ("trapped", Some(500), 3_000),
+            ("cancelled", None, 4_000),
+        ];
+        for (number, (outcome, status, time_ms)) in ended.into_iter().enumerate() {
+            recent.offer(outcome == "trapped", number as u64, || record(time_ms, outcome, status));
+        }
+        let times = |filter: Filter| -> Vec<u64> {
+            recent.latest(&filter, 10).iter().map(|record| record.time_ms).collect()
+        };
+        assert_eq!(times(Filter { status: Some((400, 599)), ..Filter::default() }), [3_000, 2_000]);
+        assert_eq!(times(Filter { outcome: Some("answered".into()), ..Filter::default() }), [2_000, 1_000]);
+        assert_eq!(times(Filter { since_ms: 3_000, ..Filter::default() }), [4_000, 3_000]);
+        assert_eq!(times(Filter { after: Some(2), ..Filter::default() }), [4_000]);
+        assert_eq!(times(Filter { failed: Some(false), ..Filter::default() }).len(), 3);
+    }
+}

@@ -1,0 +1,104 @@
+//! Which of many invocations are kept: all of few, each n-th of many, and each kept one says how many it stands for.
+
+/// Decides about keeping, so that about a fixed number is kept each second.
+#[derive(Debug, Clone)]
+pub struct Sampling {
+    per_second: u32,
+    /// One of so many is kept at present; a power of two.
+    one_of: u32,
+    second: u64,
+    /// Kept in this second since the share was last changed.
+    kept: u32,
+    /// How many those stand for that were kept in this second.
+    stood_for: u64,
+}
+
+/// One of at least so many is kept at any rate.
+const ONE_OF_MAX: u32 = 1 << 20;
+
+impl Sampling {
+    /// Keeps about `per_second`; a few times as many in the first second in which far more come than before.
+    pub fn new(per_second: u32) -> Self {
+        Self { per_second, one_of: 1, second: 0, kept: 0, stood_for: 0 }
+    }
+
+    /// One of so many is to be kept from now on: whoever counts them comes back with each n-th.
+    pub fn one_of(&self) -> u32 {
+        self.one_of
+    }
+
+    /// Keeps one that ended at `now_ms` on the host's clock, and says how many it stands for.
+    pub fn keep(&mut self, now_ms: u64) -> u32 {
+        let second = now_ms / 1_000;
+        if second != self.second {
+            let was_last = second == self.second + 1;
+            // What came in the second before comes again, as far as one can know.
+            let expected = if was_last { self.stood_for } else { 0 };
+            let share = expected.div_ceil(u64::from(self.per_second)).max(1).next_power_of_two();
+            self.one_of = share.min(u64::from(ONE_OF_MAX)) as u32;
+            (self.second, self.kept, self.stood_for) = (second, 0, 0);
+        }
+        let stands_for = self.one_of;
+        self.kept += 1;
+        self.stood_for += u64::from(stands_for);
+        if self.kept >= self.per_second && self.one_of < ONE_OF_MAX {
+            // More than expected: half as many for the rest of the second.
+            self.one_of *= 2;
+            self.kept = self.per_second / 2;
+        }
+        stands_for
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Lets so many end in each second, evenly. Gives what was kept of each second: how many, and what they stand for.
+    fn run(per_second: u32, rates: &[u64]) -> Vec<(u64, u64)> {
+        let mut sampling = Sampling::new(per_second);
+        let mut number = 0u64;
+        let mut kept = vec![(0, 0); rates.len()];
+        for (second, rate) in rates.iter().enumerate() {
+            for one in 0..*rate {
+                if number.is_multiple_of(u64::from(sampling.one_of())) {
+                    let stands_for = sampling.keep(second as u64 * 1_000 + one * 1_000 / rate);
+                    kept[second].0 += 1;
+                    kept[second].1 += u64::from(stands_for);
+                }
+                number += 1;
+            }
+        }
+        kept
+    }
+
+    #[test]
+    fn few_are_all_kept() {
+        assert_eq!(run(100, &[5, 99, 0, 60]), [(5, 5), (99, 99), (0, 0), (60, 60)]);
+    }
+
+    #[test]
+    fn many_are_told_by_few() {
+        let kept = run(100, &[50_000, 50_000, 50_000, 10]);
+        assert!(kept[1].0 >= 50 && kept[1].0 <= 110, "{kept:?}");
+        assert!(kept[1].1.abs_diff(50_000) < 1_000, "{kept:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn the_kept_ones_are_few_and_stand_for_all(
+            rates in prop::collection::vec(prop_oneof![0u64..200, 0u64..20_000], 1..12),
+        ) {
+            let kept = run(100, &rates);
+            for (count, _) in &kept {
+                // A first second of 20,000 doubles the share eight times.
+                prop_assert!(*count <= 600, "{:?}", kept);
+            }
+            let all: u64 = rates.iter().sum();
+            let told: u64 = kept.iter().map(|(_, stands_for)| stands_for).sum();
+            // Each change of the share may leave out, or count twice, as many as one stood for.
+            prop_assert!(told.abs_diff(all) <= all / 4 + 1_000, "{} told, {} were", told, all);
+        }
+    }
+}
