@@ -151,7 +151,7 @@ fn beyond_its_burst_an_app_grows_at_its_rate_and_says_why() {
     let first = &decisions[0];
     assert_eq!((&first["action"], &first["before"]["instances"]), (&"added".into(), &0.into()), "{why}");
     let shown = host.wfn(&["status", "echo", "--why"]).ok();
-    assert!(shown.contains("every slot was taken") && shown.contains("burst used up"), "{shown}");
+    assert!(shown.contains("every slot taken") && shown.contains("burst used up"), "{shown}");
 }
 
 #[test]

@@ -174,10 +174,28 @@ fn the_token_file_is_for_its_owner_alone_and_needed() {
     let server = format!("http://{}", host.admin);
     let refused = wfn(&["--server", &server, "--token", "wrong", "ls"]).refused();
     assert!(refused.contains("token"), "{refused}");
-    for path in ["/v1/apps", "/v1/host", "/v1/apps/hello/logs", "/v1/modules/x", "/nowhere"] {
-        let answer = Request::get(path).send(&host.admin);
-        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{path}");
+    let unauthorized = |host: &Host, request: Request| {
+        let answer = request.send(&host.admin);
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{answer:?}");
+    };
+    for path in ["/v1/apps/hello/kv", "/v1/apps/hello/secrets", "/v1/apps/hello/invoke/", "/v1/modules/x"] {
+        unauthorized(&host, Request::get(path));
     }
+    unauthorized(&host, Request::new("POST", "/v1/apps/hello/rollback").body("{}"));
+    unauthorized(&host, Request::new("DELETE", "/v1/apps/hello"));
+    // Who asks from this machine may look, but no page of another site, and nobody with a wrong token.
+    for path in ["/v1/apps", "/v1/host", "/v1/usage", "/metrics", "/"] {
+        Request::get(path).send(&host.admin).ok();
+    }
+    unauthorized(&host, Request::get("/v1/apps").header("authorization", "Bearer wrong"));
+    let mut connection = Connection::open(&host.admin);
+    connection.write(b"GET /v1/apps HTTP/1.1\r\nhost: evil.example\r\n\r\n");
+    assert_eq!(connection.read_answer().unwrap().status, 401);
+    let closed = Host::start_with(&["--dashboard", "token"]);
+    for path in ["/v1/apps", "/v1/host", "/v1/apps/hello/logs", "/metrics"] {
+        unauthorized(&closed, Request::get(path));
+    }
+    Request::get("/").send(&closed.admin).ok();
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod blob;
 pub mod build;
 pub mod deploy;
 pub mod dev;
 pub mod doctor;
 pub mod identity;
+pub mod invocations;
 pub mod invoke;
 pub mod kv;
 pub mod logs;
@@ -17,8 +19,10 @@ pub mod rollback;
 pub mod scale;
 pub mod secret;
 pub mod status;
+pub mod top;
 pub mod trigger;
 pub mod up;
+pub mod usage;
 pub mod versions;
 
 use std::fs::File;

@@ -5,6 +5,7 @@ mod client;
 mod cmd;
 mod failure;
 mod flags;
+mod moment;
 mod output;
 mod project;
 mod publish;
@@ -20,8 +21,8 @@ use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    blob, build, deploy, dev, doctor, identity, invoke, kv, logs, ls, new, queue, rm, rollback, scale,
-    secret, status, trigger, up, versions,
+    bench, blob, build, deploy, dev, doctor, identity, invocations, invoke, kv, logs, ls, new, queue, rm,
+    rollback, scale, secret, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
 
@@ -72,6 +73,14 @@ enum Command {
     Rm(rm::Rm),
     /// Show what an app has written
     Logs(logs::Logs),
+    /// Show the latest calls of an app: what each took, and how it ended
+    Invocations(invocations::Invocations),
+    /// Show what the apps do now, once a second
+    Top(top::Top),
+    /// Call an app or a URL under load, and say what came of it and which settings fit
+    Bench(Box<bench::Bench>),
+    /// Show what apps have used, and what that costs
+    Usage(usage::Usage),
     /// Call an app through the admin API
     Invoke(invoke::Invoke),
     /// Look at and change what an app has stored
@@ -114,6 +123,10 @@ fn main() -> ExitCode {
         Command::Identity(identity) => identity.run(&global),
         Command::Rm(rm) => rm.run(&global),
         Command::Logs(logs) => logs.run(&global),
+        Command::Invocations(invocations) => invocations.run(&global),
+        Command::Top(top) => top.run(&global),
+        Command::Bench(bench) => bench.run(&global),
+        Command::Usage(usage) => usage.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),
         Command::Kv(kv) => kv.run(&global),
         Command::Blob(blob) => blob.run(&global),
@@ -164,6 +177,19 @@ mod tests {
             "ttl",
             "waiting",
             "dead",
+            "since",
+            "search",
+            "status",
+            "stream",
+            "failed",
+            "outcome",
+            "limit",
+            "once",
+            "clients",
+            "rate",
+            "duration",
+            "requests",
+            "recommend",
         ];
         let cli = Cli::command();
         for command in cli.get_subcommands().flat_map(|one| std::iter::once(one).chain(one.get_subcommands()))

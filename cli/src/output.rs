@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::failure::{Done, Failure};
@@ -85,19 +86,18 @@ fn is_number(text: &str) -> bool {
 
 /// Milliseconds since 1970 as `2026-11-21T03:40:10.123Z`.
 pub fn time(ms: u64) -> String {
-    let (days, in_day) = (ms / 86_400_000, ms % 86_400_000);
-    let (hour, minute) = (in_day / 3_600_000, in_day / 60_000 % 60);
-    let (second, milli) = (in_day / 1_000 % 60, in_day % 1_000);
-    // The civil calendar from a count of days: years begin in March, so that leap days come last.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+/// A duration for people: `85 µs`, `1.2 ms`, `34 ms`, `5.1 s`.
+pub fn microseconds(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} µs"),
+        1_000..10_000 => format!("{:.1} ms", count as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", count / 1_000),
+        _ => format!("{:.1} s", count as f64 / 1e6),
+    }
 }
 
 /// Bytes for people: `512 B`, `64.0 KiB`, `5.0 MiB`.
@@ -195,5 +195,7 @@ mod tests {
         assert_eq!(table(&["APP", "CALLS"], &rows), "APP        CALLS\na              7\nlong-name  1,234");
         assert_eq!(bytes(5 * 1024 * 1024), "5.0 MiB");
         assert_eq!(bytes(1023), "1023 B");
+        let shown = [85, 1_249, 34_999, 5_100_000].map(microseconds);
+        assert_eq!(shown, ["85 µs", "1.2 ms", "34 ms", "5.1 s"]);
     }
 }

@@ -1,7 +1,9 @@
 //! The admin API: the only control path. The CLI is its client.
 
+pub mod access;
 pub mod api;
 pub mod blobs;
+pub mod dashboard;
 pub mod deploy;
 pub mod error;
 pub mod invocations;
@@ -13,4 +15,5 @@ pub mod queues;
 pub mod secrets;
 pub mod triggers;
 pub mod upload;
+pub mod usage;
 pub mod view;

@@ -8,6 +8,7 @@ use crate::capability::blobs::objects::Location;
 use crate::event_loop;
 use crate::limits;
 use crate::meter::machine;
+use crate::meter::usage::price::PriceTable;
 
 /// Everything that can be decided when the host starts.
 #[derive(Debug, Clone)]
@@ -26,6 +27,11 @@ pub struct HostConfig {
     pub memory_quota_mb: u64,
     /// Bytes of linear memory all guests may hold.
     pub guest_memory_bytes: u64,
+    /// What use costs.
+    pub prices: PriceTable,
+    /// Whether what is seen of the host may be looked at without the token. `None`: only if the admin API answers this
+    /// machine alone.
+    pub open_dashboard: Option<bool>,
     /// Event loops.
     pub cores: usize,
     /// Whether functions that an edit leaves as they were are not compiled again: for one developer's own modules. A
@@ -44,9 +50,16 @@ impl HostConfig {
             blobs: Location::default(),
             memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
+            prices: PriceTable::default(),
+            open_dashboard: None,
             cores: event_loop::cores(),
             keep_functions: false,
         }
+    }
+
+    /// Whether what is seen of the host may be looked at without the token.
+    pub fn is_open(&self) -> bool {
+        self.open_dashboard.unwrap_or(self.admin.ip().is_loopback())
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::access::Access;
 use crate::admin::api;
 use crate::app::bundle::Bundles;
 use crate::app::registry::Registry;
@@ -186,13 +187,16 @@ impl Host {
         let accepting =
             listener::accept(functions, loops.clone(), connections.clone(), stopped.clone(), serve);
         tasks.spawn(report_end("functions listener", accepting));
-        let api = api::Api::new(registry.clone(), &token, functions_address, admin_address, stopped.clone());
+        let addresses = [functions_address, admin_address];
+        let access = Access::new(&token, config.is_open());
+        let api = api::Api::new(registry.clone(), access, addresses, config.prices.clone(), stopped.clone());
         tasks.spawn(report_end("admin listener", api::serve(admin, api, stopped.clone())));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
         tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
         tasks.spawn(until_stopped(stopped.clone(), governor.run()));
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
+        tasks.spawn(store_usage(registry.clone(), stopped.clone()));
         tasks.spawn(meter::watch::run(registry.clone(), stopped.clone()));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
@@ -242,6 +246,9 @@ impl Host {
         let _ = tokio::time::timeout_at(deadline.into(), ended).await;
         self.tasks.shutdown().await;
         self.watching.abort();
+        if let Err(error) = self.registry.resources().store_usage(self.registry.db()).await {
+            tracing::error!("store what apps have used: {error}");
+        }
         drop(self.loops);
         cut
     }
@@ -281,6 +288,14 @@ async fn until_stopped(mut stop: watch::Receiver<bool>, task: impl Future<Output
     tokio::select! {
         () = task => {}
         _ = stop.changed() => {}
+    }
+}
+
+async fn store_usage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+    while tokio::time::timeout(limits::USAGE_PERIOD, stop.changed()).await.is_err() {
+        if let Err(error) = registry.resources().store_usage(registry.db()).await {
+            tracing::error!("store what apps have used: {error}");
+        }
     }
 }
 

@@ -359,6 +359,12 @@ pub const FAILED_RECORDS_MAX: usize = 200;
 pub const RECORD_PATH_BYTES_MAX: usize = 256;
 /// Bytes of the reason, with backtrace, of a kept invocation that failed.
 pub const RECORD_DETAIL_BYTES_MAX: usize = 4 * 1024;
+/// Days of which usage is kept: a year, and a month to compare it with the year before.
+pub const USAGE_DAYS_KEPT: u32 = 400;
+/// Rows of usage that wait to be stored before the hours of a group are added up: some ten megabytes.
+pub const USAGE_ROWS_UNSTORED_MAX: usize = 65_536;
+/// From one storing of usage to the next: what a kill loses at most.
+pub const USAGE_PERIOD: Duration = Duration::from_secs(5);
 /// Seconds that the graphs of a group show.
 pub const SERIES_SECONDS: usize = 300;
 

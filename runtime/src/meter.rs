@@ -10,6 +10,7 @@ pub mod recent;
 mod sampling;
 pub mod scaling;
 pub mod series;
+pub mod usage;
 pub mod watch;
 
 use std::collections::BTreeMap;

@@ -108,6 +108,7 @@ impl Pool {
             concurrency: policy.concurrency,
             always_ready: policy.always_ready,
             max_instances: policy.max_instances,
+            class_mb: policy.memory.megabytes(),
         });
         let state = Mutex::new(State {
             ledger,
@@ -233,7 +234,7 @@ impl Pool {
     }
 
     fn take_now(self: &Arc<Self>, state: &mut State) -> Result<TakenNow, Throttle> {
-        match state.ledger.take(current_core()) {
+        match state.ledger.take(current_core(), clock::now) {
             Ok(taken) => Ok(TakenNow { taken, cold_since: None }),
             Err(NoSlot::MayOpen) => self.open(state),
             Err(NoSlot::AtMaximum) => Err(Throttle::MaximumInstances),
@@ -253,7 +254,7 @@ impl Pool {
         state.pace.added(now);
         state.ledger.open(instance, Vec::new(), core, now);
         self.meter().counts.cold();
-        let taken = state.ledger.take(core).map_err(|_| Throttle::MaximumInstances)?;
+        let taken = state.ledger.take(core, || now).map_err(|_| Throttle::MaximumInstances)?;
         self.note(state, Reason::EverySlotTaken, 1, before);
         Ok(TakenNow { taken, cold_since: Some(now) })
     }
@@ -303,7 +304,9 @@ impl Pool {
         let closed = {
             let mut state = self.state.lock();
             let draining = state.draining;
-            self.close(&mut state, Reason::RoomForOthers, |ledger| ledger.close_some(1, draining))
+            self.close(&mut state, Reason::RoomForOthers, |ledger| {
+                ledger.close_some(1, draining, clock::now())
+            })
         };
         // Here and now: whoever asks needs the room.
         !closed.is_empty()
@@ -317,6 +320,12 @@ impl Pool {
             if state.line.is_empty() { self.close_all(&mut state) } else { Vec::new() }
         };
         self.drop_closed(closed);
+    }
+
+    /// Hands what its instances have used since the last time to those who keep it.
+    pub fn publish_usage(&self) {
+        let used = self.state.lock().ledger.take_used(clock::now());
+        self.resources.usage().note(self.template.capabilities().app(), self.group(), used);
     }
 
     fn exchange(&self, number: usize, worker: Option<Box<Worker>>) -> Option<Box<Worker>> {
@@ -352,7 +361,7 @@ impl Pool {
     }
 
     fn close_all(&self, state: &mut State) -> Vec<Closed> {
-        self.close(state, Reason::RevisionEnded, |ledger| ledger.close_some(usize::MAX, true))
+        self.close(state, Reason::RevisionEnded, |ledger| ledger.close_some(usize::MAX, true, clock::now()))
     }
 
     fn close(
@@ -373,6 +382,12 @@ impl Pool {
         if !closed.is_empty() {
             self.resources.compute().spawn(async move { drop(closed) });
         }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.publish_usage();
     }
 }
 

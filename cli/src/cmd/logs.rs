@@ -6,9 +6,10 @@ use clap::Args;
 use wfn_runtime::meter::log::{LogLine, LogStream};
 use wfn_runtime::names::AppName;
 
-use crate::client::{Client, app_path};
+use crate::client::{Client, app_path, encoded_segment};
 use crate::cmd::app_name;
 use crate::failure::{Done, Failure, WhileDoing};
+use crate::moment::Moment;
 use crate::output;
 use crate::settings::Global;
 
@@ -26,16 +27,41 @@ pub struct Logs {
     /// The last lines only
     #[arg(short = 'n', long, value_name = "N")]
     tail: Option<usize>,
+
+    /// Only lines since then: 10m, 2h, 2026-11-22
+    #[arg(long, value_name = "WHEN", value_parser = Moment::parse)]
+    since: Option<Moment>,
+
+    /// Only lines in which this text occurs
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+
+    /// Only lines of stdout, stderr or the host
+    #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr", "host"])]
+    stream: Option<String>,
+
+    /// Only lines of calls that were answered so: 404, 5xx or 400-499
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+
+    /// text, or json: one object a line, as with --json
+    #[arg(short = 'o', long, value_name = "HOW", value_parser = ["text", "json"])]
+    output: Option<String>,
 }
 
 impl Logs {
     /// Shows the log.
     pub fn run(self, global: &Global) -> Done {
-        let tail = self.tail.map_or(String::new(), |lines| format!("&tail={lines}"));
-        let query = format!("follow={}{tail}", self.follow);
+        let mut query = vec![format!("follow={}", self.follow)];
+        query.extend(self.tail.map(|lines| format!("tail={lines}")));
+        query.extend(self.since.map(|Moment(since_ms)| format!("since_ms={since_ms}")));
+        for (name, value) in [("search", &self.search), ("stream", &self.stream), ("status", &self.status)] {
+            query.extend(value.as_ref().map(|value| format!("{name}={}", encoded_segment(value))));
+        }
+        let (query, as_json) = (query.join("&"), global.json || self.output.as_deref() == Some("json"));
         let show = |line: &LogLine| output::print(&text(line));
         let read = || format!("read the log of {}", self.app);
-        each_line(&global.client()?, &self.app, &query, global.json, show).while_doing(read)?;
+        each_line(&global.client()?, &self.app, &query, as_json, show).while_doing(read)?;
         match self.follow {
             true => Err(Failure::new("the host has ended the log")).while_doing(read),
             false => Ok(()),
@@ -52,6 +78,7 @@ pub fn each_line(
     show: impl Fn(&LogLine) -> Done,
 ) -> Done {
     let stream = client.stream(&app_path(app, &format!("/logs?{query}")))?;
+    let is_whole = ["since_ms", "search", "stream", "status"].iter().all(|filter| !query.contains(filter));
     let mut next = None;
     for line in BufReader::new(stream.into_body().into_reader()).lines() {
         let line = line.map_err(|error| Failure::new(format!("the host went away: {error}")))?;
@@ -66,7 +93,8 @@ pub fn each_line(
         }
         let line: LogLine = serde_json::from_str(&line)
             .map_err(|error| Failure::new(format!("a line is not what this wfn knows: {error}")))?;
-        if let Some(next) = next.filter(|next| *next < line.sequence) {
+        // Where only some are asked for, it is no loss that some are missing.
+        if let Some(next) = next.filter(|next| *next < line.sequence && is_whole) {
             output::say(&format!("({} lines were dropped here)", line.sequence - next));
         }
         next = Some(line.sequence + 1);

@@ -78,23 +78,13 @@ fn shown(status: &Value, functions: &str) -> String {
     for group in groups {
         text += &cold_starts(group);
     }
-    let head = [
-        "GROUP",
-        "CONCURRENCY",
-        "READY",
-        "MAX",
-        "INSTANCES",
-        "PEAK",
-        "IN FLIGHT",
-        "WAITING",
-        "CALLS",
-        "COLD",
-        "THROTTLED",
-        "FAILED",
-        "MEMORY",
-    ];
-    let rows: Vec<_> = groups.iter().map(row).collect();
-    text + "\n" + &output::table(&head, &rows)
+    let of_instances: Vec<_> = groups.iter().map(instances).collect();
+    let head =
+        ["GROUP", "CONCURRENCY", "INSTANCES", "READY", "MAX", "PEAK", "IN FLIGHT", "WAITING", "MEMORY"];
+    text = text + "\n" + &output::table(&head, &of_instances) + "\n\n";
+    let of_calls: Vec<_> = groups.iter().map(calls).collect();
+    let head = ["GROUP", "CALLS", "COLD", "THROTTLED", "FAILED", "CPU", "NOW/S", "P50", "P99"];
+    text + &output::table(&head, &of_calls)
 }
 
 /// One line for each decision, with what it was made from.
@@ -103,60 +93,69 @@ fn reasons(why: &Value) -> String {
     if decisions.is_empty() {
         return "it has not scaled since the host started".to_owned();
     }
-    let head = ["TIME", "REV", "DID", "INSTANCES", "WHY", "IN FLIGHT", "WAITING", "QUOTA MB", "MEMORY"];
+    let head = ["TIME", "REV", "DID", "INSTANCES", "IN FLIGHT", "WAITING", "WHY"];
     let rows = decisions.iter().map(|decision| {
         let (before, after) = (&decision["before"], &decision["after"]);
+        let time = decision["time_ms"].as_u64().map_or("-".to_owned(), output::time);
         vec![
-            decision["time_ms"].as_u64().map_or("-".to_owned(), output::time),
+            // Without year and zone: decisions are of this run of the host.
+            time.get(5..23).unwrap_or(&time).replace('T', " "),
             text_of(&decision["revision"]),
             format!("{} {}", text_of(&decision["action"]), text_of(&decision["count"])),
             format!("{} to {}", text_of(&before["instances"]), text_of(&after["instances"])),
-            reason(decision["reason"].as_str().unwrap_or_default()).to_owned(),
             text_of(&after["in_flight"]),
             text_of(&after["waiting"]),
-            text_of(&after["quota_reserved_mb"]),
-            output::bytes(after["guest_memory_bytes"].as_u64().unwrap_or_default()),
+            reason(decision),
         ]
     });
     output::table(&head, &rows.collect::<Vec<_>>())
 }
 
 /// The reason in words; one that a newer host knows stays as it is.
-fn reason(code: &str) -> &str {
-    match code {
-        "always-ready" => "it has to be always ready",
-        "every-slot-taken" => "every slot was taken",
-        "maximum-instances" => "at the maximum of instances",
-        "pace" => "burst used up, at the rate per second",
-        "memory-quota" => "no room in the memory quota",
-        "host-memory" => "guests hold all memory they may",
-        "idle" => "idle for the idle timeout",
-        "room-for-others" => "another app needed the room",
-        "revision-ended" => "its revision ended",
-        other => other,
+fn reason(decision: &Value) -> String {
+    let after = &decision["after"];
+    match decision["reason"].as_str().unwrap_or_default() {
+        "always-ready" => "always ready".to_owned(),
+        "every-slot-taken" => "every slot taken".to_owned(),
+        "maximum-instances" => "at the maximum".to_owned(),
+        "pace" => "burst used up".to_owned(),
+        "memory-quota" => format!("quota full: {} MB", text_of(&after["quota_reserved_mb"])),
+        "host-memory" => {
+            let held = output::bytes(after["guest_memory_bytes"].as_u64().unwrap_or_default());
+            format!("guests hold {held}")
+        }
+        "idle" => "idle".to_owned(),
+        "room-for-others" => "another app's turn".to_owned(),
+        "revision-ended" => "revision ended".to_owned(),
+        other => other.to_owned(),
     }
 }
 
-fn row(group: &Value) -> Vec<String> {
-    let keys = [
-        "group",
-        "concurrency",
-        "always_ready",
-        "max_instances",
-        "instances",
-        "instances_peak",
-        "in_flight",
-        "waiting",
-        "invocations",
-        "cold",
-        "throttled",
-        "failed",
-    ];
-    let memory = output::bytes(group["memory_bytes"].as_u64().unwrap_or_default());
-    let mut row: Vec<String> = keys.iter().map(|key| text_of(&group[key])).chain([memory]).collect();
+fn instances(group: &Value) -> Vec<String> {
+    let keys = ["group", "concurrency", "instances", "always_ready", "max_instances", "instances_peak"];
+    let mut row: Vec<String> = keys.iter().map(|key| text_of(&group[key])).collect();
     if group["concurrency_is_dynamic"] == true {
         row[1] += " dynamic";
     }
+    let memory = output::bytes(group["memory_bytes"].as_u64().unwrap_or_default());
+    row.extend([text_of(&group["in_flight"]), text_of(&group["waiting"]), memory]);
+    row
+}
+
+fn calls(group: &Value) -> Vec<String> {
+    let took = |value: &Value| value.as_f64().map_or("-".to_owned(), |us| output::microseconds(us as u64));
+    let recent = &group["recent"];
+    let seconds = recent["seconds"].as_f64().filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
+    let mut row: Vec<String> = ["group", "invocations", "cold", "throttled", "failed"]
+        .iter()
+        .map(|key| text_of(&group[key]))
+        .collect();
+    row.extend([
+        took(&group["cpu_us"]),
+        format!("{:.1}", recent["invocations"].as_f64().unwrap_or_default() / seconds),
+        took(&recent["p50_us"]),
+        took(&recent["p99_us"]),
+    ]);
     row
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Cursor, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +14,7 @@ use wfn_runtime::capability::blobs::objects::Location;
 use wfn_runtime::config::HostConfig;
 use wfn_runtime::host::Host;
 use wfn_runtime::limits;
+use wfn_runtime::meter::usage::price::PriceTable;
 use wfn_runtime::names::AppName;
 
 use crate::client::{Client, app_path};
@@ -67,6 +68,15 @@ pub struct Up {
           value_parser = clap::value_parser!(u64).range(16..=1_000_000_000), hide_env_values = true)]
     guest_memory_mb: Option<u64>,
 
+    /// Who may look at the dashboard, logs and metrics: open to all, or holders of the token [default: open if --admin is
+    /// an address of this machine alone]
+    #[arg(long, value_name = "WHO", env = "WFN_DASHBOARD", value_parser = ["open", "token"], hide_env_values = true)]
+    dashboard: Option<String>,
+
+    /// Prices of usage, as TOML [default: those of the cloud's list]
+    #[arg(long, value_name = "FILE", env = "WFN_PRICES", hide_env_values = true)]
+    prices: Option<PathBuf>,
+
     /// Deploy an app "hello" to try, unless there is one
     #[arg(long, env = "WFN_DEMO", hide_env_values = true)]
     demo: bool,
@@ -82,6 +92,18 @@ fn issuer(text: &str) -> Result<String, String> {
     }
 }
 
+/// More than any price table needs.
+const PRICES_BYTES_MAX: u64 = 64 * 1024;
+
+fn prices(file: &Path) -> Result<PriceTable, Failure> {
+    let bytes = std::fs::metadata(file).map_err(Failure::new)?.len();
+    if bytes > PRICES_BYTES_MAX {
+        return Err(Failure::new(format!("{bytes} bytes, at most {PRICES_BYTES_MAX} are allowed")));
+    }
+    let text = std::fs::read_to_string(file).map_err(Failure::new)?;
+    PriceTable::parse(&text).map_err(Failure::new)
+}
+
 impl Up {
     /// Runs the host until it is told to stop.
     pub fn run(self, global: &Global) -> Done {
@@ -90,9 +112,13 @@ impl Up {
         config.admin = self.admin;
         config.issuer.clone_from(&self.issuer);
         config.blobs = self.blobs.clone().unwrap_or_default();
+        config.open_dashboard = self.dashboard.as_ref().map(|who| who == "open");
         config.memory_quota_mb = self.memory_quota_mb;
         if let Some(megabytes) = self.guest_memory_mb {
             config.guest_memory_bytes = megabytes * limits::MEBIBYTE;
+        }
+        if let Some(file) = &self.prices {
+            config.prices = prices(file).while_doing(|| format!("read the prices of {}", file.display()))?;
         }
         log_to_stderr(LOG_DEFAULT)?;
         if !self.admin.ip().is_loopback() {

@@ -1,4 +1,4 @@
-//! The routes of the admin API, its token, and its listener.
+//! The routes of the admin API, and its listener.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -6,54 +6,54 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::middleware;
+use axum::response::Response;
 use axum::routing::{any, delete, get, patch, post, put};
-use http::header::AUTHORIZATION;
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener as TokioListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::admin::access::Access;
 use crate::admin::error::ApiError;
 use crate::admin::{
-    blobs, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers, upload, view,
+    access, blobs, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers,
+    upload, usage, view,
 };
 use crate::app::registry::Registry;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
+use crate::meter::usage::price::PriceTable;
 use crate::names::AppName;
-
-/// Carries the token where `authorization` belongs to the function that is invoked.
-const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
 
 /// What the handlers share.
 pub struct Api {
     /// The apps.
     pub registry: Arc<Registry>,
-    /// SHA-256 of the token: comparing digests takes the same time for every wrong guess.
-    token: [u8; 32],
+    /// Who may do what.
+    pub access: Access,
     functions: SocketAddr,
     admin: SocketAddr,
+    /// What use costs.
+    pub prices: PriceTable,
     stop: watch::Receiver<bool>,
 }
 
 impl Api {
-    /// An API for the holders of `token`.
+    /// An API for those that `access` lets in.
     pub fn new(
         registry: Arc<Registry>,
-        token: &str,
-        functions: SocketAddr,
-        admin: SocketAddr,
+        access: Access,
+        [functions, admin]: [SocketAddr; 2],
+        prices: PriceTable,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        Arc::new(Self { registry, token: Sha256::digest(token).into(), functions, admin, stop })
+        Arc::new(Self { registry, access, functions, admin, prices, stop })
     }
 
     /// Changes when the host ends: answers without an end of their own end then.
@@ -62,30 +62,37 @@ impl Api {
     }
 
     fn router(self: Arc<Self>) -> Router {
-        let apps = Router::new()
+        // What is seen of the host, for its dashboard; nothing that apps have stored.
+        let seen = Router::new()
+            .route("/metrics", get(metrics::metrics))
             .route("/v1/host", get(host))
-            .route("/v1/identity/rotate", post(rotate))
+            .route("/v1/usage", get(usage::all))
             .route("/v1/apps", get(list))
-            .route("/v1/apps/{app}", get(status).merge(delete(deploy::remove)))
-            .route("/v1/apps/{app}/revisions", get(deploy::revisions).merge(post(deploy::deploy)))
-            .route("/v1/apps/{app}/rollback", post(deploy::roll_back))
-            .route("/v1/apps/{app}/scale", patch(deploy::scale))
+            .route("/v1/apps/{app}", get(status))
+            .route("/v1/apps/{app}/revisions", get(deploy::revisions))
             .route("/v1/apps/{app}/logs", get(logs::logs))
             .route("/v1/apps/{app}/scaling", get(scaling))
             .route("/v1/apps/{app}/invocations", get(invocations::invocations))
             .route("/v1/apps/{app}/series", get(invocations::series))
-            .route("/metrics", get(metrics::metrics))
+            .route("/v1/apps/{app}/usage", get(usage::of_app))
+            .route("/v1/apps/{app}/triggers", get(triggers::list))
+            .route("/v1/apps/{app}/queues", get(queues::list))
+            .layer(middleware::from_fn_with_state(self.clone(), access::may_see));
+        let apps = Router::new()
+            .route("/v1/identity/rotate", post(rotate))
+            .route("/v1/apps/{app}", delete(deploy::remove))
+            .route("/v1/apps/{app}/revisions", post(deploy::deploy))
+            .route("/v1/apps/{app}/rollback", post(deploy::roll_back))
+            .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .route("/v1/apps/{app}/kv", get(kv::stores))
             .route("/v1/apps/{app}/kv/{store}", get(kv::list))
-            .route("/v1/apps/{app}/queues", get(queues::list))
             .route("/v1/apps/{app}/queues/{queue}", post(queues::send))
             .route(
                 "/v1/apps/{app}/queues/{queue}/messages",
                 get(queues::messages).merge(delete(queues::purge)),
             )
             .route("/v1/apps/{app}/queues/{queue}/replay", post(queues::replay))
-            .route("/v1/apps/{app}/triggers", get(triggers::list))
             .route("/v1/apps/{app}/triggers/{function}/fire", post(triggers::fire))
             .route("/v1/apps/{app}/blobs", get(blobs::containers))
             .route("/v1/apps/{app}/blobs/{container}", get(blobs::list))
@@ -101,6 +108,11 @@ impl Api {
             .route("/v1/bundles/{hash}", put(upload::put_bundle).head(upload::has_bundle))
             .layer(DefaultBodyLimit::disable());
         apps.merge(streaming)
+            .layer(middleware::from_fn_with_state(self.clone(), access::may_change))
+            .merge(seen)
+            // They tell nothing.
+            .route("/", get(dashboard::page))
+            .route("/dashboard/{file}", get(dashboard::file))
             .fallback(async || {
                 ApiError::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path")
             })
@@ -111,26 +123,8 @@ impl Api {
                     "this path takes other methods",
                 )
             })
-            .layer(middleware::from_fn_with_state(self.clone(), authorize))
             .with_state(self)
     }
-}
-
-/// Lets only holders of the token through, and takes it off the request.
-async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let headers = request.headers_mut();
-    let given = match headers.remove(TOKEN) {
-        Some(token) => Some(token),
-        None => headers.remove(AUTHORIZATION),
-    };
-    let text = given.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let digest: [u8; 32] = Sha256::digest(text.strip_prefix("Bearer ").unwrap_or(text)).into();
-    if digest == api.token {
-        return next.run(request).await;
-    }
-    let message = "the token is missing or wrong: pass the content of the data directory's token file \
-                   (wfn: --token or WFN_TOKEN)";
-    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
 }
 
 async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {

@@ -20,6 +20,9 @@ pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text(&api.registry)).into_response()
 }
 
+/// Name and help of a family, and where its values come from.
+type Family<T, V> = (&'static str, &'static str, fn(&T) -> V);
+
 /// A group with its app.
 struct Group {
     app: Arc<App>,
@@ -107,7 +110,7 @@ fn invocations(text: &mut Exposition, groups: &[Group]) {
 }
 
 fn durations(text: &mut Exposition, groups: &[Group]) {
-    let families: [(_, _, fn(&Counts) -> Durations); 3] = [
+    let families: [Family<Counts, Durations>; 3] = [
         ("wfn_run_seconds", "From the slot to the end of the answer.", Counts::runs),
         ("wfn_wait_seconds", "In the line, of invocations that had to wait for a slot.", Counts::waits),
         (
@@ -125,7 +128,7 @@ fn durations(text: &mut Exposition, groups: &[Group]) {
 }
 
 fn gauges(text: &mut Exposition, groups: &[Group]) {
-    let families: [(_, _, fn(&PoolView) -> u64); 4] = [
+    let families: [Family<PoolView, u64>; 4] = [
         ("wfn_instances", "Instances that exist.", |view| view.instances as u64),
         ("wfn_in_flight", "Slots that are taken.", |view| view.in_flight as u64),
         ("wfn_waiting", "Invocations in the line.", |view| view.waiting as u64),
@@ -150,7 +153,7 @@ fn of_apps(text: &mut Exposition, apps: &[Arc<App>]) {
             text.metric(&[("app", app.name().as_str()), ("reason", reason)], count);
         }
     }
-    let families: [(_, _, fn(&App) -> u64); 4] = [
+    let families: [Family<App, u64>; 4] = [
         ("wfn_outbound_requests_total", "Requests that guests sent.", |app| {
             app.meter().outbound.requests.now()
         }),

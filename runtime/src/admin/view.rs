@@ -69,6 +69,7 @@ fn group(pool: &Pool, now_ms: u64) -> Value {
         "throttled": counts.throttled,
         "failed": counts.failed,
         "cold_start_us": { "p50": microseconds(0.5), "p99": microseconds(0.99), "max": microseconds(1.0) },
+        "ran_us": counts.ran.as_micros() as u64,
         "cpu_us": counts.cpu.as_micros() as u64,
         "recent": meter.series.lately(now_ms, RECENT_SECONDS),
     })

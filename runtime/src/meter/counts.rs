@@ -44,6 +44,8 @@ pub struct CountsNow {
     pub failed: u64,
     /// Instances made because an invocation needed one.
     pub cold: u64,
+    /// How long those that got a slot ran, together.
+    pub ran: Duration,
     /// Processor time that guests used.
     pub cpu: Duration,
 }
@@ -98,6 +100,7 @@ impl Counts {
             throttled: self.throttled.iter().map(load).sum(),
             failed: self.by_outcome().filter(|(code, _)| is_failure(code)).map(|(_, count)| count).sum(),
             cold: load(&self.cold),
+            ran: cores().map(|core| core.runs.total()).sum(),
             cpu: Duration::from_nanos(cores().map(|core| load(&core.cpu_nanoseconds)).sum()),
         }
     }
@@ -182,8 +185,14 @@ mod tests {
         }
         counts.refused(Throttle::Pace);
         counts.computed(Duration::from_millis(2));
-        let expected =
-            CountsNow { invocations: 5, throttled: 1, failed: 2, cold: 0, cpu: Duration::from_millis(2) };
+        let expected = CountsNow {
+            invocations: 5,
+            throttled: 1,
+            failed: 2,
+            cold: 0,
+            ran: Duration::from_millis(15),
+            cpu: Duration::from_millis(2),
+        };
         assert_eq!(counts.now(), expected);
         let seen: Vec<_> = counts.by_outcome().filter(|(_, count)| *count > 0).collect();
         assert_eq!(seen, [("answered", 2), ("trapped", 2), ("cancelled", 1)]);

@@ -47,6 +47,11 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// How long all took together.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
     /// Adds what it holds to `sum`.
     pub fn add_to(&self, sum: &mut Durations) {
         for (bucket, counted) in sum.buckets.iter_mut().zip(&self.buckets) {

@@ -61,7 +61,8 @@ impl Exposition {
     }
 
     fn line(&mut self, suffix: &str, labels: &Labels<'_>, bound: Option<f64>, value: impl Display) {
-        self.write(format_args!("{}{suffix}", self.name));
+        let name = self.name;
+        self.write(format_args!("{name}{suffix}"));
         let mut separator = '{';
         for (name, value) in labels {
             self.write(format_args!("{separator}{name}=\"{}\"", escaped(value)));

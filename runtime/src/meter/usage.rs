@@ -1,12 +1,13 @@
 //! What apps have used, as the cloud would bill it (SPEC 6.1): metered per instance, added up and stored per scale
 //! group and hour, priced when somebody asks.
 //!
-//! [`instance`] measures, [`book`] holds what is not stored yet, [`store`] keeps it, [`price`] says what it costs.
+//! [`instance`] measures, [`book`] holds what is not stored yet, [`store`] keeps it ([`keeper`] brings it there), [`price`] says what it costs.
 //! Everything but the store is pure; time is passed in.
 
 pub mod book;
 pub mod hours;
 pub mod instance;
+pub mod keeper;
 pub mod price;
 pub mod store;
 

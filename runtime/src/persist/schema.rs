@@ -2,8 +2,10 @@
 
 use rusqlite::Connection;
 
+use crate::meter::usage::store;
+
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -149,6 +151,8 @@ const MIGRATIONS: [&str; 8] = [
         PRIMARY KEY (app, grp)
     ) STRICT, WITHOUT ROWID;
 ",
+    // 9: usage.
+    store::SCHEMA,
 ];
 
 /// Brings the database to the present version, in one transaction.

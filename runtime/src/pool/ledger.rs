@@ -11,6 +11,9 @@
 
 use std::time::{Duration, Instant};
 
+use crate::meter::usage::Amounts;
+use crate::meter::usage::instance::InstanceMeter;
+
 /// What the ledger goes by; a part of [`crate::app::manifest::ScalePolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
@@ -20,6 +23,8 @@ pub struct Bounds {
     pub always_ready: u32,
     /// Most instances beyond them.
     pub max_instances: u32,
+    /// Memory of an instance, in MB: what its use is counted in.
+    pub class_mb: u64,
 }
 
 /// Where a slot was taken, and what to run in.
@@ -51,6 +56,7 @@ pub enum NoSlot {
 
 struct Seat<I, W> {
     instance: I,
+    usage: InstanceMeter,
     in_flight: u32,
     /// Idle workers with the core they were last used on; the most recently used is last.
     idle: Vec<(usize, W)>,
@@ -68,6 +74,8 @@ pub struct Ledger<I, W> {
     in_flight: usize,
     /// The most slots of one instance that were taken at once, since that was last asked.
     fullest: u32,
+    /// What instances that are closed have used and nobody has taken out.
+    used: Amounts,
 }
 
 /// How many of the most recently used idle workers are looked at for one of the same core.
@@ -96,6 +104,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
             instances_peak: 0,
             in_flight: 0,
             fullest: 0,
+            used: Amounts::default(),
         }
     }
 
@@ -119,14 +128,15 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         std::mem::replace(&mut self.fullest, now)
     }
 
-    /// Takes a slot for an invocation that runs on `core`.
-    pub fn take(&mut self, core: usize) -> Result<Taken<I, W>, NoSlot> {
+    /// Takes a slot for an invocation that runs on `core`. The clock is asked only where that matters.
+    pub fn take(&mut self, core: usize, now: impl FnOnce() -> Instant) -> Result<Taken<I, W>, NoSlot> {
         let Some(number) = self.lowest_open() else {
             return Err(if self.vacant().is_some() { NoSlot::MayOpen } else { NoSlot::AtMaximum });
         };
         let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight += 1;
+        seat.usage.begin(now);
         let worker = seat.take_idle(core);
         let room = worker.map_or_else(|| Room::Instance(seat.instance.clone()), Room::Worker);
         let in_flight = seat.in_flight;
@@ -160,6 +170,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight = seat.in_flight.checked_sub(1).expect("a slot is given back once");
+        seat.usage.end(now);
         seat.idle.extend(worker.map(|worker| (core, worker)));
         let is_idle = seat.in_flight == 0;
         if is_idle {
@@ -186,7 +197,8 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
     pub fn open(&mut self, instance: I, workers: Vec<W>, core: usize, now: Instant) -> usize {
         let number = self.vacant().expect("an instance is opened only below the maximum");
         let idle = workers.into_iter().map(|worker| (core, worker)).collect();
-        self.seats[number] = Some(Seat { instance, in_flight: 0, idle, idle_since: now });
+        let usage = InstanceMeter::new(self.bounds.class_mb, number < self.bounds.always_ready as usize, now);
+        self.seats[number] = Some(Seat { instance, usage, in_flight: 0, idle, idle_since: now });
         self.set_open(number, true);
         self.instances += 1;
         self.instances_peak = self.instances_peak.max(self.instances);
@@ -211,24 +223,28 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
     /// out what they held, to be dropped outside the lock.
     pub fn close_idle(&mut self, idle_timeout: Duration, now: Instant) -> Vec<(I, Vec<W>)> {
         let always_ready = self.bounds.always_ready as usize;
-        self.close_where(|number, seat| {
+        self.close_where(now, |number, seat| {
             number >= always_ready && now.saturating_duration_since(seat.idle_since) >= idle_timeout
         })
     }
 
     /// Closes up to `count` idle instances, the highest-numbered first; always-ready ones only if
     /// `always_ready_too` (when the pool drains).
-    pub fn close_some(&mut self, count: usize, always_ready_too: bool) -> Vec<(I, Vec<W>)> {
+    pub fn close_some(&mut self, count: usize, always_ready_too: bool, now: Instant) -> Vec<(I, Vec<W>)> {
         let lowest = if always_ready_too { 0 } else { self.bounds.always_ready as usize };
         let mut left = count;
-        self.close_where(|number, _| {
+        self.close_where(now, |number, _| {
             let close = number >= lowest && left > 0;
             left -= usize::from(close);
             close
         })
     }
 
-    fn close_where(&mut self, mut close: impl FnMut(usize, &Seat<I, W>) -> bool) -> Vec<(I, Vec<W>)> {
+    fn close_where(
+        &mut self,
+        now: Instant,
+        mut close: impl FnMut(usize, &Seat<I, W>) -> bool,
+    ) -> Vec<(I, Vec<W>)> {
         let mut closed = Vec::new();
         for number in (0..self.seats.len()).rev() {
             if self.seats[number].as_ref().is_some_and(|seat| seat.in_flight == 0 && close(number, seat))
@@ -236,10 +252,20 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
             {
                 self.set_open(number, false);
                 self.instances -= 1;
+                self.used += seat.usage.close(now);
                 closed.push((seat.instance, seat.idle.into_iter().map(|(_, worker)| worker).collect()));
             }
         }
         closed
+    }
+
+    /// Takes out what its instances have used until now and what was not taken out before.
+    pub fn take_used(&mut self, now: Instant) -> Amounts {
+        let mut used = std::mem::take(&mut self.used);
+        for seat in self.seats.iter_mut().flatten() {
+            used += seat.usage.publish(now);
+        }
+        used
     }
 
     /// An instance that exists.
@@ -306,174 +332,4 @@ impl<I, W> Ledger<I, W> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    type Numbered = Ledger<u32, u32>;
-
-    fn ledger(concurrency: u32, always_ready: u32, max_instances: u32) -> Numbered {
-        Ledger::new(Bounds { concurrency, always_ready, max_instances })
-    }
-
-    /// Takes a slot, opening an instance where that is allowed.
-    fn take(ledger: &mut Numbered, now: Instant) -> Option<Taken<u32, u32>> {
-        match ledger.take(0) {
-            Ok(taken) => Some(taken),
-            Err(NoSlot::AtMaximum) => None,
-            Err(NoSlot::MayOpen) => {
-                ledger.open(0, Vec::new(), 0, now);
-                Some(ledger.take(0).expect("a new instance has a free slot"))
-            }
-        }
-    }
-
-    #[test]
-    fn ten_at_once_need_exactly_ten_over_concurrency_instances() {
-        for (concurrency, expected) in [(1, 10), (2, 5), (3, 4), (10, 1), (16, 1)] {
-            let mut ledger = ledger(concurrency, 0, 100);
-            for _ in 0..10 {
-                assert!(take(&mut ledger, Instant::now()).is_some());
-            }
-            assert_eq!(ledger.instances(), expected, "concurrency {concurrency}");
-        }
-    }
-
-    #[test]
-    fn always_ready_instances_are_used_first_and_stay() {
-        let now = Instant::now();
-        let mut ledger = ledger(1, 1, 2);
-        assert!(ledger.lacks_always_ready());
-        ledger.open(7, vec![70], 0, now);
-        assert!(!ledger.lacks_always_ready());
-        let first = take(&mut ledger, now).unwrap();
-        assert_eq!((first.number, first.room), (0, Room::Worker(70)));
-        let second = take(&mut ledger, now).unwrap();
-        assert_eq!(second.number, 1);
-        ledger.give_back(1, None, 0, now);
-        ledger.give_back(0, Some(70), 0, now);
-        let later = now + Duration::from_secs(60);
-        assert_eq!(ledger.close_idle(Duration::from_secs(60), later).len(), 1);
-        assert_eq!(ledger.instances(), 1);
-        assert_eq!(ledger.close_some(9, false).len(), 0);
-        assert_eq!(ledger.close_some(9, true).len(), 1);
-    }
-
-    #[test]
-    fn a_worker_of_the_same_core_is_preferred() {
-        let now = Instant::now();
-        let mut ledger = ledger(4, 0, 1);
-        ledger.open(0, Vec::new(), 0, now);
-        for _ in 0..3 {
-            ledger.take(0).unwrap();
-        }
-        for (core, worker) in [(0, 10), (1, 11), (0, 12)] {
-            ledger.give_back(0, Some(worker), core, now);
-        }
-        assert_eq!(ledger.take(1).unwrap().room, Room::Worker(11));
-        assert_eq!(ledger.take(0).unwrap().room, Room::Worker(12));
-        assert_eq!(ledger.take(1).unwrap().room, Room::Worker(10));
-        assert_eq!(ledger.take(1).unwrap().room, Room::Instance(0));
-    }
-
-    #[test]
-    fn who_begins_late_gets_the_worker_used_last() {
-        let now = Instant::now();
-        let mut ledger = ledger(3, 0, 1);
-        ledger.open(0, Vec::new(), 0, now);
-        for _ in 0..3 {
-            ledger.take(0).unwrap();
-        }
-        // Nobody has ended yet.
-        assert_eq!((ledger.exchange(0, Some(10), 0), ledger.exchange(0, None, 0)), (Some(10), None));
-        ledger.give_back(0, Some(10), 0, now);
-        // One that has no worker needs none of its own; one that has a cold one leaves it to who needs it.
-        assert_eq!(ledger.exchange(0, None, 0), Some(10));
-        ledger.give_back(0, Some(10), 0, now);
-        assert_eq!(ledger.exchange(0, Some(11), 0), Some(10));
-        assert_eq!(ledger.take(0).unwrap().room, Room::Worker(11));
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Take,
-        Exchange { which: usize },
-        GiveBack { which: usize, reuse: bool },
-        Idle { seconds: u64 },
-        Stock,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            5 => Just(Step::Take),
-            4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
-            1 => any::<usize>().prop_map(|which| Step::Exchange { which }),
-            1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
-            1 => Just(Step::Stock),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn bounds_hold_and_no_worker_is_lost(
-            concurrency in 1u32..5, always_ready in 0u32..3, max_instances in 1u32..5,
-            steps in prop::collection::vec(step(), 1..300),
-        ) {
-            let mut now = Instant::now();
-            let mut ledger = ledger(concurrency, always_ready, max_instances);
-            let mut taken: Vec<(usize, u32)> = Vec::new();
-            let (mut made, mut dropped) = (0u32, 0usize);
-            for step in steps {
-                let before = ledger.instances();
-                match step {
-                    Step::Take => {
-                        let free = before * concurrency as usize > taken.len();
-                        let got = take(&mut ledger, now);
-                        prop_assert_eq!(got.is_none(), !free && before == (always_ready + max_instances) as usize);
-                        prop_assert_eq!(ledger.instances() > before, got.is_some() && !free, "an instance is added only when every slot is taken");
-                        if let Some(got) = got {
-                            let worker = match got.room {
-                                Room::Worker(worker) => worker,
-                                Room::Instance(_) => { made += 1; made }
-                            };
-                            taken.push((got.number, worker));
-                        }
-                    }
-                    Step::GiveBack { which, reuse } if !taken.is_empty() => {
-                        let (number, worker) = taken.swap_remove(which % taken.len());
-                        dropped += usize::from(!reuse);
-                        ledger.give_back(number, reuse.then_some(worker), which % 2, now);
-                    }
-                    Step::GiveBack { .. } | Step::Exchange { .. } if taken.is_empty() => {}
-                    Step::GiveBack { .. } => {}
-                    Step::Exchange { which } => {
-                        let which = which % taken.len();
-                        let (number, worker) = taken[which];
-                        taken[which].1 = ledger.exchange(number, Some(worker), 0).expect("there was one");
-                    }
-                    Step::Idle { seconds } => {
-                        now += Duration::from_secs(seconds);
-                        for (_, workers) in ledger.close_idle(Duration::from_secs(60), now) {
-                            dropped += workers.len();
-                        }
-                    }
-                    Step::Stock => {
-                        made += 1;
-                        if before == 0 || ledger.stock(0, &0, made, 0).is_err() { dropped += 1; }
-                    }
-                }
-                prop_assert!(ledger.instances() <= (always_ready + max_instances) as usize);
-                prop_assert!(ledger.instances_peak() >= ledger.instances());
-                prop_assert_eq!(ledger.in_flight(), taken.len());
-                prop_assert_eq!(made as usize, taken.len() + ledger.idle_workers() + dropped, "each worker is held, idle or dropped");
-                for (number, seat) in ledger.seats.iter().enumerate() {
-                    let held = taken.iter().filter(|(at, _)| *at == number).count();
-                    prop_assert_eq!(held, seat.as_ref().map_or(0, |seat| seat.in_flight as usize));
-                    if let Some(seat) = seat {
-                        prop_assert!(seat.in_flight as usize + seat.idle.len() <= concurrency as usize);
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;

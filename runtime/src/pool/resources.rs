@@ -11,6 +11,8 @@ use crate::component::engine::{Engines, Pulse};
 use crate::instance::Instance;
 use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
+use crate::meter::usage::keeper::UsageKeeper;
+use crate::persist::db::{Db, DbError};
 use crate::pool::Pool;
 use crate::pool::learned::Learned;
 use crate::pool::quota::MemoryQuota;
@@ -27,6 +29,7 @@ pub struct Resources {
     pools: Mutex<Vec<Weak<Pool>>>,
     room: Arc<Room>,
     learned: Learned,
+    usage: UsageKeeper,
     /// Which pool is served first when room comes free: each in turn.
     first_served: AtomicUsize,
 }
@@ -46,8 +49,19 @@ impl Resources {
         memory: Arc<HostMemory>,
         room: Arc<Room>,
     ) -> Arc<Self> {
-        let (pools, learned, first_served) = (Mutex::default(), Learned::default(), AtomicUsize::new(0));
-        Arc::new(Self { engines, pulse, compute, cores, quota, memory, pools, room, learned, first_served })
+        Arc::new(Self {
+            engines,
+            pulse,
+            compute,
+            cores,
+            quota,
+            memory,
+            pools: Mutex::default(),
+            room,
+            learned: Learned::default(),
+            usage: UsageKeeper::default(),
+            first_served: AtomicUsize::new(0),
+        })
     }
 
     /// The engines guests run on.
@@ -126,6 +140,19 @@ impl Resources {
     /// The concurrency that groups have found.
     pub fn learned(&self) -> &Learned {
         &self.learned
+    }
+
+    /// What apps have used.
+    pub fn usage(&self) -> &UsageKeeper {
+        &self.usage
+    }
+
+    /// Stores what apps have used until now. Goes on if it is cancelled.
+    pub async fn store_usage(self: &Arc<Self>, db: &Arc<Db>) -> Result<(), DbError> {
+        self.pools().iter().for_each(|pool| pool.publish_usage());
+        let (resources, db) = (self.clone(), db.clone());
+        let stored = tokio::spawn(async move { resources.usage.store(&db).await });
+        stored.await.unwrap_or(Err(DbError::Closed))
     }
 
     /// Who waits for room, and hears of it.

@@ -64,10 +64,10 @@ impl InstanceMeter {
         }
     }
 
-    /// An invocation takes a slot.
-    pub fn begin(&mut self, now: Instant) {
+    /// An invocation takes a slot. The clock is asked only where the instance was idle.
+    pub fn begin(&mut self, now: impl FnOnce() -> Instant) {
         if self.in_flight == 0 {
-            self.active_since = now;
+            self.active_since = now();
         }
         self.in_flight += 1;
     }

@@ -104,6 +104,11 @@ pub struct Cost {
 }
 
 impl PriceTable {
+    /// Reads a table from TOML. The error says where it is wrong and what would be right.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
     /// What `amounts` cost.
     #[must_use]
     pub fn cost(&self, amounts: &Amounts) -> Cost {

@@ -202,7 +202,7 @@ impl World {
         let Instance { meter, timeline, .. } = &mut self.instances[number];
         match (event, timeline.in_flight()) {
             (Event::Begin, 4..) | (Event::End, 0) => return,
-            (Event::Begin, _) => meter.begin(now),
+            (Event::Begin, _) => meter.begin(|| now),
             (Event::End, _) => meter.end(now),
         }
         timeline.events.push((self.now, event));
@@ -274,7 +274,13 @@ impl World {
             amounts: *amounts,
         };
         let expected: Vec<UsageRow> = self.stored.iter().map(row).collect();
-        assert_eq!(store::since(&self.database, None, Hour(0)).unwrap(), expected);
+        let apps: BTreeSet<&AppName> = expected.iter().map(|row| &row.app).collect();
+        let of_app = |app: &AppName| store::hours_of(&self.database, app, Hour(0)).unwrap();
+        let stored: Vec<UsageRow> = apps.into_iter().flat_map(of_app).collect();
+        assert_eq!(stored, expected);
+        let executions = |rows: &[UsageRow]| -> u64 { rows.iter().map(|row| row.amounts.executions).sum() };
+        let sums = store::sums(&self.database, None, Hour(0)).unwrap();
+        assert_eq!(executions(&sums), executions(&expected));
     }
 
     /// Lets time pass until the next action, and publishes when it is time.

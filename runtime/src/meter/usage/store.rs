@@ -3,7 +3,7 @@
 //! SQLite's integers have 63 bits for what a row holds, and that is enough: an hour of MB × ms would need
 //! 2,562,047,788,015 MB of instances, and executions 2,562,047,788,015,215 a second.
 
-use rusqlite::{Connection, Params, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::limits;
 use crate::meter::usage::hours::Hour;
@@ -49,31 +49,31 @@ pub fn add(transaction: &Transaction<'_>, rows: &[UsageRow]) -> rusqlite::Result
     })
 }
 
-/// What was used from the hour `from` on, by one app or by all, in the order of app, group and hour.
-pub fn since(connection: &Connection, app: Option<&AppName>, from: Hour) -> rusqlite::Result<Vec<UsageRow>> {
-    match app {
-        Some(app) => read(connection, "app = ?1 AND hour >= ?2", params![app.as_str(), from.0]),
-        None => read(connection, "hour >= ?1", params![from.0]),
-    }
+/// What the groups of `app` used in each hour from `from` on, in the order of group and hour.
+pub fn hours_of(connection: &Connection, app: &AppName, from: Hour) -> rusqlite::Result<Vec<UsageRow>> {
+    let query = "SELECT app, grp, hour, executions, on_demand_mb_ms, always_ready_baseline_mb_ms,
+                     always_ready_execution_mb_ms
+                 FROM usage WHERE app = ?1 AND hour >= ?2 ORDER BY app, grp, hour";
+    connection.prepare_cached(query)?.query_map(params![app.as_str(), from.0], usage_row)?.collect()
+}
+
+/// What the groups of `app`, or of all apps, used from the hour `from` on, in the order of app and group. The hour of each
+/// is the first in which it used something.
+pub fn sums(connection: &Connection, app: Option<&AppName>, from: Hour) -> rusqlite::Result<Vec<UsageRow>> {
+    let condition = if app.is_some() { "app = ?2" } else { "?2 IS NULL" };
+    let query = format!(
+        "SELECT app, grp, MIN(hour), SUM(executions), SUM(on_demand_mb_ms), SUM(always_ready_baseline_mb_ms),
+             SUM(always_ready_execution_mb_ms)
+         FROM usage WHERE hour >= ?1 AND {condition} GROUP BY app, grp ORDER BY app, grp"
+    );
+    let parameters = params![from.0, app.map(AppName::as_str)];
+    connection.prepare_cached(&query)?.query_map(parameters, usage_row)?.collect()
 }
 
 /// Drops what is older than [`limits::USAGE_DAYS_KEPT`], with `now` the present hour.
 pub fn drop_old(transaction: &Transaction<'_>, now: Hour) -> rusqlite::Result<()> {
     let oldest = now.days_before(limits::USAGE_DAYS_KEPT);
     transaction.prepare_cached("DELETE FROM usage WHERE hour < ?1")?.execute([oldest.0]).map(drop)
-}
-
-fn read(
-    connection: &Connection,
-    condition: &str,
-    parameters: impl Params,
-) -> rusqlite::Result<Vec<UsageRow>> {
-    let query = format!(
-        "SELECT app, grp, hour, executions, on_demand_mb_ms, always_ready_baseline_mb_ms,
-             always_ready_execution_mb_ms
-         FROM usage WHERE {condition} ORDER BY app, grp, hour"
-    );
-    connection.prepare_cached(&query)?.query_map(parameters, usage_row)?.collect()
 }
 
 fn usage_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
@@ -106,6 +106,11 @@ mod tests {
         transaction.commit().unwrap();
     }
 
+    fn all(connection: &Connection) -> Vec<UsageRow> {
+        let apps = ["a", "b"].map(|app| AppName::new(app).unwrap());
+        apps.iter().flat_map(|app| hours_of(connection, app, Hour(0)).unwrap()).collect()
+    }
+
     fn row(app: &str, group: &str, hour: u32, first: u64) -> UsageRow {
         let amounts = Amounts {
             executions: first,
@@ -121,12 +126,12 @@ mod tests {
         let mut connection = database();
         let rows = [row("a", "function:f", 5, 7), row("a", "http", 4, 10), row("b", "http", 5, 20)];
         add_and_commit(&mut connection, &rows);
-        assert_eq!(since(&connection, None, Hour(0)).unwrap(), rows);
+        assert_eq!(all(&connection), rows);
         add_and_commit(&mut connection, &[row("a", "http", 4, 100), row("a", "http", 5, 1)]);
         let mut sum = row("a", "http", 4, 10);
         sum.amounts += row("a", "http", 4, 100).amounts;
         let both = [rows[0].clone(), sum, row("a", "http", 5, 1), rows[2].clone()];
-        assert_eq!(since(&connection, None, Hour(0)).unwrap(), both);
+        assert_eq!(all(&connection), both);
     }
 
     #[test]
@@ -137,15 +142,14 @@ mod tests {
             &[row("a", "http", 4, 1), row("a", "http", 5, 2), row("b", "http", 5, 3)],
         );
         let a = AppName::new("a").unwrap();
-        let found = |app: Option<&AppName>, hour| {
-            let rows = since(&connection, app, Hour(hour)).unwrap().into_iter();
-            rows.map(|row| row.amounts.executions).collect::<Vec<_>>()
+        let executions = |rows: Vec<UsageRow>| -> Vec<u64> {
+            rows.into_iter().map(|row| row.amounts.executions).collect()
         };
-        assert_eq!((found(None, 4), found(None, 5), found(None, 6)), (vec![1, 2, 3], vec![2, 3], vec![]));
-        assert_eq!(
-            (found(Some(&a), 4), found(Some(&a), 5), found(Some(&a), 6)),
-            (vec![1, 2], vec![2], vec![])
-        );
+        let summed = |app: Option<&AppName>, hour| executions(sums(&connection, app, Hour(hour)).unwrap());
+        let hourly = |hour| executions(hours_of(&connection, &a, Hour(hour)).unwrap());
+        assert_eq!((summed(None, 4), summed(None, 5), summed(None, 6)), (vec![3, 3], vec![2, 3], vec![]));
+        assert_eq!((summed(Some(&a), 4), summed(Some(&a), 5)), (vec![3], vec![2]));
+        assert_eq!((hourly(4), hourly(5), hourly(6)), (vec![1, 2], vec![2], vec![]));
     }
 
     #[test]
@@ -157,7 +161,7 @@ mod tests {
         let transaction = connection.transaction().unwrap();
         drop_old(&transaction, now).unwrap();
         transaction.commit().unwrap();
-        assert_eq!(since(&connection, None, Hour(0)).unwrap(), [row("a", "http", oldest, 2)]);
+        assert_eq!(all(&connection), [row("a", "http", oldest, 2)]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn an_hour(concurrency: usize) -> (usize, Amounts) {
             instances.push(Instance { meter, ends: Vec::new() });
             instances.len() - 1
         });
-        instances[number].meter.begin(at(begin));
+        instances[number].meter.begin(|| at(begin));
         instances[number].ends.push(begin + CALL_MS);
     }
     let (count, mut sum) = (instances.len(), Amounts::default());

@@ -44,7 +44,7 @@ fn periods_are_billed_by_the_watermark() {
         events.sort_by_key(|(ms, _)| *ms);
         let mut meter = InstanceMeter::new(CLASS_MB, false, opened);
         for (ms, is_begin) in events {
-            if is_begin { meter.begin(at(ms)) } else { meter.end(at(ms)) }
+            if is_begin { meter.begin(|| at(ms)) } else { meter.end(at(ms)) }
         }
         let amounts = meter.close(at(60_000));
         let on_demand_mb_ms = expected * CLASS_MB;
@@ -59,7 +59,7 @@ fn a_nanosecond_more_is_a_step_more() {
         let opened = Instant::now();
         let mut meter = InstanceMeter::new(CLASS_MB, false, opened);
         let begun = opened + Duration::from_nanos(999_999);
-        meter.begin(begun);
+        meter.begin(|| begun);
         meter.end(begun + Duration::from_nanos(nanoseconds));
         assert_eq!(executed(&mut meter, begun), expected);
     }
@@ -71,7 +71,7 @@ fn a_period_is_published_while_it_lasts_and_never_twice() {
     let at = |ms: u64| opened + Duration::from_millis(ms);
     let mut meter = InstanceMeter::new(CLASS_MB, false, opened);
     assert_eq!(meter.publish(at(500)), Amounts::default());
-    meter.begin(at(600));
+    meter.begin(|| at(600));
     let steps = [(600, 1_000), (600, 0), (1_600, 0), (1_601, 100), (1_701, 100), (5_000, 3_200), (5_000, 0)];
     for (now, expected) in steps {
         let on_demand_mb_ms = expected * CLASS_MB;
@@ -87,7 +87,7 @@ fn a_period_is_published_while_it_lasts_and_never_twice() {
 fn what_runs_when_an_instance_is_closed_is_billed_and_no_execution() {
     let opened = Instant::now();
     let mut meter = InstanceMeter::new(CLASS_MB, true, opened);
-    meter.begin(opened);
+    meter.begin(|| opened);
     let amounts = meter.close(opened + Duration::from_millis(1_234));
     let expected = Amounts {
         always_ready_baseline_mb_ms: 1_234 * CLASS_MB,
@@ -104,15 +104,15 @@ fn milliseconds_are_not_lost_between_two_publications() {
     let mut sum = Amounts::default();
     // 2,000 publications, half a millisecond apart; the second call begins half a millisecond before the watermark.
     let step = Duration::from_micros(500);
-    meter.begin(opened);
+    meter.begin(|| opened);
     meter.end(opened);
     for count in 1..=2_000 {
         sum += meter.publish(opened + step * count);
     }
     assert_eq!(sum.always_ready_baseline_mb_ms, 1_000 * CLASS_MB);
-    meter.begin(opened + step * 1_999);
+    meter.begin(|| opened + step * 1_999);
     meter.end(opened + step * 2_001);
-    meter.begin(opened + step * 3_998);
+    meter.begin(|| opened + step * 3_998);
     meter.end(opened + step * 4_000);
     sum += meter.close(opened + step * 4_000);
     assert_eq!(sum.always_ready_baseline_mb_ms, 2_000 * CLASS_MB);
@@ -157,7 +157,7 @@ fn run(steps: &[(u64, Step)], is_always_ready: bool, publishes: bool) -> (Amount
         let now = opened + Duration::from_nanos(history.now);
         match step {
             Step::Begin => {
-                meter.begin(now);
+                meter.begin(|| now);
                 in_flight += 1;
                 if in_flight == 1 {
                     history.periods.push((history.now, None));
@@ -258,7 +258,7 @@ proptest! {
         let mut meter = InstanceMeter::new(CLASS_MB, false, opened);
         let mut ends = ends;
         ends.sort_unstable();
-        ends.iter().for_each(|_| meter.begin(opened));
+        ends.iter().for_each(|_| meter.begin(|| opened));
         ends.iter().for_each(|end| meter.end(at(*end)));
         let longest = ends[ends.len() - 1];
         let expected = longest.div_ceil(100_000_000).max(10) * 100;
@@ -275,7 +275,7 @@ proptest! {
             let now = opened + Duration::from_millis(ms);
             match step {
                 0 => {
-                    meter.begin(now);
+                    meter.begin(|| now);
                     in_flight += 1;
                 }
                 1 if in_flight > 0 => {

@@ -1,0 +1,100 @@
+//! Who may use the admin API: holders of the token everything; who asks from this machine may look, unless the operator
+//! wants it otherwise.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, HOST};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, StatusCode};
+use sha2::{Digest, Sha256};
+
+use crate::admin::api::Api;
+use crate::admin::error::ApiError;
+
+/// Carries the token where `authorization` belongs to the function that is invoked.
+const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
+
+/// What the host lets in.
+pub struct Access {
+    /// SHA-256 of the token: comparing digests takes the same time for every wrong guess.
+    token: [u8; 32],
+    /// Whether what is seen of the host may be looked at without the token.
+    is_open: bool,
+}
+
+impl Access {
+    /// Holders of `token`, and if it `is_open` whoever only looks.
+    pub fn new(token: &str, is_open: bool) -> Self {
+        Self { token: Sha256::digest(token).into(), is_open }
+    }
+
+    /// Takes the token off the request; says whether it is the right one, or none was given.
+    fn has_token(&self, headers: &mut HeaderMap) -> Option<bool> {
+        let given = match headers.remove(TOKEN) {
+            Some(token) => Some(token),
+            None => headers.remove(AUTHORIZATION),
+        };
+        let given = given?;
+        let text = given.to_str().unwrap_or_default();
+        let digest: [u8; 32] = Sha256::digest(text.strip_prefix("Bearer ").unwrap_or(text)).into();
+        Some(digest == self.token)
+    }
+}
+
+/// Lets only holders of the token through.
+pub async fn may_change(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    match api.access.has_token(request.headers_mut()) {
+        Some(true) => next.run(request).await,
+        Some(false) | None => unauthorized(),
+    }
+}
+
+/// Lets through holders of the token and, if the host is open to it, whoever shows none. A page of another site that has
+/// its name point here would be one of those: so only an address, or `localhost`, may be what is asked.
+pub async fn may_see(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let is_let_in = match api.access.has_token(request.headers_mut()) {
+        Some(is_right) => is_right,
+        None => api.access.is_open && is_no_name(request.headers()),
+    };
+    if is_let_in { next.run(request).await } else { unauthorized() }
+}
+
+/// Whether the request was sent to an address and not to somebody's name for it.
+fn is_no_name(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    hosts.next().is_none()
+        && host.is_some_and(|host| {
+            let host = host.host().trim_start_matches('[').trim_end_matches(']');
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+        })
+}
+
+fn unauthorized() -> Response {
+    let message = "the token is missing or wrong: pass the content of the data directory's token file \
+                   (wfn: --token or WFN_TOKEN)";
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn only_addresses_are_no_names() {
+        let asked =
+            |host: &'static str| is_no_name(&HeaderMap::from_iter([(HOST, HeaderValue::from_static(host))]));
+        for address in ["127.0.0.1:8081", "localhost:8081", "LOCALHOST", "[::1]:8081", "10.0.0.7"] {
+            assert!(asked(address), "{address}");
+        }
+        for name in ["evil.example:8081", "127.0.0.1.evil.example", "localhost.evil", "", "a b"] {
+            assert!(!asked(name), "{name}");
+        }
+        assert!(!is_no_name(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,171 @@
+//! Tests of the ledger.
+
+use super::*;
+use proptest::prelude::*;
+
+type Numbered = Ledger<u32, u32>;
+
+fn ledger(concurrency: u32, always_ready: u32, max_instances: u32) -> Numbered {
+    Ledger::new(Bounds { concurrency, always_ready, max_instances, class_mb: 2_048 })
+}
+
+/// Takes a slot, opening an instance where that is allowed.
+fn take(ledger: &mut Numbered, now: Instant) -> Option<Taken<u32, u32>> {
+    match ledger.take(0, || now) {
+        Ok(taken) => Some(taken),
+        Err(NoSlot::AtMaximum) => None,
+        Err(NoSlot::MayOpen) => {
+            ledger.open(0, Vec::new(), 0, now);
+            Some(ledger.take(0, || now).expect("a new instance has a free slot"))
+        }
+    }
+}
+
+#[test]
+fn ten_at_once_need_exactly_ten_over_concurrency_instances() {
+    for (concurrency, expected) in [(1, 10), (2, 5), (3, 4), (10, 1), (16, 1)] {
+        let mut ledger = ledger(concurrency, 0, 100);
+        for _ in 0..10 {
+            assert!(take(&mut ledger, Instant::now()).is_some());
+        }
+        assert_eq!(ledger.instances(), expected, "concurrency {concurrency}");
+    }
+}
+
+#[test]
+fn always_ready_instances_are_used_first_and_stay() {
+    let now = Instant::now();
+    let mut ledger = ledger(1, 1, 2);
+    assert!(ledger.lacks_always_ready());
+    ledger.open(7, vec![70], 0, now);
+    assert!(!ledger.lacks_always_ready());
+    let first = take(&mut ledger, now).unwrap();
+    assert_eq!((first.number, first.room), (0, Room::Worker(70)));
+    let second = take(&mut ledger, now).unwrap();
+    assert_eq!(second.number, 1);
+    ledger.give_back(1, None, 0, now);
+    ledger.give_back(0, Some(70), 0, now);
+    let later = now + Duration::from_secs(60);
+    assert_eq!(ledger.close_idle(Duration::from_secs(60), later).len(), 1);
+    assert_eq!(ledger.instances(), 1);
+    assert_eq!(ledger.close_some(9, false, later).len(), 0);
+    assert_eq!(ledger.close_some(9, true, later).len(), 1);
+}
+
+#[test]
+fn a_worker_of_the_same_core_is_preferred() {
+    let now = Instant::now();
+    let mut ledger = ledger(4, 0, 1);
+    ledger.open(0, Vec::new(), 0, now);
+    for _ in 0..3 {
+        ledger.take(0, || now).unwrap();
+    }
+    for (core, worker) in [(0, 10), (1, 11), (0, 12)] {
+        ledger.give_back(0, Some(worker), core, now);
+    }
+    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Worker(11));
+    assert_eq!(ledger.take(0, || now).unwrap().room, Room::Worker(12));
+    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Worker(10));
+    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Instance(0));
+}
+
+#[test]
+fn who_begins_late_gets_the_worker_used_last() {
+    let now = Instant::now();
+    let mut ledger = ledger(3, 0, 1);
+    ledger.open(0, Vec::new(), 0, now);
+    for _ in 0..3 {
+        ledger.take(0, || now).unwrap();
+    }
+    // Nobody has ended yet.
+    assert_eq!((ledger.exchange(0, Some(10), 0), ledger.exchange(0, None, 0)), (Some(10), None));
+    ledger.give_back(0, Some(10), 0, now);
+    // One that has no worker needs none of its own; one that has a cold one leaves it to who needs it.
+    assert_eq!(ledger.exchange(0, None, 0), Some(10));
+    ledger.give_back(0, Some(10), 0, now);
+    assert_eq!(ledger.exchange(0, Some(11), 0), Some(10));
+    assert_eq!(ledger.take(0, || now).unwrap().room, Room::Worker(11));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Take,
+    Exchange { which: usize },
+    GiveBack { which: usize, reuse: bool },
+    Idle { seconds: u64 },
+    Stock,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => Just(Step::Take),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
+        1 => any::<usize>().prop_map(|which| Step::Exchange { which }),
+        1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
+        1 => Just(Step::Stock),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn bounds_hold_and_no_worker_is_lost(
+        concurrency in 1u32..5, always_ready in 0u32..3, max_instances in 1u32..5,
+        steps in prop::collection::vec(step(), 1..300),
+    ) {
+        let mut now = Instant::now();
+        let mut ledger = ledger(concurrency, always_ready, max_instances);
+        let mut taken: Vec<(usize, u32)> = Vec::new();
+        let (mut made, mut dropped) = (0u32, 0usize);
+        for step in steps {
+            let before = ledger.instances();
+            match step {
+                Step::Take => {
+                    let free = before * concurrency as usize > taken.len();
+                    let got = take(&mut ledger, now);
+                    prop_assert_eq!(got.is_none(), !free && before == (always_ready + max_instances) as usize);
+                    prop_assert_eq!(ledger.instances() > before, got.is_some() && !free, "an instance is added only when every slot is taken");
+                    if let Some(got) = got {
+                        let worker = match got.room {
+                            Room::Worker(worker) => worker,
+                            Room::Instance(_) => { made += 1; made }
+                        };
+                        taken.push((got.number, worker));
+                    }
+                }
+                Step::GiveBack { which, reuse } if !taken.is_empty() => {
+                    let (number, worker) = taken.swap_remove(which % taken.len());
+                    dropped += usize::from(!reuse);
+                    ledger.give_back(number, reuse.then_some(worker), which % 2, now);
+                }
+                Step::GiveBack { .. } | Step::Exchange { .. } if taken.is_empty() => {}
+                Step::GiveBack { .. } => {}
+                Step::Exchange { which } => {
+                    let which = which % taken.len();
+                    let (number, worker) = taken[which];
+                    taken[which].1 = ledger.exchange(number, Some(worker), 0).expect("there was one");
+                }
+                Step::Idle { seconds } => {
+                    now += Duration::from_secs(seconds);
+                    for (_, workers) in ledger.close_idle(Duration::from_secs(60), now) {
+                        dropped += workers.len();
+                    }
+                }
+                Step::Stock => {
+                    made += 1;
+                    if before == 0 || ledger.stock(0, &0, made, 0).is_err() { dropped += 1; }
+                }
+            }
+            prop_assert!(ledger.instances() <= (always_ready + max_instances) as usize);
+            prop_assert!(ledger.instances_peak() >= ledger.instances());
+            prop_assert_eq!(ledger.in_flight(), taken.len());
+            prop_assert_eq!(made as usize, taken.len() + ledger.idle_workers() + dropped, "each worker is held, idle or dropped");
+            for (number, seat) in ledger.seats.iter().enumerate() {
+                let held = taken.iter().filter(|(at, _)| *at == number).count();
+                prop_assert_eq!(held, seat.as_ref().map_or(0, |seat| seat.in_flight as usize));
+                if let Some(seat) = seat {
+                    prop_assert!(seat.in_flight as usize + seat.idle.len() <= concurrency as usize);
+                }
+            }
+        }
+    }
+}
