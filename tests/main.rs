@@ -8,12 +8,14 @@ mod upstream;
 
 mod async_guests;
 mod bad_input;
+mod bench;
 mod blob_triggers;
 mod blobs;
 mod blobs_s3;
 mod command_http;
 mod commands;
 mod crash;
+mod dashboard;
 mod deploy;
 mod dev_loop;
 mod dynamic;

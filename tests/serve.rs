@@ -178,7 +178,7 @@ fn the_token_file_is_for_its_owner_alone_and_needed() {
         let answer = request.send(&host.admin);
         assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"), "{answer:?}");
     };
-    for path in ["/v1/apps/hello/kv", "/v1/apps/hello/secrets", "/v1/apps/hello/invoke/", "/v1/modules/x"] {
+    for path in ["/v1/apps/hello/kv", "/v1/apps/hello/secrets", "/v1/apps/hello/invoke/"] {
         unauthorized(&host, Request::get(path));
     }
     unauthorized(&host, Request::new("POST", "/v1/apps/hello/rollback").body("{}"));

@@ -96,7 +96,7 @@ pub async fn series(
     Ok(Json(json!({
         "app": app.name(),
         "now_ms": clock::now_ms(),
-        "period_ms": watch::PERIOD.as_millis() as u64,
+        "period_ms": watch::PERIOD_MS,
         "points": points,
     })))
 }

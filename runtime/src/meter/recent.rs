@@ -216,7 +216,7 @@ mod tests {
         let recent = Recent::default();
         recent.offer(true, 0, || record(1_000, "trapped", Some(500)));
         for number in 0..100_000 {
-            recent.offer(false, number, || record(1_000 + number / 100, "answered", Some(200)));
+            recent.offer(false, number, || record(1_000 + number / 8, "answered", Some(200)));
         }
         let all = recent.latest(&Filter::default(), usize::MAX);
         assert_eq!(all.len(), limits::RECORDS_MAX + 1);

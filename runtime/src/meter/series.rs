@@ -14,7 +14,7 @@ use crate::pool::PoolView;
 /// One second of a group. Counts are of that second, the others of its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
-    /// When it ended: milliseconds since 1970, UTC.
+    /// When it began: milliseconds since 1970, UTC.
     pub time_ms: u64,
     /// Invocations that ended.
     pub invocations: u64,
@@ -76,8 +76,8 @@ pub struct Lately {
 }
 
 impl Series {
-    /// Notes the second that ends at `now_ms`, from what has been counted until now.
-    pub fn note(&self, now_ms: u64, counts: &Counts, view: PoolView) {
+    /// Notes the second that began at `time_ms` and ends now, from what has been counted until now.
+    pub fn note(&self, time_ms: u64, counts: &Counts, view: PoolView) {
         let mut state = self.0.lock();
         let now = counts.now();
         if now == state.counts && view == state.view {
@@ -91,7 +91,7 @@ impl Series {
         };
         let before = state.counts;
         let point = Point {
-            time_ms: now_ms,
+            time_ms,
             invocations: now.invocations - before.invocations,
             failed: now.failed - before.failed,
             throttled: now.throttled - before.throttled,
@@ -113,7 +113,7 @@ impl Series {
         state.points.push_back(point);
     }
 
-    /// The points that ended after `since_ms`, the oldest first.
+    /// The points that began after `since_ms`, the oldest first.
     pub fn since(&self, since_ms: u64) -> Vec<Point> {
         self.0.lock().points.iter().filter(|point| point.time_ms > since_ms).cloned().collect()
     }

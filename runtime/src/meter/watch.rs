@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -12,30 +11,29 @@ use crate::meter::GroupMeter;
 use crate::pool::PoolView;
 use crate::pool::resources::Resources;
 
-/// From one look to the next.
-pub const PERIOD: Duration = Duration::from_secs(1);
+/// From one look to the next, in milliseconds: at the end of each second of the clock.
+pub const PERIOD_MS: u64 = 1_000;
 
 /// Looks until `stop` changes.
 pub async fn run(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
-    let mut next = tokio::time::interval(PERIOD);
-    next.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
+        let second_ms = clock::now_ms() / PERIOD_MS * PERIOD_MS;
         tokio::select! {
-            _ = next.tick() => look(&registry),
+            () = clock::until((second_ms + PERIOD_MS) as i64) => look(&registry, second_ms),
             _ = stop.changed() => return,
         }
     }
 }
 
-fn look(registry: &Registry) {
+/// Looks at the end of the second that began at `second_ms`.
+fn look(registry: &Registry, second_ms: u64) {
     let views = views(registry.resources());
-    let now_ms = clock::now_ms();
     for app in registry.apps() {
         let meter = app.meter();
         meter.log.tell_of_dropped(app.active().revision.id);
         for group in meter.groups() {
             let view = views.get(&Arc::as_ptr(&group)).copied().unwrap_or_default();
-            group.series.note(now_ms, &group.counts, view);
+            group.series.note(second_ms, &group.counts, view);
         }
     }
 }

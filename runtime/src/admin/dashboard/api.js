@@ -13,6 +13,9 @@ export class Refused extends Error {
   }
 }
 
+/** No answer that can be read. */
+export class Silent extends Error {}
+
 /** Takes the token for this tab; the empty text forgets it. */
 export const setToken = (token) => (token ? sessionStorage.setItem(TOKEN, token) : sessionStorage.removeItem(TOKEN));
 
@@ -34,8 +37,12 @@ async function send(path, options) {
 
 /** Reads JSON. */
 export async function get(path, signal) {
-  const answer = await send(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]) });
-  return answer.json();
+  try {
+    const answer = await send(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]) });
+    return await answer.json();
+  } catch (error) {
+    throw error instanceof Refused ? error : new Silent(error.message);
+  }
 }
 
 /** Sends a change and reads what came of it. A change has no deadline: the host finishes what it has begun. */

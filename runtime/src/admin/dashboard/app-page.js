@@ -31,7 +31,6 @@ export function appPage(name, shared) {
     requests: "Requests", failed: "Failed", p50: "Latency p50", p99: "Latency p99", instances: "Instances",
     in_flight: "In flight", waiting: "Waiting", memory: "Memory", cost: "Cost today",
   });
-  const heading = element("h1", { tabindex: -1 }, name);
   const word = element("span", { class: "state" });
   const link = element("a", { target: "_blank", rel: "noreferrer" });
   const facts = element("p", { class: "facts-line" });
@@ -43,7 +42,7 @@ export function appPage(name, shared) {
   });
   const node = element("div", { class: "page", hidden: true },
     element("nav", { class: "crumbs", "aria-label": "Where you are" }, element("a", { href: "#/" }, "← Overview")),
-    element("div", { class: "title" }, heading, word, link),
+    element("div", { class: "title" }, element("h1", {}, name), word, link),
     facts, scaled, figures.node,
     element("nav", { class: "contents", "aria-label": "Parts of this page" },
       element("ul", {}, ...contents.map(({ item }) => item))),
@@ -84,7 +83,6 @@ export function appPage(name, shared) {
   return {
     title: `${name} · wfn`,
     node,
-    heading,
     sources: [
       { every: 0, path: () => appPath(name), use: showApp },
       { every: 5_000, path: () => page.app && "/v1/host", use: showHost },

@@ -1,6 +1,6 @@
 // The frame of the dashboard: which page is shown, whether the host answers, and the token.
 
-import { hasToken, Refused, setToken } from "./api.js";
+import { hasToken, Refused, setToken, Silent } from "./api.js";
 import { appPage } from "./app-page.js";
 import { askForToken } from "./dialogs.js";
 import { setAttribute, setText } from "./dom.js";
@@ -28,7 +28,7 @@ function route() {
     return;
   }
   const isFirst = view === null;
-  view?.stop();
+  view?.stop?.();
   view = { path, part, ...(path ? appPage(app, shared) : overview(shared)) };
   document.title = view.title;
   main.replaceChildren(view.node);
@@ -51,17 +51,19 @@ function report(problem) {
   if (problem === null) {
     answered = Date.now();
     say("Live", "good", "");
-    view.tick();
+    view.tick?.();
     if (view.part) view.show(view.part);
     view.part = null;
-  } else if (!(problem instanceof Refused)) {
+  } else if (problem instanceof Silent) {
     const since = answered === null ? "" : ` What you see is from ${timeOfDay(answered)}.`;
     say("No answer", "bad", `The host does not answer.${since} Trying again…`);
   } else if (problem.status === 401) {
     say("Locked", "warn", "The host shows this to holders of its token only.");
     unlock();
-  } else {
+  } else if (problem instanceof Refused) {
     say("Refused", "bad", `${problem.message} (${problem.code})`);
+  } else {
+    say("Error", "bad", `The dashboard does not understand the host: ${problem.message}`);
   }
 }
 
@@ -81,7 +83,7 @@ async function unlock() {
   setToken("");
   if (await askForToken(why)) isAsked = false;
   showToken();
-  polling.wake();
+  polling.read(view.sources);
 }
 
 function showToken() {
@@ -94,7 +96,7 @@ token.addEventListener("click", async () => {
   if (hasToken()) setToken("");
   else await askForToken("It is needed to change anything.");
   showToken();
-  polling.wake();
+  polling.read(view.sources);
 });
 document.getElementById("skip").addEventListener("click", (event) => {
   event.preventDefault();

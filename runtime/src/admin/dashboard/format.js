@@ -2,6 +2,7 @@
 
 const NOTHING = "–";
 const decimals = [0, 1, 2].map((digits) => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
+const moneyFormats = new Map();
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const minutes = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const moment = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
@@ -49,10 +50,16 @@ export const gigabyteSeconds = (value) => (isKnown(value) ? `${number(value)} GB
 /** Money; small sums with as many digits as say something. */
 export function money(value, currency) {
   if (!isKnown(value)) return NOTHING;
-  const digits = value === 0 || value >= 1 ? 2 : 4;
+  const format = moneyFormat(currency, value === 0 || value >= 1 ? 2 : 4);
+  return value > 0 && value < 0.00005 ? `< ${format.format(0.0001)}` : format.format(value);
+}
+
+/** Making a format takes longer than using it a hundred times. */
+function moneyFormat(currency, digits) {
+  const name = `${currency} ${digits}`;
   const style = { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits };
-  const text = new Intl.NumberFormat("en-US", style).format(value);
-  return value > 0 && value < 0.00005 ? `< ${new Intl.NumberFormat("en-US", style).format(0.0001)}` : text;
+  if (!moneyFormats.has(name)) moneyFormats.set(name, new Intl.NumberFormat("en-US", style));
+  return moneyFormats.get(name);
 }
 
 /** `3 instances`, `1 instance`. */

@@ -53,7 +53,7 @@ function row(one, page, changed) {
 /** The invocations of an app. The list stands still while one of them is open. */
 export function invocations(page) {
   const outcomes = Object.entries(OUTCOMES).map(([code, text]) => [`outcome=${code}`, `Outcome: ${text}`]);
-  const which = select({ "aria-label": "Which invocations", change: again },
+  const which = select({ "aria-label": "Which invocations", change: choose },
     [["", "All"], ["failed=true", "Failed"], ...outcomes]);
   const note = element("span", { class: "muted", role: "status" });
   const list = element("ol", { class: "invocations panel", hidden: true, "aria-label": "Invocations, the latest first" });
@@ -64,6 +64,12 @@ export function invocations(page) {
   const isSeen = onScreen(node);
   let latest = [];
   let oneOf = 1;
+
+  function choose() {
+    latest = [];
+    show(latest);
+    again();
+  }
 
   function again() {
     source.due = 0;

@@ -51,6 +51,9 @@ export function logs(page) {
     return isOfStream && (line.text.toLowerCase().includes(wanted) || line.invocation === wanted);
   };
 
+  /** Whether a stream that begins with this line goes on with the same log; a host that started anew has another. */
+  const isKnown = (first) => kept.some((line) => line.sequence === first?.sequence && line.time_ms === first.time_ms);
+
   function pick(invocation) {
     filter.value = invocation;
     refilter();
@@ -100,14 +103,14 @@ export function logs(page) {
       let isFirst = true;
       try {
         for await (const lines of follow(appPath(page.name, `/logs?tail=${LINES_MAX}&follow=true`), signal)) {
-          if (isFirst) {
-            // The host may have started anew and count from zero again.
+          if (isFirst && !isKnown(lines[0])) {
             kept = [];
             list.replaceChildren();
             shown = lines[0]?.sequence ?? 0;
           }
           isFirst = false;
-          kept = [...kept, ...lines].slice(-LINES_MAX);
+          const newest = kept.at(-1)?.sequence ?? -1;
+          kept = [...kept, ...lines.filter((line) => line.sequence > newest)].slice(-LINES_MAX);
           later();
         }
       } catch (error) {

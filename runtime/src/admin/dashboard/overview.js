@@ -73,8 +73,7 @@ export function overview(shared) {
   const broken = section("broken", "Not served", [], lost.node);
   const first = firstSteps();
   const apps = section("apps", "Apps", [found, input], rows.node);
-  const heading = element("h1", { tabindex: -1 }, "Overview");
-  const node = element("div", { class: "page", hidden: true }, heading, figures.node, broken, apps, first);
+  const node = element("div", { class: "page", hidden: true }, element("h1", {}, "Overview"), figures.node, broken, apps, first);
   let all = [];
   let costs = new Map();
   let currency = "USD";
@@ -133,13 +132,10 @@ export function overview(shared) {
   return {
     title: "wfn",
     node,
-    heading,
     sources: [
       { every: 0, path: () => "/v1/host", use: useHost },
       { every: 0, path: () => "/v1/apps", use: useApps },
       { every: 30_000, optional: true, path: () => `/v1/usage?since_ms=${startOfDay()}`, use: useUsage },
     ],
-    tick() {},
-    stop() {},
   };
 }

@@ -17,7 +17,7 @@ export function poller(report) {
   let timer;
 
   async function read(source, signal) {
-    const path = Date.now() >= (source.due ?? 0) ? source.path() : null;
+    const path = Date.now() >= (source.due) ? source.path() : null;
     if (path === null) return;
     source.due = Date.now() + source.every;
     try {
@@ -56,9 +56,10 @@ export function poller(report) {
 
   document.addEventListener("visibilitychange", run);
   return {
-    /** Reads other sources from now on. */
+    /** Reads these sources from now on, all of them at once. */
     read(others) {
       sources = others;
+      for (const source of sources) source.due = 0;
       run();
     },
     /** Reads everything that is due now. */

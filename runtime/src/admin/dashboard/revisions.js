@@ -1,6 +1,6 @@
 // The kept revisions of an app, and the way back to one of them.
 
-import { appPath } from "./api.js";
+import { appPath, hasToken } from "./api.js";
 import { changeWithToken, confirmed } from "./dialogs.js";
 import { element, section, setAttribute, setText } from "./dom.js";
 import { absolute, relative } from "./format.js";
@@ -28,6 +28,7 @@ export function revisions(page) {
       { title: "Roll back", fill: backCell },
     ],
   });
+  const locked = element("p", { class: "empty panel" }, "They are shown to holders of the token.");
   let latest = [];
   let readFor = null;
 
@@ -60,10 +61,15 @@ export function revisions(page) {
   }
 
   return {
-    node: section("revisions", "Revisions", [], outcome, rows.node),
-    tick: () => rows.update(latest),
+    node: section("revisions", "Revisions", [], outcome, rows.node, locked),
+    tick() {
+      rows.update(latest);
+      rows.node.hidden = latest.length === 0;
+      locked.hidden = latest.length > 0 || hasToken();
+    },
     sources: [{
       every: 0,
+      optional: true,
       path: () => (page.app && readFor !== page.app.revision ? appPath(page.name, "/revisions") : null),
       use(answer) {
         readFor = page.app.revision;

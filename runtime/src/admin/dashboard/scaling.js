@@ -17,7 +17,7 @@ function deed({ action, count: many, before, after }) {
 }
 
 /** Why, with the numbers that decided. A reason that only a newer host knows stays as it is. */
-function because({ reason, revision, before, after }, page) {
+function because({ reason, revision, before }, page) {
   switch (reason) {
     case "always-ready": return "these are always ready";
     case "every-slot-taken": return `every slot was taken, ${count(before.in_flight)} in flight`;
@@ -59,7 +59,7 @@ function decisionRow(page) {
 export function scaling(page) {
   const list = element("ol", { class: "decisions panel", tabindex: 0, "aria-label": "Scale decisions, the latest first" });
   const empty = element("p", { class: "empty panel" }, "It has not scaled since the host started.");
-  const show = keyedList(list, (one) => `${one.time_ms} ${one.reason} ${one.revision}`, () => decisionRow(page));
+  const show = keyedList(list, ({ time_ms, reason, before }) => `${time_ms} ${reason} ${before.instances}`, () => decisionRow(page));
   const coldStarts = ({ cold_start_us: took }) =>
     `half of them; p99 ${duration(took?.p99)}, longest ${duration(took?.max)}`;
   const waitingLevel = ({ waiting }) => (waiting > 0 ? "warn" : null);

@@ -30,7 +30,7 @@ function inForce({ app, scale }) {
     idle_timeout: asSpan(app.idle_timeout_ms),
     timeout: asSpan(app.timeout_ms),
     isolation: app.isolation,
-    workers: scale.workers ?? "auto",
+    workers: scale?.workers ?? "auto",
   };
   return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, String(value)]));
 }
@@ -100,7 +100,7 @@ export function settings(page) {
     node: section("settings", "Scale settings", [], form),
     sources: [],
     tick() {
-      if (page.scale && changes().length === 0 && !save.matches(":focus")) fill();
+      if (changes().length === 0 && !save.matches(":focus")) fill();
     },
   };
 }

@@ -1,3 +1,5 @@
+//! Tests of the meter of one instance: known cases, and random ones beside a model.
+
 use super::*;
 use proptest::prelude::*;
 
