@@ -59,7 +59,7 @@ impl Dev {
         let project =
             Project::find(&self.target).while_doing(|| format!("develop {}", self.target.display()))?;
         let name = source::name(&project.file)?;
-        up::log_to_stderr(LOG_DEFAULT)?;
+        up::log_to_stderr(LOG_DEFAULT, false)?;
         let state = State::of(global)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
         let done = self.serve(&runtime, &state, &project, name, global.json);

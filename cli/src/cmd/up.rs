@@ -73,6 +73,10 @@ pub struct Up {
     #[arg(long, value_name = "WHO", env = "WFN_DASHBOARD", value_parser = ["open", "token"], hide_env_values = true)]
     dashboard: Option<String>,
 
+    /// How the host's own log is written: text, or json with one object a line [default: text]
+    #[arg(long, value_name = "HOW", env = "WFN_LOG_FORMAT", value_parser = ["text", "json"], hide_env_values = true)]
+    log_format: Option<String>,
+
     /// Prices of usage, as TOML [default: those of the cloud's list]
     #[arg(long, value_name = "FILE", env = "WFN_PRICES", hide_env_values = true)]
     prices: Option<PathBuf>,
@@ -120,7 +124,7 @@ impl Up {
         if let Some(file) = &self.prices {
             config.prices = prices(file).while_doing(|| format!("read the prices of {}", file.display()))?;
         }
-        log_to_stderr(LOG_DEFAULT)?;
+        log_to_stderr(LOG_DEFAULT, self.log_format.as_deref() == Some("json"))?;
         if !self.admin.ip().is_loopback() {
             tracing::warn!(
                 "the admin API listens beyond this machine and speaks plain HTTP: its token can be overheard"
@@ -211,6 +215,7 @@ fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
             }
         }
     }
+    text += &format!("\nDashboard: http://{}/", reachable(admin));
     if demo {
         text += &format!("\nTry: curl http://{functions}/{DEMO_APP}/");
     }
@@ -260,19 +265,23 @@ fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
 }
 
 /// Logs what `WFN_LOG` says to stderr, or `default` if it does not say.
-pub fn log_to_stderr(default: &str) -> Done {
+pub fn log_to_stderr(default: &str, as_json: bool) -> Done {
     let given = std::env::var("WFN_LOG").unwrap_or_default();
     let given = if given.is_empty() { default } else { &given };
     let filter = EnvFilter::builder()
         .parse(format!("{LOG_OF_THE_SANDBOX},{given}"))
         .map_err(|error| Failure::usage(format!("WFN_LOG={given}: {error}")).remedy("WFN_LOG=info"))?;
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !as_json)
         // It would panic where stderr is closed.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    if as_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     Ok(())
 }
 
