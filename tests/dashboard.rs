@@ -152,7 +152,7 @@ fn a_person_finds_what_runs_what_failed_and_why() {
     browser.wait("document.querySelector('.chart path.line')?.getAttribute('d')?.length > 10");
     browser.wait("document.querySelector('main').innerText.toLowerCase().includes('always ready')");
     browser.picture("app");
-    drop(load.end());
+    load.end();
 
     // Changing needs the token, and then does change.
     browser.open(&format!("{page}#/apps/hello/revisions"));

@@ -37,4 +37,5 @@ mod secrets;
 mod serve;
 mod tidy;
 mod timers;
+mod traces;
 mod usage;

@@ -92,6 +92,8 @@ fn the_layers_that_decide_do_not_act() {
         "pool/ledger.rs",
         "pool/pace.rs",
         "pool/quota.rs",
+        "trace/context.rs",
+        "trace/span.rs",
         "trigger/cloudevent.rs",
         "trigger/leased.rs",
         "trigger/schedule.rs",

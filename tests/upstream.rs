@@ -194,6 +194,8 @@ async fn answer_to(request: Request<Incoming>, seen: &Seen) -> Result<Answer, st
     let query = request.uri().query().unwrap_or_default().to_owned();
     match request.uri().path() {
         "/sink" => sink(request, &query, seen).await,
+        // The way of an OpenTelemetry collector.
+        "/v1/traces" => sink(request, "", seen).await,
         "/ok" => Ok(text("ok from upstream")),
         "/lasting" => {
             let mut answer = text("how long it lasts is in the query");

@@ -30,7 +30,7 @@ use crate::capability::blobs::{Blobs, Containers};
 use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::capability::grants::Share;
 use crate::capability::identity::Identity;
-use crate::capability::internal::{CallDepth, Service};
+use crate::capability::internal::{Origin, Service};
 use crate::capability::key_value::KeyValue;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
@@ -44,6 +44,7 @@ use crate::meter::Meter;
 use crate::meter::output::GuestOutput;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
+use crate::trace::Tracer;
 
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
@@ -57,22 +58,33 @@ pub struct CapabilityHost {
     blobs: Arc<Blobs>,
     queues: Arc<Queues>,
     scratch: ScratchMaker,
+    tracer: Tracer,
+}
+
+/// Where what apps store is kept.
+pub struct Stores {
+    /// Keys and values, and what is known of all else.
+    pub db: Arc<Db>,
+    /// Blobs.
+    pub blobs: Arc<Blobs>,
+    /// Queues.
+    pub queues: Arc<Queues>,
 }
 
 impl CapabilityHost {
-    /// What the apps of `routes` share; what they store goes to `db`, `blobs` and `queues`.
+    /// What the apps of `routes` share; what they store goes to `stores`.
     pub fn new(
         routes: &Arc<LiveRoutes>,
-        db: &Arc<Db>,
-        blobs: Arc<Blobs>,
-        queues: Arc<Queues>,
+        stores: Stores,
         secret_key: SecretKey,
         bundles: Bundles,
         issuer: String,
+        tracer: Tracer,
     ) -> Arc<Self> {
-        let (outbound, routes, db) = (OutboundHost::default(), Arc::downgrade(routes), db.clone());
+        let Stores { db, blobs, queues } = stores;
+        let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
-        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, queues, scratch })
+        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, queues, scratch, tracer })
     }
 
     /// Where what they store is.
@@ -103,6 +115,11 @@ impl CapabilityHost {
     /// Who makes the `/tmp` of instances.
     pub fn scratch(&self) -> &ScratchMaker {
         &self.scratch
+    }
+
+    /// Who follows traces through it.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// Who signs the tokens of apps.
@@ -322,20 +339,25 @@ impl Capabilities {
     /// Sends a guest's request to where it wants to go, if it may. What is refused is said in the app's log.
     pub async fn send(
         &self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         output: &GuestOutput,
-        depth: CallDepth,
+        origin: Origin,
     ) -> Result<http::Response<WasiBody>, HttpError> {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+        let (method, tracer) = (request.method().clone(), &self.host.tracer);
+        let leaving = tracer.leaves(origin.trace, &method, &destination.host, request.headers_mut());
         let sent = match internal::service(&destination) {
-            Some(Service::Host) => internal::answer(self, request, output, depth).await,
-            Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,
+            Some(Service::Host) => internal::answer(self, request, output, origin.depth).await,
+            Some(Service::App(name)) => internal::call(self, &name, request, 0, origin.depth).await,
             None => match self.egress().may_ask(&destination) {
                 Ok(()) => self.outbound.send(request, &destination, options).await,
                 Err(refusal) => Err(SendError::Refused(refusal)),
             },
         };
+        if let Some(leaving) = leaving {
+            tracer.came_back(leaving, sent.as_ref().ok().map(http::Response::status));
+        }
         sent.map_err(|error| match error {
             SendError::Http(error) => error,
             SendError::Refused(refusal) => {

@@ -7,6 +7,12 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+/// Nanoseconds since 1970, UTC.
+pub fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// The monotonic clock that timers go by, so that both can be made virtual together in a simulation.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()

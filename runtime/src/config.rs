@@ -4,6 +4,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use http::{HeaderName, HeaderValue, Uri};
+
 use crate::capability::blobs::objects::Location;
 use crate::event_loop;
 use crate::limits;
@@ -32,11 +34,24 @@ pub struct HostConfig {
     /// Whether what is seen of the host may be looked at without the token. `None`: only if the admin API answers this
     /// machine alone.
     pub open_dashboard: Option<bool>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TracesConfig>,
     /// Event loops.
     pub cores: usize,
     /// Whether functions that an edit leaves as they were are not compiled again: for one developer's own modules. A
     /// host of many must not let one module's compilation decide over another's.
     pub keep_functions: bool,
+}
+
+/// Where traces go: an OpenTelemetry collector that takes OTLP over HTTP.
+#[derive(Debug, Clone)]
+pub struct TracesConfig {
+    /// Its address; `/v1/traces` is appended.
+    pub endpoint: Uri,
+    /// Sent along with every request, for who is to be let in.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Share, from 0 to 1, of the traces that begin here. Others are sent as their callers have decided.
+    pub ratio: f64,
 }
 
 impl HostConfig {
@@ -52,6 +67,7 @@ impl HostConfig {
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
             prices: PriceTable::default(),
             open_dashboard: None,
+            traces: None,
             cores: event_loop::cores(),
             keep_functions: false,
         }

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use crate::app::running::App;
 pub use crate::app::running::Group;
 use crate::capability::guest::GuestBody;
+use crate::capability::internal::Origin;
 use crate::ingress::answer::Refusal;
 use crate::instance::response::ResponseBody;
 use crate::instance::run::run;
@@ -33,7 +34,7 @@ pub async fn dispatch(
             request.headers_mut().extend(name.ok().map(|name| (TRIGGER, name)));
         }
     }
-    let asked = Asked::new(&request, invocation);
+    let mut asked = Asked::new(&request, invocation);
     let slot = loop {
         let Some(pool) = app.active_pool_of(group) else {
             return Err(Refusal::new(
@@ -54,6 +55,11 @@ pub async fn dispatch(
             return Err(Refusal::new(http::StatusCode::NOT_FOUND, "no-route", "the app was removed"));
         }
     };
+    let tracer = slot.pool().template().capabilities().host().tracer();
+    if let Some(traced) = tracer.arrived(request.headers_mut()) {
+        request.extensions_mut().get_or_insert_default::<Origin>().trace = Some(traced.context);
+        asked.traced = Some(traced);
+    }
     run(slot, request, asked).await.map_err(|outcome| Refusal::from(&outcome))
 }
 

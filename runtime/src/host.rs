@@ -17,10 +17,10 @@ use crate::admin::access::Access;
 use crate::admin::api;
 use crate::app::bundle::Bundles;
 use crate::app::registry::Registry;
-use crate::capability::CapabilityHost;
 use crate::capability::blobs::{Blobs, OpenError};
 use crate::capability::queues::Queues;
 use crate::capability::secrets::SecretKey;
+use crate::capability::{CapabilityHost, Stores};
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
@@ -37,10 +37,15 @@ use crate::pool::governor::Governor;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
+use crate::trace::Tracer;
+#[cfg(feature = "otlp")]
+use crate::trace::exporter::Exporter;
 use crate::trigger::TriggerHost;
 
 /// How often idle instances are looked for.
 const RETIRE_PERIOD: Duration = Duration::from_millis(250);
+/// How long the last traces may take to be sent when the host ends.
+const TRACES_FLUSH_MAX: Duration = Duration::from_secs(5);
 /// How often unused modules are looked for, and how old they must be.
 const GARBAGE_PERIOD: Duration = Duration::from_secs(3600);
 
@@ -56,6 +61,7 @@ pub struct Host {
     /// Apart from the others, because it watches what drains and does not end by itself.
     watching: JoinHandle<()>,
     loops: Arc<EventLoops>,
+    capabilities: Arc<CapabilityHost>,
     _ticker: EpochTicker,
     _lock: File,
 }
@@ -96,6 +102,9 @@ pub enum StartError {
     /// The engine; most often the address space of the process is limited.
     #[error("start the WebAssembly engine: {0}; 'wfn doctor' checks this machine")]
     Engine(String),
+    /// Traces.
+    #[error("send traces: {0}")]
+    Traces(String),
     /// Threads.
     #[error("start threads: {0}")]
     Threads(io::Error),
@@ -142,8 +151,9 @@ impl Host {
         let issuer = config.issuer.clone().unwrap_or_else(|| format!("http://{functions_address}"));
         let queues = Queues::new(db.clone());
         let blobs = Blobs::open(&db, &config.blobs, data_dir, queues.clone()).await?;
-        let capabilities =
-            CapabilityHost::new(&routes, &db, blobs.clone(), queues.clone(), secret_key, bundles, issuer);
+        let tracer = tracer(config)?;
+        let stores = Stores { db: db.clone(), blobs: blobs.clone(), queues: queues.clone() };
+        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, issuer, tracer);
         let (stop, stopped) = watch::channel(false);
         let (governor, fetching) = Governor::new(resources.clone(), db.clone(), loops.handles());
         let triggers =
@@ -166,10 +176,10 @@ impl Host {
         let mut tasks = JoinSet::new();
 
         let watches = Arc::<Watches>::default();
-        let watched = watches.clone();
+        let (watched, shared) = (watches.clone(), capabilities.clone());
         let serve = move |stream, peer| {
             let (client, watched) =
-                (Arc::new(Client::new(routes.clone(), capabilities.clone(), peer)), watched.clone());
+                (Arc::new(Client::new(routes.clone(), shared.clone(), peer)), watched.clone());
             async move {
                 let service = |watch: Arc<Watch>| {
                     service_fn(move |request: http::Request<_>| {
@@ -209,6 +219,7 @@ impl Host {
             tasks,
             watching,
             loops,
+            capabilities,
             _ticker: ticker,
             _lock: lock,
         })
@@ -246,11 +257,30 @@ impl Host {
         let _ = tokio::time::timeout_at(deadline.into(), ended).await;
         self.tasks.shutdown().await;
         self.watching.abort();
+        self.capabilities.tracer().flush(TRACES_FLUSH_MAX).await;
         if let Err(error) = self.registry.resources().store_usage(self.registry.db()).await {
             tracing::error!("store what apps have used: {error}");
         }
         drop(self.loops);
         cut
+    }
+}
+
+/// Who follows traces, as the operator wants it.
+fn tracer(config: &HostConfig) -> Result<Tracer, StartError> {
+    let Some(traces) = &config.traces else { return Ok(Tracer::default()) };
+    #[cfg(feature = "otlp")]
+    {
+        let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+        let here = tokio::runtime::Handle::current();
+        let exporter = Exporter::start(&traces.endpoint, traces.headers.clone(), host_name, &here);
+        let exporter = exporter.map_err(|error| StartError::Traces(error.to_string()))?;
+        Ok(Tracer::new(exporter, traces.ratio))
+    }
+    #[cfg(not(feature = "otlp"))]
+    {
+        let why = format!("this wfn was built without OTLP: {} gets none", traces.endpoint);
+        Err(StartError::Traces(why))
     }
 }
 

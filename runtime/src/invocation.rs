@@ -22,18 +22,7 @@ pub struct InvocationId(u64);
 impl InvocationId {
     /// A new id. Each thread counts from a random start with a stride of its own, so nothing is shared.
     pub fn next() -> Self {
-        thread_local! {
-            static STATE: Cell<u64> = Cell::new(random_start());
-        }
-        STATE.with(|state| {
-            let counter = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-            state.set(counter);
-            // The finalizer of SplitMix64: a bijection, so ids of one thread never repeat.
-            let mut mixed = counter;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            Self(mixed ^ (mixed >> 31))
-        })
+        Self(random_bits())
     }
 
     /// The sixteen digits, without allocating.
@@ -51,6 +40,22 @@ impl InvocationId {
     pub fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
+}
+
+/// 64 evenly spread bits, which do not repeat on one thread: for ids, not for secrets.
+pub fn random_bits() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = Cell::new(random_start());
+    }
+    STATE.with(|state| {
+        let counter = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        state.set(counter);
+        // The finalizer of SplitMix64: a bijection, so ids of one thread never repeat.
+        let mut mixed = counter;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
 }
 
 /// The standard library seeds its hashers from the kernel's randomness and never fails.

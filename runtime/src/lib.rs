@@ -35,4 +35,5 @@ pub mod meter;
 pub mod names;
 pub mod persist;
 pub mod pool;
+pub mod trace;
 pub mod trigger;

@@ -371,6 +371,31 @@ pub const SERIES_SECONDS: usize = 300;
 /// Scale decisions kept per app: a scale-out to the maximum in steps, and what came before it.
 pub const SCALE_DECISIONS_MAX: usize = 256;
 
+// ── traces ───────────────────────────────────────────────────────────────────────────────────────
+
+/// Attributes of one span: with [`SPAN_TEXT_BYTES_MAX`] a batch stays below the 20 MiB that collectors accept.
+pub const SPAN_ATTRIBUTES_MAX: usize = 16;
+/// Bytes of a span's name, of its error and of each attribute; longer text is cut.
+pub const SPAN_TEXT_BYTES_MAX: usize = 1_024;
+/// Spans that wait to be sent; more are dropped and counted. Some five megabytes, as spans usually are.
+pub const TRACE_QUEUE_MAX: usize = 8_192;
+/// Spans of one request to the collector.
+pub const TRACE_BATCH_MAX: usize = 512;
+/// How long the first span of a batch waits for others.
+pub const TRACE_BATCH_WAIT: Duration = Duration::from_secs(1);
+/// How long the collector may take to answer.
+pub const TRACE_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// No attempt begins later than this after the first of the same batch; then the batch is dropped.
+pub const TRACE_RETRY_MAX: Duration = Duration::from_secs(60);
+/// First pause after a failed attempt; each further one is twice as long.
+pub const TRACE_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// Longest pause between attempts that the host takes by itself.
+pub const TRACE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Longest pause that the collector may ask for: half of what a batch has.
+pub const TRACE_RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer of the collector: it has a count and a sentence to say.
+pub const TRACE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 // ── ending ───────────────────────────────────────────────────────────────────────────────────────
 
 /// How long running invocations have at shutdown.

@@ -9,9 +9,10 @@ use clap::Args;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use ureq::http::{HeaderName, HeaderValue, Uri};
 use wfn_runtime::app::manifest::Manifest;
 use wfn_runtime::capability::blobs::objects::Location;
-use wfn_runtime::config::HostConfig;
+use wfn_runtime::config::{HostConfig, TracesConfig};
 use wfn_runtime::host::Host;
 use wfn_runtime::limits;
 use wfn_runtime::meter::usage::price::PriceTable;
@@ -73,6 +74,18 @@ pub struct Up {
     #[arg(long, value_name = "WHO", env = "WFN_DASHBOARD", value_parser = ["open", "token"], hide_env_values = true)]
     dashboard: Option<String>,
 
+    /// OpenTelemetry collector that gets traces, by OTLP over HTTP
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true)]
+    otlp_endpoint: Option<Uri>,
+
+    /// Headers for the collector
+    #[arg(long, value_name = "NAME=VALUE,…", env = "OTEL_EXPORTER_OTLP_HEADERS", value_delimiter = ',', value_parser = otlp_header, hide_env_values = true)]
+    otlp_headers: Vec<(HeaderName, HeaderValue)>,
+
+    /// Share of the traces that begin here, from 0 to 1; others are sent as their callers decided
+    #[arg(long, value_name = "SHARE", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = share, hide_env_values = true)]
+    trace_share: f64,
+
     /// How the host's own log is written: text, or json with one object a line [default: text]
     #[arg(long, value_name = "HOW", env = "WFN_LOG_FORMAT", value_parser = ["text", "json"], hide_env_values = true)]
     log_format: Option<String>,
@@ -96,6 +109,19 @@ fn issuer(text: &str) -> Result<String, String> {
     }
 }
 
+fn otlp_header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once('=').ok_or("use NAME=VALUE")?;
+    let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|error| error.to_string())?;
+    let mut value = HeaderValue::from_str(value.trim()).map_err(|error| error.to_string())?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "use a number from 0 to 1".to_owned())
+}
+
 /// More than any price table needs.
 const PRICES_BYTES_MAX: u64 = 64 * 1024;
 
@@ -116,6 +142,11 @@ impl Up {
         config.admin = self.admin;
         config.issuer.clone_from(&self.issuer);
         config.blobs = self.blobs.clone().unwrap_or_default();
+        config.traces = self.otlp_endpoint.clone().map(|endpoint| TracesConfig {
+            endpoint,
+            headers: self.otlp_headers.clone(),
+            ratio: self.trace_share,
+        });
         config.open_dashboard = self.dashboard.as_ref().map(|who| who == "open");
         config.memory_quota_mb = self.memory_quota_mb;
         if let Some(megabytes) = self.guest_memory_mb {

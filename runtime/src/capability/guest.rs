@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
-use crate::capability::internal::CallDepth;
+use crate::capability::internal::Origin;
 use crate::capability::key_value::guest::{self as key_value, KeyValueView};
 use crate::capability::scratch::Scratch;
 use crate::instance::limiter::Limiter;
@@ -59,14 +59,14 @@ impl Guest {
         Ok(Self { table, wasi, http, hooks, _scratch: scratch, limiter, deadline: Some(deadline) })
     }
 
-    /// An invocation begins that was called by way of `depth` others.
-    pub fn begin(&mut self, depth: CallDepth) {
-        self.hooks.depth = depth;
+    /// An invocation begins to which `origin` led.
+    pub fn begin(&mut self, origin: Origin) {
+        self.hooks.origin = origin;
     }
 
-    /// An invocation begins beside others, whose calls cannot be told from its own: the longest way counts for all.
-    pub fn begin_beside(&mut self, depth: CallDepth) {
-        self.hooks.depth = self.hooks.depth.max(depth);
+    /// An invocation begins beside others, whose calls cannot be told from its own.
+    pub fn begin_beside(&mut self, origin: Origin) {
+        self.hooks.origin = self.hooks.origin.or(origin);
     }
 
     /// What its calls to key-value stores need.
@@ -126,7 +126,7 @@ struct Hooks {
     forbidden: ForbiddenHeaderFilter,
     capabilities: Arc<Capabilities>,
     output: GuestOutput,
-    depth: CallDepth,
+    origin: Origin,
 }
 
 impl Hooks {
@@ -138,7 +138,7 @@ impl Hooks {
             forbidden: FORBIDDEN.clone(),
             capabilities: capabilities.clone(),
             output: output.clone(),
-            depth: CallDepth::default(),
+            origin: Origin::default(),
         }
     }
 }
@@ -161,9 +161,9 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let (capabilities, output, depth) = (self.capabilities.clone(), self.output.clone(), self.depth);
+        let (capabilities, output, origin) = (self.capabilities.clone(), self.output.clone(), self.origin);
         Box::new(async move {
-            let response = capabilities.send(request, options, &output, depth).await?;
+            let response = capabilities.send(request, options, &output, origin).await?;
             let processed: Box<dyn Future<Output = Result<(), HttpError>> + Send> =
                 Box::new(std::future::ready(Ok(())));
             Ok((response, processed))

@@ -25,15 +25,28 @@ use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::trace::context::TraceContext;
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";
 /// Tells the app that is called which one calls: the host's word, unlike other headers.
 pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
 
-/// How many calls from app to app lead to this request; 0 for one from outside.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CallDepth(pub u32);
+/// What leads to a request, for the requests that come of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// How many calls from app to app; 0 for one from outside.
+    pub depth: u32,
+    /// Where it stands in its trace, if it is part of one.
+    pub trace: Option<TraceContext>,
+}
+
+impl Origin {
+    /// What leads to requests that may come of either of two: the longest way, and no trace.
+    pub fn or(self, other: Self) -> Self {
+        Self { depth: self.depth.max(other.depth), trace: None }
+    }
+}
 
 /// What of `wfn.internal` a request is for.
 pub enum Service {
@@ -59,7 +72,7 @@ pub async fn answer(
     capabilities: &Capabilities,
     request: Request<WasiBody>,
     output: &GuestOutput,
-    depth: CallDepth,
+    depth: u32,
 ) -> Result<Response<WasiBody>, SendError> {
     let path = request.uri().path().to_owned();
     let (first, rest) =
@@ -128,11 +141,11 @@ pub async fn call(
     name: &str,
     request: Request<WasiBody>,
     prefix: usize,
-    depth: CallDepth,
+    depth: u32,
 ) -> Result<Response<WasiBody>, SendError> {
     let destination = Destination { scheme: Scheme::Http, host: format!("{name}.{HOST}"), port: 80 };
     capabilities.egress().may_ask(&destination).map_err(SendError::Refused)?;
-    if depth.0 >= limits::CALL_DEPTH_MAX {
+    if depth >= limits::CALL_DEPTH_MAX {
         return Err(SendError::Http(HttpError::LoopDetected));
     }
     let Some(app) = capabilities.host().app(name) else {
@@ -152,7 +165,7 @@ pub async fn call(
     if let Ok(caller) = HeaderValue::from_str(capabilities.app().as_str()) {
         parts.headers.insert(CALLER, caller);
     }
-    parts.extensions.insert(CallDepth(depth.0 + 1));
+    parts.extensions.insert(Origin { depth: depth + 1, trace: None });
     let invocation = InvocationId::next();
     let answer = dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await;
     let mut response = answer.unwrap_or_else(Refusal::into_response);

@@ -34,7 +34,7 @@ use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, WasiBody};
 
 use crate::capability::Capabilities;
-use crate::capability::internal::{self, CallDepth};
+use crate::capability::internal::{self, Origin};
 use crate::ingress::answer::Refusal;
 use crate::instance::worker_command::CommandGuest;
 use crate::limits;
@@ -64,7 +64,7 @@ pub struct Connections {
 struct WayOut {
     capabilities: Arc<Capabilities>,
     output: GuestOutput,
-    depth: CallDepth,
+    origin: Origin,
 }
 
 struct Connection {
@@ -75,9 +75,9 @@ struct Connection {
 }
 
 impl Connections {
-    /// None yet, for a program that may use `capabilities` and was called by way of `depth` others.
-    pub fn new(capabilities: Arc<Capabilities>, output: GuestOutput, depth: CallDepth) -> Self {
-        Self { way_out: WayOut { capabilities, output, depth }, open: Vec::new() }
+    /// None yet, for a program that may use `capabilities` and to which `origin` led.
+    pub fn new(capabilities: Arc<Capabilities>, output: GuestOutput, origin: Origin) -> Self {
+        Self { way_out: WayOut { capabilities, output, origin }, open: Vec::new() }
     }
 
     fn connect(&mut self, tls: bool) -> io::Result<i32> {
@@ -230,7 +230,7 @@ async fn answer(way_out: &WayOut, scheme: &str, mut request: Request<Incoming>) 
     *request.uri_mut() = uri;
     remove_hops(request.headers_mut());
     let request = request.map(|body| body.map_err(HttpError::Hyper).boxed_unsync());
-    match way_out.capabilities.send(request, None, &way_out.output, way_out.depth).await {
+    match way_out.capabilities.send(request, None, &way_out.output, way_out.origin).await {
         Ok(mut response) => {
             remove_hops(response.headers_mut());
             response

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::meter::recent::Record;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
+use crate::trace::Traced;
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
 pub struct Tally {
@@ -37,6 +38,8 @@ pub struct Asked {
     method: Method,
     path: Option<PathAndQuery>,
     request_bytes: Option<u64>,
+    /// Its place in a trace.
+    pub traced: Option<Traced>,
 }
 
 impl Asked {
@@ -47,6 +50,7 @@ impl Asked {
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
             request_bytes: request.body().size_hint().exact(),
+            traced: None,
         }
     }
 
@@ -138,6 +142,11 @@ impl Tally {
         }
         let ran = self.begun.elapsed();
         let number = counts.ended(outcome, ran);
+        if let Some(traced) = self.asked.traced {
+            let capabilities = self.pool.template().capabilities();
+            let tracer = capabilities.host().tracer();
+            tracer.ended(traced, capabilities.app(), || self.record(outcome, ran, detail));
+        }
         self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
     }
 

@@ -101,14 +101,14 @@ impl Worker {
         let Call { invocation, request, deadline, head } = call;
         self.output.begin(invocation);
         let (parts, body) = request.into_parts();
-        let depth = parts.extensions.get().copied().unwrap_or_default();
+        let origin = parts.extensions.get().copied().unwrap_or_default();
         let variables = cgi::variables(&parts, body.size_hint().exact());
         self.response = Response::new(head);
         // What the host says about the request cannot be said by the app's settings.
         let guest = self.store.data_mut();
         let wasi = self.capabilities.wasi(&self.output, &variables, guest.scratch.as_deref());
         guest.deadline = deadline;
-        guest.connections = Some(Connections::new(self.capabilities.clone(), self.output.clone(), depth));
+        guest.connections = Some(Connections::new(self.capabilities.clone(), self.output.clone(), origin));
         guest.wasi = wasi
             .map_err(|error| Fault {
                 outcome: Outcome::StartFailed(error.to_string()),

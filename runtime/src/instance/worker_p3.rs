@@ -378,11 +378,11 @@ async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlig
 async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: Job) {
     let Job { invocation, request, deadline, answer, verdict } = job;
     let handle = service.wasi_http_handler().func_handle();
-    let depth = request.extensions().get().copied().unwrap_or_default();
+    let origin = request.extensions().get().copied().unwrap_or_default();
     let begun = accessor.with(|mut store| {
         match in_flight.load() {
-            0 | 1 => store.get().begin(depth),
-            _ => store.get().begin_beside(depth),
+            0 | 1 => store.get().begin(origin),
+            _ => store.get().begin_beside(origin),
         }
         let http = store.get().http();
         let (request, _processed) = Request::from_http(http.hooks, request);

@@ -18,7 +18,7 @@ use crate::capability::blobs::Blobs;
 use crate::capability::blobs::objects::Location;
 use crate::capability::queues::Queues;
 use crate::capability::secrets::{SecretKey, Secrets};
-use crate::capability::{Capabilities, CapabilityHost};
+use crate::capability::{Capabilities, CapabilityHost, Stores};
 use crate::clock;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
@@ -34,6 +34,7 @@ use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
 use crate::pool::{NotTaken, Pool};
+use crate::trace::Tracer;
 
 const APPS: usize = 1_000;
 /// Instances of the smaller class that the quota has room for.
@@ -239,8 +240,9 @@ fn simulate(seed: u64) {
         let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
         let queues = Queues::new(db.clone());
         let blobs = Blobs::open(&db, &Location::default(), folder.path(), queues.clone()).await.unwrap();
-        let capabilities =
-            CapabilityHost::new(&Arc::default(), &db, blobs, queues, secret_key, bundles, String::new());
+        let stores = Stores { db, blobs, queues };
+        let (routes, tracer) = (Arc::default(), Tracer::default());
+        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, String::new(), tracer);
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

@@ -1,0 +1,203 @@
+//! Traces: which request led to which work, here and elsewhere, as OpenTelemetry sees it (SPEC 6.2).
+//!
+//! A [`context::TraceContext`] comes with a request or begins with it and goes out with each request of the guest. Where
+//! it is sampled, each piece of work becomes a [`span::Span`], which the exporter sends to a collector in the words of OTLP.
+//! Without a collector the context that came with a request is passed on as it is.
+
+pub mod context;
+#[cfg(feature = "otlp")]
+pub mod exporter;
+#[cfg(feature = "otlp")]
+pub mod otlp;
+pub mod span;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::clock;
+use crate::invocation::random_bits;
+use crate::meter::recent::Record;
+use crate::names::AppName;
+use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
+#[cfg(feature = "otlp")]
+use crate::trace::exporter::Exporter;
+use crate::trace::span::{Kind, Span};
+
+/// Follows traces through the host.
+pub struct Tracer {
+    sampler: Sampler,
+    #[cfg(feature = "otlp")]
+    exporter: Option<Exporter>,
+}
+
+/// The place of an invocation in its trace.
+#[derive(Debug, Clone, Copy)]
+pub struct Traced {
+    /// What goes out with its requests.
+    pub context: TraceContext,
+    /// The piece of work that led to it.
+    parent: Option<[u8; 8]>,
+    /// Whether it is a piece of work of its own, and not just passed on.
+    is_own: bool,
+}
+
+/// A request of a guest that is under way.
+pub struct Leaving {
+    context: TraceContext,
+    parent: [u8; 8],
+    method: Method,
+    host: String,
+    begin_unix_ns: u64,
+}
+
+impl Default for Tracer {
+    fn default() -> Self {
+        Self {
+            sampler: Sampler::new(1.0),
+            #[cfg(feature = "otlp")]
+            exporter: None,
+        }
+    }
+}
+
+impl Tracer {
+    /// Sends the share `ratio` of the traces that begin here, and those whose callers record them, by `exporter`.
+    #[cfg(feature = "otlp")]
+    pub fn new(exporter: Exporter, ratio: f64) -> Self {
+        Self { sampler: Sampler::new(ratio), exporter: Some(exporter) }
+    }
+
+    /// A request came to a guest: reads where it stands, and tells the guest by its headers.
+    pub fn arrived(&self, headers: &mut HeaderMap) -> Option<Traced> {
+        let given = headers.get(TRACEPARENT).and_then(|header| TraceContext::parse(header.to_str().ok()?));
+        if !self.exports() {
+            return given.map(|context| Traced { context, parent: None, is_own: false });
+        }
+        let context = self.sampler.context(given, random_bits);
+        headers.insert(TRACEPARENT, header(context));
+        Some(Traced { context, parent: given.map(|given| given.span_id), is_own: true })
+    }
+
+    /// A request leaves a guest whose invocation stands at `from`. A guest that says itself where it stands is believed.
+    pub fn leaves(
+        &self,
+        from: Option<TraceContext>,
+        method: &Method,
+        host: &str,
+        headers: &mut HeaderMap,
+    ) -> Option<Leaving> {
+        let from = from.filter(|_| !headers.contains_key(TRACEPARENT))?;
+        if !self.exports() {
+            headers.insert(TRACEPARENT, header(from));
+            return None;
+        }
+        let context = from.child(random_bits);
+        headers.insert(TRACEPARENT, header(context));
+        context.sampled.then(|| Leaving {
+            context,
+            parent: from.span_id,
+            method: method.clone(),
+            host: host.to_owned(),
+            begin_unix_ns: clock::now_ns(),
+        })
+    }
+
+    /// A request that left a guest was answered, or was not.
+    pub fn came_back(&self, leaving: Leaving, status: Option<StatusCode>) {
+        let Leaving { context, parent, method, host, begin_unix_ns } = leaving;
+        let mut span = Span::new(context, Some(parent), method.as_str(), Kind::Client, begin_unix_ns);
+        span.attribute("http.request.method", method.as_str());
+        span.attribute("server.address", host.as_str());
+        match status {
+            Some(status) => {
+                span.attribute("http.response.status_code", i64::from(status.as_u16()));
+                if status.is_client_error() || status.is_server_error() {
+                    span.fail("");
+                }
+            }
+            None => span.fail("no answer"),
+        }
+        span.end(clock::now_ns());
+        self.export(span);
+    }
+
+    /// An invocation has ended. Its record is made only if it is sampled.
+    pub fn ended(&self, traced: Traced, app: &AppName, record: impl FnOnce() -> Record) {
+        if !(traced.is_own && traced.context.sampled) {
+            return;
+        }
+        let record = record();
+        let end = clock::now_ns();
+        let nanoseconds = |us: u64| us.saturating_mul(1_000);
+        let got_slot = end.saturating_sub(nanoseconds(record.ran_us));
+        let begin = got_slot.saturating_sub(nanoseconds(record.waited_us.into()));
+        let name = format!("{} {app}", record.method);
+        let mut span = Span::new(traced.context, traced.parent, &name, Kind::Server, begin);
+        span.attribute("http.request.method", record.method.as_str());
+        span.attribute("url.path", record.path.as_str());
+        if let Some(status) = record.status {
+            span.attribute("http.response.status_code", i64::from(status));
+        }
+        span.attribute("faas.name", app.as_str());
+        span.attribute("faas.invocation_id", record.invocation.to_string().as_str());
+        span.attribute("faas.coldstart", record.cold);
+        span.attribute("wfn.group", record.group.as_str());
+        span.attribute("wfn.outcome", record.outcome);
+        if let (Some(revision), Some(instance)) = (record.revision, record.instance) {
+            span.attribute("wfn.revision", i64::from(revision.0));
+            span.attribute("wfn.instance", i64::try_from(instance).unwrap_or(i64::MAX));
+        }
+        if let Some(cpu_us) = record.cpu_us {
+            span.attribute("wfn.cpu_us", i64::try_from(cpu_us).unwrap_or(i64::MAX));
+        }
+        if let Some(detail) = &record.detail {
+            span.fail(detail);
+        }
+        span.end(end);
+        self.export(span);
+        let started = nanoseconds(record.started_us.unwrap_or_default().into());
+        for (name, from, took) in
+            [("wait for a slot", begin, got_slot - begin), ("start a worker", got_slot, started)]
+        {
+            if took > 0 {
+                let context = traced.context.child(random_bits);
+                let mut part = Span::new(context, Some(traced.context.span_id), name, Kind::Internal, from);
+                part.end(from.saturating_add(took));
+                self.export(part);
+            }
+        }
+    }
+
+    /// Sends what has not been sent, within `patience`.
+    pub async fn flush(&self, patience: Duration) {
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &self.exporter {
+            exporter.flush((clock::now() + patience).into()).await;
+        }
+        #[cfg(not(feature = "otlp"))]
+        let _ = patience;
+    }
+
+    /// Whether there is a collector.
+    fn exports(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        return self.exporter.is_some();
+        #[cfg(not(feature = "otlp"))]
+        false
+    }
+
+    fn export(&self, span: Span) {
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &self.exporter {
+            exporter.export(span);
+        }
+        #[cfg(not(feature = "otlp"))]
+        let _ = span;
+    }
+}
+
+fn header(context: TraceContext) -> HeaderValue {
+    // Digits and hyphens.
+    HeaderValue::from_bytes(&context.header()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

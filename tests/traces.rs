@@ -1,0 +1,116 @@
+//! Traces: what comes in goes through and out, and a collector hears of it.
+
+use serde_json::Value;
+
+use crate::harness::{Host, Request, until};
+use crate::upstream::Upstream;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const CALLER: &str = "00f067aa0ba902b7";
+
+fn traceparent(flags: &str) -> String {
+    format!("00-{TRACE}-{CALLER}-{flags}")
+}
+
+/// All spans that came to the collector.
+fn spans(collector: &Upstream) -> Vec<Value> {
+    let bodies = collector.sunk().into_iter().map(|sunk| serde_json::from_str::<Value>(&sunk.body).unwrap());
+    let mut spans = Vec::new();
+    for body in bodies {
+        for resource in body["resourceSpans"].as_array().unwrap() {
+            for scope in resource["scopeSpans"].as_array().unwrap() {
+                spans.extend(scope["spans"].as_array().unwrap().iter().cloned());
+            }
+        }
+    }
+    spans
+}
+
+fn attribute<'a>(span: &'a Value, key: &str) -> &'a Value {
+    let found = span["attributes"].as_array().unwrap().iter().find(|attribute| attribute["key"] == key);
+    found.map_or(&Value::Null, |attribute| attribute["value"].as_object().unwrap().values().next().unwrap())
+}
+
+/// Calls the app `fetch`, which asks the upstream for the headers that it sees.
+fn fetch(host: &Host, upstream: &Upstream, flags: &str) -> String {
+    let request = Request::get(&format!("/fetch/get?{}", upstream.url("/headers")));
+    request.header("traceparent", &traceparent(flags)).send(&host.functions).ok()
+}
+
+fn deploy(host: &Host, upstream: &Upstream) {
+    host.deploy("fetch", &["--allow-outbound", &upstream.url("")]);
+}
+
+#[test]
+fn what_comes_in_goes_through_and_out_and_is_told() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let endpoint = collector.url("");
+    let host = Host::start_with(&["--otlp-endpoint", &endpoint, "--otlp-headers", "x-key=secret"]);
+    deploy(&host, &upstream);
+    let seen = fetch(&host, &upstream, "01");
+    let spans = until("the collector has them", || {
+        let spans = spans(&collector);
+        (spans.len() >= 3).then_some(spans)
+    });
+    let of_kind = |kind: u64| spans.iter().find(|span| span["kind"] == kind).unwrap();
+    let (server, client) = (of_kind(2), of_kind(3));
+    for span in &spans {
+        assert_eq!(span["traceId"], TRACE, "{span}");
+    }
+    assert_eq!(server["parentSpanId"], CALLER);
+    assert_eq!(client["parentSpanId"], server["spanId"]);
+    // The upstream is told to go on from the request, not from the caller.
+    let client_id = client["spanId"].as_str().unwrap();
+    assert!(seen.contains(&format!("00-{TRACE}-{client_id}-01")), "{seen}");
+    assert_eq!(
+        (attribute(server, "faas.name"), attribute(server, "wfn.outcome")),
+        (&"fetch".into(), &"answered".into())
+    );
+    assert_eq!(attribute(server, "faas.coldstart"), true, "{server}");
+    let start = spans.iter().find(|span| span["name"] == "start a worker").unwrap();
+    assert_eq!(start["parentSpanId"], server["spanId"]);
+    let time = |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(time(server, "startTimeUnixNano") <= time(client, "startTimeUnixNano"));
+    assert!(time(client, "endTimeUnixNano") <= time(server, "endTimeUnixNano"));
+    assert_eq!(collector.sunk()[0].header("x-key"), "secret");
+}
+
+#[test]
+fn what_its_caller_does_not_record_is_passed_on_and_not_told() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url(""), "--trace-share", "1"]);
+    deploy(&host, &upstream);
+    let seen = fetch(&host, &upstream, "00");
+    assert!(seen.contains(TRACE) && seen.contains("-00\""), "{seen}");
+    // One that begins here is told; then all before it would have been, too.
+    host.get(&format!("/fetch/get?{}", upstream.url("/ok"))).ok();
+    let spans = until("the collector has some", || {
+        let spans = spans(&collector);
+        (!spans.is_empty()).then_some(spans)
+    });
+    assert!(spans.iter().all(|span| span["traceId"] != TRACE), "{spans:?}");
+}
+
+#[test]
+fn failures_are_told_and_a_host_that_ends_tells_the_rest() {
+    let collector = Upstream::start();
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url("")]);
+    host.deploy("faults", &[]);
+    host.get("/faults/trap");
+    host.terminate();
+    host.ended();
+    let spans = spans(&collector);
+    let failed = spans.iter().find(|span| attribute(span, "wfn.outcome") == "trapped").unwrap();
+    assert_eq!(failed["status"]["code"], 2, "{failed}");
+    assert!(failed["status"]["message"].as_str().unwrap().contains("unreachable"), "{failed}");
+}
+
+#[test]
+fn without_a_collector_the_trace_of_the_caller_is_passed_on_as_it_is() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy(&host, &upstream);
+    let seen = fetch(&host, &upstream, "01");
+    assert!(seen.contains(&traceparent("01")), "{seen}");
+    let none = host.get(&format!("/fetch/get?{}", upstream.url("/headers"))).ok();
+    assert!(!none.contains("traceparent"), "{none}");
+}
