@@ -311,6 +311,7 @@ pub fn json(run: &Run) -> Value {
             "throttled": used.throttled,
             "cold": used.cold,
             "instances": used.instances,
+            "instances_over_time": used.instances_over_time,
             "ran_us": used.ran_us,
             "cpu_us": used.cpu_us,
             "memory_bytes": used.memory_bytes,
