@@ -92,6 +92,18 @@ fn what_its_caller_does_not_record_is_passed_on_and_not_told() {
 }
 
 #[test]
+fn of_a_trace_that_is_not_sent_nothing_is_passed_on() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url(""), "--trace-share", "0"]);
+    deploy(&host, &upstream);
+    let none = host.get(&format!("/fetch/get?{}", upstream.url("/headers"))).ok();
+    assert!(!none.contains("traceparent"), "{none}");
+    host.terminate();
+    host.ended();
+    assert!(collector.sunk().is_empty());
+}
+
+#[test]
 fn failures_are_told_and_a_host_that_ends_tells_the_rest() {
     let collector = Upstream::start();
     let host = Host::start_with(&["--otlp-endpoint", &collector.url("")]);

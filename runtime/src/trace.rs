@@ -75,6 +75,10 @@ impl Tracer {
             return given.map(|context| Traced { context, parent: None, is_own: false });
         }
         let context = self.sampler.context(given, random_bits);
+        // Telling everybody of a trace that nobody records would cost each request more than finding that out.
+        if given.is_none() && !context.sampled {
+            return None;
+        }
         headers.insert(TRACEPARENT, header(context));
         Some(Traced { context, parent: given.map(|given| given.span_id), is_own: true })
     }
