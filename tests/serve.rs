@@ -119,6 +119,33 @@ fn the_demo_needs_nothing_but_the_binary() {
     assert!(answer.text().starts_with("Hello"), "{}", answer.text());
 }
 
+/// How often the compute threads of a host have gone to sleep.
+fn compute_sleeps(host: &Host) -> u64 {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).unwrap();
+    let status = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap());
+    let of_compute = status.filter(|status| status.contains("wfn-compute"));
+    let sleeps = of_compute.map(|status| {
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
+        line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    });
+    sleeps.sum()
+}
+
+/// Epochs pass while a guest waits: that is no computing, and no reason to leave the event loop of its connection.
+#[test]
+fn calls_that_wait_go_on_where_they_began() {
+    let host = Host::start();
+    host.deploy("faults", &[]);
+    host.get("/faults/sleep?ms=10").ok();
+    let before = compute_sleeps(&host);
+    for _ in 0..100 {
+        host.get("/faults/sleep?ms=10").ok();
+    }
+    let moved = compute_sleeps(&host) - before;
+    // On a busy machine a guest may be kept from its core for a tick, which looks like computing.
+    assert!(moved < 50, "the compute threads were woken {moved} times for 100 calls");
+}
+
 #[test]
 fn every_invocation_is_counted_once() {
     let host = Host::start();

@@ -26,6 +26,11 @@ use crate::cmd::{
 };
 use crate::settings::Global;
 
+/// A request is allocated on one thread and freed on another, much of it in pieces that the C library's allocator
+/// serves slowly; it also keeps freed megabytes for itself (docs/decisions/2026-11-22-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Self-hosted WebAssembly functions: one binary, one machine.
 #[derive(Debug, Parser)]
 #[command(

@@ -39,10 +39,10 @@ enum Started {
 }
 
 impl Stopwatch {
-    /// Begins now. An event loop is pinned and goes before others, so that the clock tells nearly the same as the
+    /// Begins `now`. An event loop is pinned and goes before others, so that the clock tells nearly the same as the
     /// thread's own processor time, for a tenth of the price.
-    pub fn start() -> Self {
-        Self(if is_compute() { Started::Thread(thread_time()) } else { Started::Clock(Instant::now()) })
+    pub fn start_at(now: Instant) -> Self {
+        Self(if is_compute() { Started::Thread(thread_time()) } else { Started::Clock(now) })
     }
 
     /// The time since the start.
@@ -160,7 +160,7 @@ fn pin_to_core(index: usize) {
 /// Raises the priority of an event loop: whoever is sent an answer wakes up on the same cores, and would take them
 /// over after each one. Measured with the load generator beside it: half the context switches, a tenth more requests a
 /// second. An event loop computes for two milliseconds at most before it looks after others.
-fn go_before_others() {
+pub(crate) fn go_before_others() {
     // Without the right to it, the default serves.
     let _ = rustix::process::nice(-10);
 }

@@ -123,9 +123,12 @@ impl Queue {
         }
     }
 
-    /// Removes a message that was delivered. Says whether it was there.
-    pub async fn acknowledge(&self, number: i64) -> Result<bool, DbError> {
-        self.queues.db.write(move |transaction| table::acknowledge(transaction, number)).await
+    /// Removes messages that were delivered.
+    pub async fn acknowledge(&self, numbers: Arc<[i64]>) -> Result<(), DbError> {
+        let acknowledge = move |transaction: &Transaction<'_>| {
+            numbers.iter().try_for_each(|&number| table::acknowledge(transaction, number).map(drop))
+        };
+        self.queues.db.write(acknowledge).await
     }
 
     /// Notes a delivery that failed. Says whether the message was there.
@@ -214,9 +217,9 @@ impl QueueGrants {
         Ok(host.queues().queue(place))
     }
 
-    /// Waits for room in the host's memory for one message, until it is stored.
-    pub async fn room(&self) -> Result<OwnedSemaphorePermit, QueueError> {
-        let bytes = limits::QUEUE_MESSAGE_BYTES_MAX as u32;
+    /// Waits for room in the host's memory for a message of `bytes`, at most [`limits::QUEUE_MESSAGE_BYTES_MAX`].
+    pub async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, QueueError> {
+        let bytes = bytes.min(limits::QUEUE_MESSAGE_BYTES_MAX) as u32;
         self.pending.clone().acquire_many_owned(bytes).await.map_err(|_| QueueError::Busy)
     }
 }

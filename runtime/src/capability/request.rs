@@ -1,6 +1,6 @@
 //! What requests to the host's own services have in common: percent-encoding, pages of lists, conditions by `ETag`.
 
-use ::http::header::{IF_MATCH, IF_NONE_MATCH};
+use ::http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
 use ::http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
@@ -64,6 +64,17 @@ pub fn version_of(tag: &str) -> Option<Version> {
     Some(text.parse().unwrap_or(0))
 }
 
+/// Bytes of the body that a request declares to have.
+pub fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Bytes that the host makes room for before it reads a body, and takes of it: what it declares to have, or `most`.
+pub fn room_for_body(headers: &HeaderMap, most: usize) -> usize {
+    let declared = declared_bytes(headers).and_then(|bytes| usize::try_from(bytes).ok());
+    declared.map_or(most, |bytes| bytes.min(most))
+}
+
 /// Which page of a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
@@ -118,5 +129,14 @@ mod tests {
             assert!(stated(name, value).is_err(), "{name}: {value}");
         }
         assert_eq!(version_of(tag_of(17).to_str().unwrap()), Some(17));
+    }
+
+    #[test]
+    fn room_is_made_for_what_a_body_declares_or_for_the_most_it_may_be() {
+        let room = |declared: &'static str| {
+            room_for_body(&HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static(declared))]), 100)
+        };
+        assert_eq!((room("0"), room("99"), room("101")), (0, 99, 100));
+        assert_eq!((room("many"), room("-1"), room_for_body(&HeaderMap::new(), 100)), (100, 100, 100));
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestBody;
-use crate::event_loop::{Stopwatch, is_compute};
+use crate::event_loop::is_compute;
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
 use crate::instance::sandbox::polled;
@@ -120,18 +120,16 @@ impl Running {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         self.tally.pool().resources().pulse().beat();
-        let stopwatch = Stopwatch::start();
         let (result, computed) = polled(|| self.call.as_mut().poll(context));
-        let cpu = stopwatch.elapsed();
-        self.tally.computed(cpu);
+        self.tally.computed(computed.time);
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
-            let was_long = is_compute() && cpu >= limits::EPOCH_TICK;
-            self.tally.pool().habit().note(computed || was_long);
+            let was_long = is_compute() && computed.time >= limits::EPOCH_TICK;
+            self.tally.pool().habit().note(computed.through_tick || was_long);
         }
         match result {
             Poll::Ready(ended) => Polled::Ended(ended),
-            Poll::Pending if computed => Polled::Computes,
+            Poll::Pending if computed.through_tick => Polled::Computes,
             Poll::Pending => Polled::Waits,
         }
     }

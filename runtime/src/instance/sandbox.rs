@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::app::manifest::ScalePolicy;
-use crate::event_loop::is_compute;
+use crate::event_loop::{Stopwatch, is_compute};
 use crate::instance::limiter::{Limiter, RefusedBy};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
@@ -18,15 +18,39 @@ const TICKS_BEFORE_YIELD: u64 = 2;
 const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
 
 thread_local! {
+    /// Since when this thread polls a guest, if it does.
+    static POLLED_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Set by a guest that computes through an epoch tick, on the thread that polls it.
     static COMPUTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Polls a guest and says whether it computed through an epoch tick, that is: did not wait for anything.
-pub fn polled<T>(poll: impl FnOnce() -> T) -> (T, bool) {
-    COMPUTED.with(|computed| computed.set(false));
+/// What a guest did while it was polled.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed {
+    /// Processor time.
+    pub time: Duration,
+    /// Whether it computed through an epoch tick, that is: did not wait for anything.
+    pub through_tick: bool,
+}
+
+/// Polls a guest.
+pub fn polled<T>(poll: impl FnOnce() -> T) -> (T, Computed) {
+    COMPUTED.set(false);
+    let begun = Instant::now();
+    POLLED_SINCE.set(Some(begun));
+    let stopwatch = Stopwatch::start_at(begun);
     let result = poll();
-    (result, COMPUTED.with(Cell::get))
+    POLLED_SINCE.set(None);
+    (result, Computed { time: stopwatch.elapsed(), through_tick: COMPUTED.get() })
+}
+
+/// Whether a guest that is interrupted at `now` has computed for as long as it may without yielding. Epochs go on while
+/// it waits: one that has just been woken meets its first interruption at once.
+fn has_had_its_turn(now: Instant) -> bool {
+    let ticks = if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD };
+    // So many ticks end between one tick less and the whole of them.
+    let turn = limits::EPOCH_TICK * (ticks as u32 - 1);
+    POLLED_SINCE.get().is_none_or(|since| now.saturating_duration_since(since) >= turn)
 }
 
 /// The deadline passed while the guest computed.
@@ -48,8 +72,12 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
     let mut store = Store::new(engine, data);
     store.limiter(|data| data.limiter());
     store.epoch_deadline_callback(|context| {
-        if context.data().is_overdue(Instant::now()) {
+        let now = Instant::now();
+        if context.data().is_overdue(now) {
             return Err(DeadlinePassed.into());
+        }
+        if !has_had_its_turn(now) {
+            return Ok(UpdateDeadline::Continue(1));
         }
         // Wherever it computed: from here on it is on the compute threads.
         Ok(yield_to_others(COMPUTE_TICKS_BEFORE_YIELD))
@@ -60,7 +88,7 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
 
 /// What an epoch callback answers when the guest may go on: others get a turn first, then it has `ticks` more.
 pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
-    COMPUTED.with(|computed| computed.set(true));
+    COMPUTED.set(true);
     UpdateDeadline::YieldCustom(ticks, Box::pin(tokio::task::yield_now()))
 }
 

@@ -22,7 +22,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::manifest::{Isolation, OrAuto};
 use crate::capability::guest::{Guest, GuestBody};
-use crate::event_loop::{Stopwatch, current_core};
+use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
 use crate::instance::in_flight::{Answer, InFlight, Job};
 use crate::instance::response::Verdict;
@@ -248,9 +248,9 @@ impl AsyncWorker {
             return Turn::Over;
         }
         self.resources.pulse().beat();
-        let stopwatch = Stopwatch::start();
         let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
-        self.meter.counts.computed(stopwatch.elapsed());
+        self.meter.counts.computed(computed.time);
+        let computed = computed.through_tick;
         self.computes.store(computed, Ordering::Release);
         if polled.is_ready() {
             *event_loop = None;

@@ -11,9 +11,11 @@ use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::event_loop;
 use crate::limits;
 use crate::persist::schema;
 
@@ -43,8 +45,15 @@ impl From<rusqlite::Error> for DbError {
     }
 }
 
-/// A change: runs inside a savepoint of the group's transaction.
-type Change = Box<dyn FnOnce(&Transaction<'_>) -> Box<dyn FnOnce(Result<(), DbError>) + Send> + Send>;
+/// A change: runs inside a savepoint of the group's transaction, and gives back who is to be told of the commit.
+type Run = Box<dyn FnOnce(&Transaction<'_>) -> Tell + Send>;
+type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
+
+struct Change {
+    run: Run,
+    /// Where the asker waits.
+    asker: Handle,
+}
 
 /// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
 pub struct Db {
@@ -67,6 +76,9 @@ impl Db {
         connection.pragma_update(None, "synchronous", "EXTRA")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        // What savepoints would undo.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         schema::migrate(&mut connection)?;
         let (changes, queue) = channel(limits::GROUP_COMMIT_MAX);
@@ -97,7 +109,7 @@ impl Db {
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let queued: Change = Box::new(move |transaction| {
+        let run: Run = Box::new(move |transaction| {
             let result = within_savepoint(transaction, change);
             Box::new(move |committed| {
                 // The asker may have given up waiting; the change stands all the same.
@@ -106,7 +118,7 @@ impl Db {
         });
         let changes = self.changes.as_ref().ok_or(DbError::Closed)?;
         // The queue is bounded: where it is full, whoever comes waits for a place in turn.
-        changes.send(queued).await.map_err(|_| DbError::Closed)?;
+        changes.send(Change { run, asker: Handle::current() }).await.map_err(|_| DbError::Closed)?;
         answered.await.map_err(|_| DbError::Closed)?
     }
 
@@ -137,6 +149,8 @@ fn connect(path: &Path, flags: OpenFlags, disk: Option<&'static CStr>) -> rusqli
     }
 }
 
+/// Pages that the writer keeps, in KiB: the inner pages of every table's indexes and the ends of its queues.
+const CACHE_KIB: i64 = 16 * 1024;
 /// Prepared statements that a connection keeps: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 
@@ -174,26 +188,34 @@ fn within_savepoint<T, E: From<DbError>>(
     transaction: &Transaction<'_>,
     change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let run = |statement: &str| transaction.execute_batch(statement).map_err(DbError::from);
+    let run = |statement: &str| {
+        let ran = transaction.prepare_cached(statement).and_then(|mut prepared| prepared.execute([]));
+        ran.map_err(DbError::from)
+    };
     run("SAVEPOINT change")?;
     let result = change(transaction);
     match result {
-        Ok(_) => run("RELEASE change")?,
+        Ok(_) => drop(run("RELEASE change")?),
         // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
         Err(_) if transaction.is_autocommit() => {}
-        Err(_) => run("ROLLBACK TO change; RELEASE change")?,
+        Err(_) => {
+            run("ROLLBACK TO change")?;
+            run("RELEASE change")?;
+        }
     }
     result
 }
 
 fn write(mut connection: Connection, mut queue: Receiver<Change>) {
+    // Whoever serves waits for its commits.
+    event_loop::go_before_others();
     while let Some(first) = queue.blocking_recv() {
         let others = std::iter::from_fn(|| queue.try_recv().ok()).take(limits::GROUP_COMMIT_MAX - 1);
-        let mut answers = Vec::new();
+        let mut answers = Answers::default();
         let committed = (|| {
             let transaction = connection.transaction()?;
-            for change in std::iter::once(first).chain(others) {
-                answers.push(change(&transaction));
+            for Change { run, asker } in std::iter::once(first).chain(others) {
+                answers.add(asker, run(&transaction));
                 // What came after would be committed by itself, and answered as failed.
                 if transaction.is_autocommit() {
                     return Err(DbError::Undone);
@@ -201,8 +223,28 @@ fn write(mut connection: Connection, mut queue: Receiver<Change>) {
             }
             Ok(transaction.commit()?)
         })();
-        for answer in answers {
-            answer(committed.clone());
+        answers.tell(&committed);
+    }
+}
+
+/// Who is to be told of a commit, by the runtime on which they wait: told from there, all of its askers take waking up one
+/// event loop once, instead of each a system call.
+#[derive(Default)]
+struct Answers(Vec<(Handle, Vec<Tell>)>);
+
+impl Answers {
+    fn add(&mut self, asker: Handle, tell: Tell) {
+        match self.0.iter_mut().find(|(known, _)| known.id() == asker.id()) {
+            Some((_, tells)) => tells.push(tell),
+            None => self.0.push((asker, vec![tell])),
+        }
+    }
+
+    /// A runtime that has ended has nobody who waits.
+    fn tell(self, committed: &Result<(), DbError>) {
+        for (runtime, tells) in self.0 {
+            let committed = committed.clone();
+            runtime.spawn(async move { tells.into_iter().for_each(|tell| tell(committed.clone())) });
         }
     }
 }

@@ -1,16 +1,28 @@
 //! Which messages of a queue are under way, and which of a session wait for the one before them. Pure.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 
 use crate::capability::queues::table::Message;
 
 /// The leases of one consumer.
 #[derive(Default)]
 pub struct Leased {
-    numbers: HashSet<i64>,
+    /// By number. Those that were read again, further on: what failed is due again as soon as that is stored, and its
+    /// delivery may end a moment later.
+    numbers: HashMap<i64, Option<i64>>,
     bytes: usize,
     /// Of each session that has a message under way, those that were read after it, in order.
     sessions: HashMap<String, VecDeque<Message>>,
+}
+
+/// What follows when leases end.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GivenBack {
+    /// Those of their sessions that are next.
+    pub next: Vec<Message>,
+    /// The first position at which one of them stands again and was passed over, to be read once more.
+    pub passed_over: Option<i64>,
 }
 
 impl Leased {
@@ -29,8 +41,12 @@ impl Leased {
     pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool) -> Vec<Message> {
         let mut now = Vec::with_capacity(messages.len());
         for message in messages {
-            if !self.numbers.insert(message.number) {
-                continue;
+            match self.numbers.entry(message.number) {
+                Entry::Occupied(mut leased) => {
+                    leased.insert(Some(message.position));
+                    continue;
+                }
+                Entry::Vacant(free) => drop(free.insert(None)),
             }
             self.bytes += message.body.len();
             match &message.session {
@@ -47,21 +63,20 @@ impl Leased {
         now
     }
 
-    /// Ends the leases of messages. Gives back those of their sessions that are next.
-    pub fn give_back(&mut self, messages: &[Message]) -> Vec<Message> {
-        let mut next = Vec::new();
+    /// Ends the leases of messages.
+    pub fn give_back(&mut self, messages: &[Message]) -> GivenBack {
+        let mut given_back = GivenBack::default();
         for message in messages {
-            if !self.end(message) {
-                continue;
-            }
+            let Some(read_again) = self.end(message) else { continue };
+            given_back.passed_over = given_back.passed_over.into_iter().chain(read_again).min();
             let Some(session) = &message.session else { continue };
             let Some(after) = self.sessions.get_mut(session) else { continue };
             match after.pop_front() {
-                Some(message) => next.push(message),
+                Some(message) => given_back.next.push(message),
                 None => drop(self.sessions.remove(session)),
             }
         }
-        next
+        given_back
     }
 
     /// Ends the leases of messages and of all that were read after them in their sessions. Gives back the first position
@@ -78,12 +93,11 @@ impl Leased {
         first
     }
 
-    fn end(&mut self, message: &Message) -> bool {
-        let was_leased = self.numbers.remove(&message.number);
-        if was_leased {
-            self.bytes -= message.body.len();
-        }
-        was_leased
+    /// If it was leased, where it was read again meanwhile.
+    fn end(&mut self, message: &Message) -> Option<Option<i64>> {
+        let read_again = self.numbers.remove(&message.number)?;
+        self.bytes -= message.body.len();
+        Some(read_again)
     }
 }
 
@@ -130,7 +144,7 @@ mod tests {
                 }
                 if !under_way.is_empty() {
                     let ended: Message = under_way.swap_remove(pick % under_way.len());
-                    under_way.extend(leased.give_back(std::slice::from_ref(&ended)));
+                    under_way.extend(leased.give_back(std::slice::from_ref(&ended)).next);
                     done.push(ended);
                 }
                 let mut busy: Vec<&String> = under_way.iter().filter_map(|message| message.session.as_ref()).collect();
@@ -144,6 +158,31 @@ mod tests {
                 prop_assert!(order.is_sorted());
             }
             prop_assert_eq!((leased.count(), leased.bytes()), (0, 0));
+        }
+
+        #[test]
+        fn what_stands_again_before_its_delivery_has_ended_is_read_once_more(
+            fails in proptest::collection::vec(any::<bool>(), 1..20),
+            ends in any::<usize>(),
+        ) {
+            let all: Vec<Message> = (0..fails.len()).map(|number| message(number as i64, None)).collect();
+            let mut leased = Leased::default();
+            let mut under_way = leased.lease(all.clone(), false);
+            // They get positions after all others, and are read there before it is known that their deliveries are over.
+            let count = fails.len() as i64;
+            let failed = all.iter().zip(&fails).filter(|(_, fails)| **fails).map(|(message, _)| message);
+            let again: Vec<Message> = failed
+                .map(|message| Message { position: count + message.position, ..message.clone() })
+                .collect();
+            prop_assert_eq!(leased.lease(again.clone(), false), vec![]);
+            let mut read_from = None::<i64>;
+            while !under_way.is_empty() {
+                let ended = under_way.swap_remove(ends % under_way.len());
+                let given_back = leased.give_back(std::slice::from_ref(&ended));
+                read_from = read_from.into_iter().chain(given_back.passed_over).min();
+            }
+            prop_assert_eq!(read_from, again.first().map(|message| message.position));
+            prop_assert_eq!(leased.lease(again.clone(), false), again);
         }
 
         #[test]

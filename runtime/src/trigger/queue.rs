@@ -25,7 +25,7 @@ use crate::persist::db::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::trigger::call::{Answer, call};
 use crate::trigger::cloudevent::{self, Event};
-use crate::trigger::leased::Leased;
+use crate::trigger::leased::{GivenBack, Leased};
 use crate::trigger::tasks::AppTasks;
 
 /// How soon a delivery that waits in memory notices that its app or the host ends.
@@ -197,10 +197,12 @@ impl Consumer {
             self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
             return true;
         };
-        for message in self.leased.give_back(&messages) {
+        let GivenBack { next, passed_over } = self.leased.give_back(&messages);
+        for message in next {
             self.deliver(trigger.clone(), vec![message], deliveries);
         }
-        false
+        self.read_to = passed_over.map_or(self.read_to, |first| self.read_to.min(first - 1));
+        passed_over.is_some()
     }
 
     /// The database failed: that is for the host's log, and it is asked again.
@@ -245,12 +247,12 @@ impl Delivery {
                 Answer::Done(said) if self.trigger.batch => cloudevent::failed_of_batch(said),
                 _ => Vec::new(),
             };
-            let mut again = Vec::new();
+            let (mut done, mut again) = (Vec::new(), Vec::new());
             for message in std::mem::take(&mut left) {
                 let error = match &answer {
                     Answer::Done(_) if failed_of_batch.contains(&message.id) => "the function named it",
                     Answer::Done(_) => {
-                        self.until_stored(|| self.queue.acknowledge(message.number)).await;
+                        done.push(message.number);
                         continue;
                     }
                     Answer::Failed(error) => error,
@@ -264,6 +266,10 @@ impl Delivery {
                     }
                 };
                 again.extend(self.failed(message, invocation, error).await);
+            }
+            if !done.is_empty() {
+                let done: Arc<[i64]> = done.into();
+                self.until_stored(|| self.queue.acknowledge(done.clone())).await;
             }
             let wait = again.iter().map(|(_, wait)| *wait).max().unwrap_or_default();
             left.extend(again.into_iter().map(|(message, _)| message));
@@ -354,7 +360,7 @@ impl Delivery {
     }
 
     /// A message whose end cannot be stored stays leased until it can.
-    async fn until_stored<F: Future<Output = Result<bool, DbError>>>(&self, store: impl Fn() -> F) {
+    async fn until_stored<T, F: Future<Output = Result<T, DbError>>>(&self, store: impl Fn() -> F) {
         while let Err(error) = store().await {
             if error == DbError::Closed {
                 return;

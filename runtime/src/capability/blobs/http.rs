@@ -20,7 +20,7 @@ use crate::capability::blobs::range::{Wanted, wanted};
 use crate::capability::blobs::table::Blob;
 use crate::capability::blobs::{Container, Page};
 use crate::capability::internal::refused;
-use crate::capability::request::{Condition, Listing, decoded, tag_of};
+use crate::capability::request::{Condition, Listing, declared_bytes, decoded, tag_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
@@ -86,7 +86,7 @@ pub async fn act(
         "HEAD" => get_head(container, &name, headers).await,
         "PUT" => {
             let (condition, content_type) = (condition()?, content_type(headers)?);
-            if announced_bytes(headers).is_some_and(|bytes| bytes > limits::BLOB_BYTES_MAX) {
+            if declared_bytes(headers).is_some_and(|bytes| bytes > limits::BLOB_BYTES_MAX) {
                 return Err(BlobError::TooLarge);
             }
             let mut body = pin!(body);
@@ -118,11 +118,6 @@ async fn read_on(mut body: Pin<&mut impl Body<Data = Bytes>>) {
             return;
         }
     }
-}
-
-/// How many bytes the head says there are, if it does.
-fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn list(container: &Container, query: &str) -> Result<Response<BlobBody>, BlobError> {

@@ -13,7 +13,7 @@ use crate::capability::Capabilities;
 use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{KeyValue, Page, Room, Store};
-use crate::capability::request::{Condition, Listing, Version, decoded, tag_of, value_of};
+use crate::capability::request::{Condition, Listing, Version, decoded, room_for_body, tag_of, value_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
@@ -130,8 +130,9 @@ async fn act(
         ("PUT", Target::Key(key)) => {
             let condition = Condition::of(request.headers()).map_err(Failure::Request)?;
             // Before the body is read: only so many are in memory at a time.
-            let _room = key_value.room(limits::KEY_VALUE_VALUE_BYTES_MAX).await?;
-            let body = Limited::new(request.into_body(), limits::KEY_VALUE_VALUE_BYTES_MAX).collect().await;
+            let most = room_for_body(request.headers(), limits::KEY_VALUE_VALUE_BYTES_MAX);
+            let _room = key_value.room(most).await?;
+            let body = Limited::new(request.into_body(), most).collect().await;
             let value = body.map_err(|error| match error.is::<http_body_util::LengthLimitError>() {
                 true => Failure::Store(KeyValueError::ValueTooLarge),
                 false => Failure::Body,

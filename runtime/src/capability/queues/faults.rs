@@ -71,8 +71,8 @@ async fn work(queue: &Queue, answered: &mut Answered) {
         };
         let [first, second, ..] = &ready[..] else { continue };
         let (acknowledged, failed) =
-            tokio::join!(queue.acknowledge(first.number), queue.fail(failure(second)));
-        let ends = [(first, acknowledged, true), (second, failed, false)];
+            tokio::join!(queue.acknowledge([first.number].into()), queue.fail(failure(second)));
+        let ends = [(first, acknowledged.map(|()| true), true), (second, failed, false)];
         for (message, end, is_acknowledged) in ends {
             let found = match (end, is_acknowledged) {
                 (Ok(was_there), true) if was_there => &mut answered.acknowledged,

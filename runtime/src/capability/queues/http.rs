@@ -12,7 +12,7 @@ use crate::capability::Capabilities;
 use crate::capability::internal::{json, refused};
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::table::{NewMessage, Sent};
-use crate::capability::request::{decoded, value_of};
+use crate::capability::request::{decoded, room_for_body, value_of};
 use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
@@ -56,8 +56,9 @@ async fn send(
         refusal(&error)
     })?;
     // Before the body is read: only so many are in memory at a time.
-    let _room = capabilities.queues().room().await.map_err(|error| refusal(&error))?;
-    let body = Limited::new(request.into_body(), limits::QUEUE_MESSAGE_BYTES_MAX).collect().await;
+    let most = room_for_body(request.headers(), limits::QUEUE_MESSAGE_BYTES_MAX);
+    let _room = capabilities.queues().room(most).await.map_err(|error| refusal(&error))?;
+    let body = Limited::new(request.into_body(), most).collect().await;
     message.body = match body {
         Ok(body) => body.to_bytes().into(),
         Err(error) if error.is::<LengthLimitError>() => return Err(refusal(&QueueError::MessageTooLarge)),
