@@ -46,6 +46,13 @@ pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The value of one metric, by its name and labels as they are written.
+#[track_caller]
+pub fn metric(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 /// A running host.
 pub struct Host {
     child: Child,
@@ -229,6 +236,13 @@ impl Host {
         let answer = Request::get(path).header("authorization", &format!("Bearer {token}")).send(&self.admin);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         serde_json::from_slice(&answer.body).unwrap()
+    }
+
+    /// What Prometheus is told.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let token = format!("Bearer {}", self.token());
+        Request::get("/metrics").header("authorization", &token).send(&self.admin).ok()
     }
 
     pub fn token(&self) -> String {

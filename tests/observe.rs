@@ -2,22 +2,11 @@
 
 use serde_json::Value;
 
-use crate::harness::{Held, Host, Load, Request, until};
+use crate::harness::{Held, Host, Load, Request, metric, until};
 
 fn calls(host: &Host, app: &str, flags: &[&str]) -> Vec<Value> {
     let shown = host.wfn(&[&["invocations", app, "--json"], flags].concat()).ok();
     shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-/// The value of one metric, by its name and labels as they are written.
-fn metric(text: &str, name: &str) -> f64 {
-    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-    line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-fn metrics(host: &Host) -> String {
-    let token = format!("Bearer {}", host.token());
-    Request::get("/metrics").header("authorization", &token).send(&host.admin).ok()
 }
 
 #[test]
@@ -92,7 +81,7 @@ fn who_waited_and_who_was_refused_is_told() {
     });
     assert_eq!(kept[0]["waited_us"], 0, "{kept:?}");
     assert!(kept[1]["waited_us"].as_u64() > Some(0), "{kept:?}");
-    let text = metrics(&host);
+    let text = host.metrics();
     assert_eq!(metric(&text, r#"wfn_wait_seconds_count{app="echo",group="http"}"#), 1.0);
 }
 
@@ -111,7 +100,7 @@ fn metrics_and_status_count_the_same() {
     }
     until("all are counted", || (host.number("hello", "in_flight") == 0).then_some(()));
 
-    let text = metrics(&host);
+    let text = host.metrics();
     let hello = r#"app="hello",group="http""#;
     let count = metric(&text, &format!("wfn_invocations_total{{{hello},outcome=\"answered\"}}"));
     assert_eq!(count as u64, host.number("hello", "invocations"));

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Host, Request, until};
+use crate::harness::{Host, Load, Request, metric, until};
 use crate::upstream::Upstream;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -125,4 +125,36 @@ fn without_a_collector_the_trace_of_the_caller_is_passed_on_as_it_is() {
     assert!(seen.contains(&traceparent("01")), "{seen}");
     let none = host.get(&format!("/fetch/get?{}", upstream.url("/headers"))).ok();
     assert!(!none.contains("traceparent"), "{none}");
+}
+
+fn dropped(host: &Host) -> u64 {
+    metric(&host.metrics(), "wfn_trace_spans_dropped_total") as u64
+}
+
+#[test]
+fn what_a_collector_refuses_is_counted() {
+    let collector = Upstream::start();
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url("/refusing")]);
+    host.deploy("hello", &["--always-ready", "1"]);
+    assert_eq!(dropped(&host), 0);
+    for _ in 0..3 {
+        host.get("/hello/").ok();
+    }
+    until("the spans were refused", || (dropped(&host) >= 3).then_some(()));
+    assert_eq!(dropped(&host), 3, "one for each invocation");
+}
+
+#[test]
+fn a_collector_that_never_answers_costs_its_spans_and_nothing_else() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = Host::start_with(&["--otlp-endpoint", &format!("http://{}", silent.local_addr().unwrap())]);
+    host.deploy("hello", &[]);
+    // What finds no room is dropped at once, long before a batch is given up.
+    let load = Load::start(&host, "/hello/", 8, "Hello from wfn!\n");
+    until("there is no room for more", || (dropped(&host) > 0).then_some(()));
+    let answered = load.end();
+    until("all have ended", || (host.number("hello", "in_flight") == 0).then_some(()));
+    // Those that wait, and those on their way.
+    let kept = 8_192 + 512;
+    assert!(answered > 8_192 && dropped(&host) + kept >= answered, "{answered}, {}", dropped(&host));
 }

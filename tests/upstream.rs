@@ -196,6 +196,12 @@ async fn answer_to(request: Request<Incoming>, seen: &Seen) -> Result<Answer, st
         "/sink" => sink(request, &query, seen).await,
         // The way of an OpenTelemetry collector.
         "/v1/traces" => sink(request, "", seen).await,
+        // The way of one that takes nothing.
+        "/refusing/v1/traces" => {
+            let mut answer = text("");
+            *answer.status_mut() = hyper::StatusCode::BAD_REQUEST;
+            Ok(answer)
+        }
         "/ok" => Ok(text("ok from upstream")),
         "/lasting" => {
             let mut answer = text("how long it lasts is in the query");

@@ -199,7 +199,8 @@ impl Host {
         tasks.spawn(report_end("functions listener", accepting));
         let addresses = [functions_address, admin_address];
         let access = Access::new(&token, config.is_open());
-        let api = api::Api::new(registry.clone(), access, addresses, config.prices.clone(), stopped.clone());
+        let (prices, shared) = (config.prices.clone(), capabilities.clone());
+        let api = api::Api::new(registry.clone(), shared, access, addresses, prices, stopped.clone());
         tasks.spawn(report_end("admin listener", api::serve(admin, api, stopped.clone())));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));

@@ -183,6 +183,14 @@ impl Tracer {
         let _ = patience;
     }
 
+    /// Spans that the collector did not get, or did not take, since the start; 0 without one.
+    pub fn dropped(&self) -> u64 {
+        #[cfg(feature = "otlp")]
+        return self.exporter.as_ref().map_or(0, Exporter::dropped);
+        #[cfg(not(feature = "otlp"))]
+        0
+    }
+
     /// Whether there is a collector.
     fn exports(&self) -> bool {
         #[cfg(feature = "otlp")]

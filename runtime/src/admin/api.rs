@@ -26,6 +26,7 @@ use crate::admin::{
     upload, usage, view,
 };
 use crate::app::registry::Registry;
+use crate::capability::CapabilityHost;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
 use crate::limits;
 use crate::meter::usage::price::PriceTable;
@@ -35,6 +36,8 @@ use crate::names::AppName;
 pub struct Api {
     /// The apps.
     pub registry: Arc<Registry>,
+    /// What they may use.
+    pub capabilities: Arc<CapabilityHost>,
     /// Who may do what.
     pub access: Access,
     functions: SocketAddr,
@@ -48,12 +51,13 @@ impl Api {
     /// An API for those that `access` lets in.
     pub fn new(
         registry: Arc<Registry>,
+        capabilities: Arc<CapabilityHost>,
         access: Access,
         [functions, admin]: [SocketAddr; 2],
         prices: PriceTable,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        Arc::new(Self { registry, access, functions, admin, prices, stop })
+        Arc::new(Self { registry, capabilities, access, functions, admin, prices, stop })
     }
 
     /// Changes when the host ends: answers without an end of their own end then.

@@ -17,7 +17,7 @@ use crate::pool::PoolView;
 
 /// Answers with all metrics.
 pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text(&api.registry)).into_response()
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text(&api)).into_response()
 }
 
 /// Name and help of a family, and where its values come from.
@@ -36,9 +36,15 @@ impl Group {
     }
 }
 
-fn text(registry: &Registry) -> String {
-    let mut text = Exposition::default();
+fn text(api: &Api) -> String {
+    let (registry, mut text) = (&api.registry, Exposition::default());
     host(&mut text, registry);
+    text.family(
+        "wfn_trace_spans_dropped_total",
+        Kind::Counter,
+        "Spans that the collector of traces did not get or did not take.",
+    );
+    text.metric(&[], api.capabilities.tracer().dropped());
     let views = watch::views(registry.resources());
     let apps = registry.apps();
     let groups: Vec<Group> = apps
