@@ -1,8 +1,12 @@
 //! What is seen of invocations: one by one, by the second, as metrics, in logs.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use crate::harness::{Held, Host, Load, Request, metric, until};
+use crate::upstream::Upstream;
 
 fn calls(host: &Host, app: &str, flags: &[&str]) -> Vec<Value> {
     let shown = host.wfn(&[&["invocations", app, "--json"], flags].concat()).ok();
@@ -120,6 +124,67 @@ fn metrics_and_status_count_the_same() {
         (sum == answered).then(|| points.clone())
     });
     assert!(series.iter().any(|point| point["p99_us"].as_f64() > Some(0.0)), "{series:?}");
+}
+
+/// Lets Prometheus' own tool read metrics; gives what it complains of.
+fn complaints(metrics: &str) -> String {
+    let mut tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool is missing: it is in Debian's package prometheus, and .ci/run shows how to get it alone");
+    // Dropped at the end of the line: it reads to the end of its input.
+    tool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    said
+}
+
+#[test]
+fn prometheus_reads_the_metrics_and_has_nothing_to_complain_of() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url("/refusing")]);
+    assert_eq!(complaints(&host.metrics()), "", "of a host without apps");
+    host.deploy("faults", &[]);
+    for path in ["ok", "trap", "no-response"] {
+        host.get(&format!("/faults/{path}"));
+    }
+    // One is in flight, the line is full, one is refused.
+    host.deploy("echo", &["--max-instances", "1", "--concurrency", "1"]);
+    let _held: Vec<Held> = (0..1_025).map(|_| Held::begin(&host, "echo")).collect();
+    until("the line is full", || (host.number("echo", "waiting") == 1_024).then_some(()));
+    assert_eq!(Request::new("POST", "/echo/").body("x").send(&host.functions).status, 429);
+    // A message of its queue becomes a request to the upstream; nobody else may be asked.
+    let (sink, allowed) = (upstream.url("/sink"), upstream.url(""));
+    let manifest = format!(
+        "queues = [\"work\"]\nallowed_outbound_hosts = [\"{allowed}\"]\n\
+         [[trigger.queue]]\nname = \"work\"\npath = \"/as?POST&{sink}\"\n"
+    );
+    host.deploy_with("shop", "fetch", &manifest);
+    host.wfn(&["queue", "send", "shop", "work", "by hand"]).ok();
+    host.get(&format!("/shop/get?{}", collector.url("/ok")));
+    let function = r#"wfn_invocations_total{app="shop",group="function:work",outcome="answered"}"#;
+    let text = until("the message is delivered and spans are refused", || {
+        let text = host.metrics();
+        let dropped = metric(&text, "wfn_trace_spans_dropped_total");
+        (text.contains(&format!("{function} 1\n")) && dropped > 0.0).then_some(text)
+    });
+    for (name, at_least) in [
+        (r#"wfn_invocations_total{app="faults",group="http",outcome="trapped"}"#, 1.0),
+        (r#"wfn_throttled_total{app="echo",group="http",reason="maximum-instances"}"#, 1.0),
+        (r#"wfn_waiting{app="echo",group="http"}"#, 1_024.0),
+        (r#"wfn_outbound_requests_total{app="shop"}"#, 1.0),
+        (r#"wfn_outbound_refused_total{app="shop"}"#, 1.0),
+    ] {
+        assert!(metric(&text, name) >= at_least, "{name} in {text}");
+    }
+    assert_eq!(complaints(&text), "");
+    // It would have found something.
+    assert!(complaints(&text.replace("wfn_throttled_total", "wfn_throttled")).contains("_total"));
 }
 
 #[test]
