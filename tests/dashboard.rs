@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::harness::{Host, Load, Request, root, until};
+use crate::harness::{Connection, Host, Load, Request, root, until};
 
 /// A browser with one page.
 struct Browser {
@@ -88,6 +88,26 @@ impl Browser {
     #[track_caller]
     fn write(&self, selector: &str, text: &str) {
         self.call("POST", &format!("{}/value", self.element(selector)), &json!({ "text": text }));
+    }
+
+    /// Gives the page another size.
+    fn resize(&self, width: u32, height: u32) {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
+        self.call("POST", "/goog/cdp/execute", &command);
+    }
+
+    /// Fails where the page is wider than a screen, be it that of a phone.
+    #[track_caller]
+    fn fits(&self, name: &str) {
+        for (width, height) in [(390, 844), (1280, 900)] {
+            self.resize(width, height);
+            self.wait(&format!("innerWidth === {width}"));
+            let root = "document.documentElement";
+            let beyond = self.value(&format!("{root}.scrollWidth - {root}.clientWidth"));
+            assert_eq!(beyond, 0, "{name} scrolls sideways at {width} pixels");
+            self.picture(&format!("{name}-{width}"));
+        }
     }
 
     fn picture(&self, name: &str) {
@@ -187,6 +207,144 @@ fn it_is_readable_on_a_phone() {
         assert_eq!(overflow, false, "{name} scrolls sideways");
     }
     assert_eq!(browser.complaints(), Vec::<Value>::new());
+}
+
+/// Deploys a module that is there already under further names.
+fn deploy_all(host: &Host, module: &Value, names: &[String]) {
+    let (mut connection, token) = (Connection::open(&host.admin), host.token());
+    for name in names {
+        let body = json!({ "module": module, "manifest": { "name": name } }).to_string();
+        let head = format!(
+            "POST /v1/apps/{name}/revisions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        connection.write((head + &body).as_bytes());
+        let answer = connection.read_answer().unwrap();
+        assert_eq!(answer.status, 201, "{name}: {}", answer.text());
+    }
+}
+
+#[test]
+fn it_is_readable_with_no_app_with_three_and_with_five_hundred() {
+    const NAMES: &str = "[...document.querySelectorAll('#apps tbody a')].map(a => a.textContent)";
+    let host = Host::start();
+    let browser = Browser::start(1280, 900);
+    browser.open(&format!("http://{}/", host.admin));
+    browser.wait("document.body.innerText.includes('wfn deploy')");
+    browser.fits("no-app");
+    let names: Vec<String> = (0..500).map(|number| format!("app-{number:03}")).collect();
+    let module = host.deploy_as(&names[0], "hello", &[])["module"].clone();
+    deploy_all(&host, &module, &names[1..3]);
+    browser.wait(&format!("{NAMES}.length === 3"));
+    browser.fits("three-apps");
+    deploy_all(&host, &module, &names[3..]);
+    browser.wait(&format!("{NAMES}.length === 500"));
+    browser.wait("document.querySelector('.tiles .value').textContent === '500'");
+    browser.fits("500-apps");
+
+    // What is searched for, nothing, and all again.
+    browser.write("#apps input", "app-04");
+    browser.wait(&format!("{NAMES}.join() === {:?}", names[40..50].join(",")));
+    browser.wait("document.querySelector('#apps [role=status]').textContent === '10 of 500'");
+    browser.write("#apps input", "x");
+    browser.wait(&format!("{NAMES}.length === 0"));
+    let backspace = "\u{e003}";
+    browser.write("#apps input", &backspace.repeat("app-04x".len()));
+    browser.wait(&format!("{NAMES}.length === 500"));
+
+    // By name both ways, and by what is called most.
+    let order = |names: Vec<String>| browser.wait(&format!("{NAMES}.join() === {:?}", names.join(",")));
+    let head = |column: u32| browser.click(&format!("#apps thead th:nth-child({column}) button"));
+    head(1);
+    order(names.clone());
+    head(1);
+    order(names.iter().rev().cloned().collect());
+    head(3);
+    for _ in 0..5 {
+        host.get("/app-123/").ok();
+    }
+    browser.wait(&format!("{NAMES}[0] === 'app-123'"));
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+}
+
+/// What would run, load or hide something wherever it was taken for more than text.
+const HOSTILE: &str = "</script><script>hostile=1</script><img src=x onerror=\"hostile=1\">\
+    '\"><svg onload=hostile=1>&lt;b&gt;${hostile=1}\u{202e}\u{1b}[31mjavascript:hostile=1";
+
+/// A program that writes a line to its log and traps in a function, both with names like [`HOSTILE`].
+fn hostile_program() -> Vec<u8> {
+    let quoted = |text: &str| -> String { text.bytes().map(|byte| format!("\\{byte:02x}")).collect() };
+    let line = format!("{HOSTILE}{}\n", "W".repeat(3_000));
+    let (length, line, name) = (quoted_length(&line), quoted(&line), quoted(HOSTILE));
+    let wat = format!(
+        r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00{length}")
+  (data (i32.const 16) "{line}")
+  (func $"{name}" unreachable)
+  (func (export "_start")
+    (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (call $"{name}")))"#
+    );
+    wat::parse_str(wat).unwrap()
+}
+
+/// The length of a text as WebAssembly stores it, as a text of `.wat`.
+fn quoted_length(text: &str) -> String {
+    (text.len() as u32).to_le_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+#[test]
+fn text_of_guests_and_callers_is_shown_and_does_nothing() {
+    const PATH: &str = "/{\"onclick='hostile=1'&lt;b&gt;%3Cscript%3Ehostile=1%3C/script%3E}";
+    let host = Host::start();
+    let module = tempfile::NamedTempFile::new().unwrap();
+    fs::write(module.path(), hostile_program()).unwrap();
+    host.wfn(&["deploy", module.path().to_str().unwrap(), "--name", "hostile"]).ok();
+    let called = host.get(&format!("/hostile{PATH}{}", "W".repeat(800)));
+    assert_eq!(called.status, 500, "{}", called.text());
+    let browser = Browser::start(1280, 900);
+    let page = format!("http://{}/", host.admin);
+    let shows = |selector: &str, text: &str| {
+        let all = format!("[...document.querySelectorAll({selector:?})]");
+        browser.wait(&format!("{all}.some(node => node.textContent.includes({}))", json!(text)));
+    };
+    browser.open(&format!("{page}#/apps/hostile/invocations"));
+    browser.wait("document.querySelector('.invocations summary') !== null");
+    shows(".invocations summary .path", PATH);
+    browser.click(".invocations summary");
+    shows(".invocations .facts dd", PATH);
+    // A name in a backtrace.
+    shows(".invocations pre", HOSTILE);
+    browser.fits("hostile-invocation");
+    browser.open(&format!("{page}#/apps/hostile/logs"));
+    shows(".log .text", HOSTILE);
+    browser.fits("hostile-log");
+    // A text that turns the direction of reading around does so up to its own end.
+    let is_after = "(() => {
+        const find = (selector) => document.querySelector('.log .stderr ' + selector);
+        const button = find('.text button').getBoundingClientRect();
+        const isBefore = (line) => line.right <= button.left + 1 || line.bottom <= (button.top + button.bottom) / 2;
+        return [...find('bdi').getClientRects()].every(isBefore);
+    })()";
+    assert_eq!(browser.value(is_after), true, "the button stands in the text");
+    let inert = || {
+        let made = "main script, main img, [onload], [onclick], [onerror]";
+        assert_eq!(browser.value(&format!("document.querySelectorAll({made:?}).length")), 0);
+        assert_eq!(browser.value("typeof hostile"), "undefined");
+    };
+    inert();
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    // What somebody's link says is an app.
+    let name: String = HOSTILE.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    browser.open(&format!("{page}#/apps/{name}"));
+    shows("#notice", "<script>");
+    browser.fits("hostile-address");
+    inert();
+    let complaints = browser.complaints();
+    assert!(complaints.iter().all(|one| one["source"] == "network"), "{complaints:?}");
 }
 
 #[test]

@@ -11,9 +11,11 @@ const RETRY_MS = 2_000;
 const NEAR_END = 40;
 
 function lineRow(line, pick) {
-  const text = element("span", { class: "text", dir: "auto" }, line.text.slice(0, LONG_CHARACTERS));
+  // Whatever direction it takes, it ends with its own element.
+  const shown = element("bdi", {}, line.text.slice(0, LONG_CHARACTERS));
+  const text = element("span", { class: "text", dir: "auto" }, shown);
   if (line.text.length > LONG_CHARACTERS) {
-    const click = () => text.replaceChildren(line.text);
+    const click = () => text.replaceChildren(element("bdi", {}, line.text));
     const all = `… show all ${count(line.text.length)} characters`;
     text.append(element("button", { type: "button", class: "quiet", click }, all));
   }
