@@ -38,7 +38,6 @@ use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
 use crate::trace::Tracer;
-#[cfg(feature = "otlp")]
 use crate::trace::exporter::Exporter;
 use crate::trigger::TriggerHost;
 
@@ -270,19 +269,11 @@ impl Host {
 /// Who follows traces, as the operator wants it.
 fn tracer(config: &HostConfig) -> Result<Tracer, StartError> {
     let Some(traces) = &config.traces else { return Ok(Tracer::default()) };
-    #[cfg(feature = "otlp")]
-    {
-        let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
-        let here = tokio::runtime::Handle::current();
-        let exporter = Exporter::start(&traces.endpoint, traces.headers.clone(), host_name, &here);
-        let exporter = exporter.map_err(|error| StartError::Traces(error.to_string()))?;
-        Ok(Tracer::new(exporter, traces.ratio))
-    }
-    #[cfg(not(feature = "otlp"))]
-    {
-        let why = format!("this wfn was built without OTLP: {} gets none", traces.endpoint);
-        Err(StartError::Traces(why))
-    }
+    let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let here = tokio::runtime::Handle::current();
+    let exporter = Exporter::start(&traces.endpoint, traces.headers.clone(), host_name, &here);
+    let exporter = exporter.map_err(|error| StartError::Traces(error.to_string()))?;
+    Ok(Tracer::new(exporter, traces.ratio))
 }
 
 async fn report_end(what: &'static str, task: impl Future<Output = io::Result<()>>) {

@@ -5,7 +5,7 @@
 //! Without a collector the context that came with a request is passed on as it is.
 
 pub mod context;
-#[cfg(feature = "otlp")]
+#[cfg_attr(not(feature = "otlp"), path = "trace/no_exporter.rs")]
 pub mod exporter;
 #[cfg(feature = "otlp")]
 pub mod otlp;
@@ -20,14 +20,12 @@ use crate::invocation::random_bits;
 use crate::meter::recent::Record;
 use crate::names::AppName;
 use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
-#[cfg(feature = "otlp")]
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
 
 /// Follows traces through the host.
 pub struct Tracer {
     sampler: Sampler,
-    #[cfg(feature = "otlp")]
     exporter: Option<Exporter>,
 }
 
@@ -53,17 +51,12 @@ pub struct Leaving {
 
 impl Default for Tracer {
     fn default() -> Self {
-        Self {
-            sampler: Sampler::new(1.0),
-            #[cfg(feature = "otlp")]
-            exporter: None,
-        }
+        Self { sampler: Sampler::new(1.0), exporter: None }
     }
 }
 
 impl Tracer {
     /// Sends the share `ratio` of the traces that begin here, and those whose callers record them, by `exporter`.
-    #[cfg(feature = "otlp")]
     pub fn new(exporter: Exporter, ratio: f64) -> Self {
         Self { sampler: Sampler::new(ratio), exporter: Some(exporter) }
     }
@@ -175,37 +168,25 @@ impl Tracer {
 
     /// Sends what has not been sent, within `patience`.
     pub async fn flush(&self, patience: Duration) {
-        #[cfg(feature = "otlp")]
         if let Some(exporter) = &self.exporter {
             exporter.flush((clock::now() + patience).into()).await;
         }
-        #[cfg(not(feature = "otlp"))]
-        let _ = patience;
     }
 
     /// Spans that the collector did not get, or did not take, since the start; 0 without one.
     pub fn dropped(&self) -> u64 {
-        #[cfg(feature = "otlp")]
-        return self.exporter.as_ref().map_or(0, Exporter::dropped);
-        #[cfg(not(feature = "otlp"))]
-        0
+        self.exporter.as_ref().map_or(0, Exporter::dropped)
     }
 
     /// Whether there is a collector.
     fn exports(&self) -> bool {
-        #[cfg(feature = "otlp")]
-        return self.exporter.is_some();
-        #[cfg(not(feature = "otlp"))]
-        false
+        self.exporter.is_some()
     }
 
     fn export(&self, span: Span) {
-        #[cfg(feature = "otlp")]
         if let Some(exporter) = &self.exporter {
             exporter.export(span);
         }
-        #[cfg(not(feature = "otlp"))]
-        let _ = span;
     }
 }
 

@@ -29,7 +29,7 @@ usage: cargo xtask COMMAND
   guest-env                 print the shell's settings for building Rust guests elsewhere:
                             eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
-  test                      formatting, clippy, guests, then all tests
+  test                      formatting, clippy (without OTLP, too), guests, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
 ";
 

@@ -20,7 +20,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     process::run(in_root(root).args(["fmt", "--all", "--check", "--manifest-path"]).arg(&guest_manifest))?;
 
     step("clippy");
-    process::run(in_root(root).args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    process::run(&mut clippy(root, &[]))?;
+    step("clippy without OTLP");
+    process::run(&mut clippy(root, &["--no-default-features"]))?;
     clippy_guests(root, &guest_manifest)?;
 
     step("guests");
@@ -48,6 +50,13 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     }
     process::run(in_root(root).args(["test", "--workspace", "--no-fail-fast", "--", "--skip", ALONE]))?;
     Ok(process::exit_code(process::status(in_root(root).args(["test", "--workspace", ALONE]))?))
+}
+
+/// Of the whole workspace, always: then every dependency has the same features, and is compiled once.
+fn clippy(root: &Path, flags: &[&str]) -> Command {
+    let mut cargo = in_root(root);
+    cargo.args(["clippy", "--workspace", "--all-targets"]).args(flags).args(["--", "-D", "warnings"]);
+    cargo
 }
 
 /// Guests for their target if the active toolchain has it, else as what they are natively: ordinary libraries.
