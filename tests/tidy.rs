@@ -94,6 +94,7 @@ fn the_layers_that_decide_do_not_act() {
         "pool/quota.rs",
         "trace/context.rs",
         "trace/span.rs",
+        "trace/state.rs",
         "trigger/cloudevent.rs",
         "trigger/leased.rs",
         "trigger/schedule.rs",

@@ -67,6 +67,7 @@ fn what_comes_in_goes_through_and_out_and_is_told() {
         (&"fetch".into(), &"answered".into())
     );
     assert_eq!(attribute(server, "faas.coldstart"), true, "{server}");
+    assert_eq!(attribute(server, "messaging.system"), &Value::Null);
     let start = spans.iter().find(|span| span["name"] == "start a worker").unwrap();
     assert_eq!(start["parentSpanId"], server["spanId"]);
     let time = |span: &Value, key: &str| span[key].as_str().unwrap().parse::<u64>().unwrap();
@@ -125,6 +126,99 @@ fn without_a_collector_the_trace_of_the_caller_is_passed_on_as_it_is() {
     assert!(seen.contains(&traceparent("01")), "{seen}");
     let none = host.get(&format!("/fetch/get?{}", upstream.url("/headers"))).ok();
     assert!(!none.contains("traceparent"), "{none}");
+}
+
+/// Calls the app `fetch` in a trace of which others say `states`; gives the headers that the upstream sees.
+fn fetch_with_state(host: &Host, upstream: &Upstream, traceparent: &str, states: &[&str]) -> String {
+    let request = Request::get(&format!("/fetch/get?{}", upstream.url("/headers")));
+    let request = request.header("traceparent", traceparent);
+    states
+        .iter()
+        .fold(request, |request, state| request.header("tracestate", state))
+        .send(&host.functions)
+        .ok()
+}
+
+#[test]
+fn what_other_tracers_say_is_passed_on_within_its_bounds() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let endpoint = collector.url("");
+    for flags in [&[][..], &["--otlp-endpoint", endpoint.as_str()]] {
+        let host = Host::start_with(flags);
+        deploy(&host, &upstream);
+        let asked =
+            |traceparent: &str, states: &[&str]| fetch_with_state(&host, &upstream, traceparent, states);
+        let seen = asked(&traceparent("01"), &["rojo=00f067aa0ba902b7, congo=t61rcWkgMzE", "last=1"]);
+        assert!(
+            seen.contains("\"tracestate\": \"rojo=00f067aa0ba902b7,congo=t61rcWkgMzE,last=1\""),
+            "{seen}"
+        );
+        let long = format!("long={}", "x".repeat(250));
+        let seen = asked(&traceparent("00"), &["a=1", &long, "b=2", &long, "c=3"]);
+        assert!(seen.contains(&format!("\"a=1,{long},b=2,c=3\"")), "{seen}");
+        let many: Vec<String> = (0..33).map(|number| format!("k{number}=1")).collect();
+        for (traceparent, states) in [
+            (traceparent("01"), many.join(",")),
+            (traceparent("01"), "no member".to_owned()),
+            ("00-not-a-trace-01".to_owned(), "a=1".to_owned()),
+        ] {
+            let seen = asked(&traceparent, &[&states]);
+            assert!(!seen.contains("tracestate"), "{traceparent} {states}: {seen}");
+        }
+    }
+}
+
+#[test]
+fn deliveries_are_told_as_what_they_are() {
+    let (collector, upstream) = (Upstream::start(), Upstream::start());
+    let host = Host::start_with(&["--otlp-endpoint", &collector.url("")]);
+    let path = format!("path = \"/as?POST&{}\"", upstream.url("/sink"));
+    let manifest = format!(
+        "queues = [\"work\", \"much\"]\nblob_containers = [\"photos\"]\nallowed_outbound_hosts = [\"{}\"]\n\
+         [[trigger.queue]]\nname = \"one\"\nqueue = \"work\"\n{path}\n\
+         [[trigger.queue]]\nname = \"many\"\nqueue = \"much\"\nbatch = true\n{path}\n\
+         [[trigger.blob]]\nname = \"seen\"\ncontainer = \"photos\"\n{path}\n\
+         [[trigger.timer]]\nname = \"yearly\"\nschedule = \"@yearly\"\n{path}\n",
+        upstream.url("")
+    );
+    host.deploy_with("shop", "fetch", &manifest);
+    host.wfn(&["queue", "send", "shop", "work", "by hand", "--id", "first"]).ok();
+    host.wfn(&["queue", "send", "shop", "much", "by hand"]).ok();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    host.wfn(&["blob", "put", "shop", "photos", "a.png", file.path().to_str().unwrap()]).ok();
+    host.wfn(&["trigger", "fire", "shop", "yearly"]).ok();
+    let of_group = |spans: &[Value], function: &str| -> Option<Value> {
+        let group = format!("function:{function}");
+        spans.iter().find(|span| attribute(span, "wfn.group") == group.as_str()).cloned()
+    };
+    let told = until("all are told", || {
+        let spans = spans(&collector);
+        ["one", "many", "seen", "yearly"]
+            .into_iter()
+            .map(|name| of_group(&spans, name))
+            .collect::<Option<Vec<_>>>()
+    });
+    for (span, kind, name, from) in [
+        (&told[0], 5, "process work", Some("work")),
+        (&told[1], 5, "process much", Some("much")),
+        (&told[2], 5, "process photos", Some("photos")),
+        (&told[3], 1, "timer of shop", None),
+    ] {
+        assert_eq!((&span["kind"], &span["name"]), (&kind.into(), &name.into()), "{span}");
+        let destination = attribute(span, "messaging.destination.name");
+        assert_eq!(destination, &from.map_or(Value::Null, Value::from), "{span}");
+        let expected = from.map_or(Value::Null, |_| "process".into());
+        assert_eq!(attribute(span, "messaging.operation.type"), &expected, "{span}");
+        assert_eq!(attribute(span, "faas.name"), "shop", "{span}");
+        assert_eq!(attribute(span, "url.path"), &Value::Null, "{span}");
+        assert_eq!(span.get("droppedAttributesCount"), None, "{span}");
+    }
+    assert_eq!(attribute(&told[0], "messaging.message.id"), "first");
+    assert_eq!(attribute(&told[1], "messaging.batch.message_count"), "1");
+    // What the functions have sent is part of the same.
+    let all = spans(&collector);
+    let client = all.iter().find(|span| span["kind"] == 3 && span["parentSpanId"] == told[0]["spanId"]);
+    assert!(client.is_some_and(|client| client["traceId"] == told[0]["traceId"]), "{all:?}");
 }
 
 fn dropped(host: &Host) -> u64 {

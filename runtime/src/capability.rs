@@ -346,10 +346,11 @@ impl Capabilities {
     ) -> Result<http::Response<WasiBody>, HttpError> {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
         let (method, tracer) = (request.method().clone(), &self.host.tracer);
-        let leaving = tracer.leaves(origin.trace, &method, &destination.host, request.headers_mut());
+        let Origin { depth, trace, trace_state } = origin;
+        let leaving = tracer.leaves(trace, trace_state, &method, &destination.host, request.headers_mut());
         let sent = match internal::service(&destination) {
-            Some(Service::Host) => internal::answer(self, request, output, origin.depth).await,
-            Some(Service::App(name)) => internal::call(self, &name, request, 0, origin.depth).await,
+            Some(Service::Host) => internal::answer(self, request, output, depth).await,
+            Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,
             None => match self.egress().may_ask(&destination) {
                 Ok(()) => self.outbound.send(request, &destination, options).await,
                 Err(refusal) => Err(SendError::Refused(refusal)),

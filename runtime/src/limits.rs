@@ -377,6 +377,10 @@ pub const SCALE_DECISIONS_MAX: usize = 256;
 pub const SPAN_ATTRIBUTES_MAX: usize = 16;
 /// Bytes of a span's name, of its error and of each attribute; longer text is cut.
 pub const SPAN_TEXT_BYTES_MAX: usize = 1_024;
+/// Characters of a `tracestate` that are passed on: the least that W3C Trace Context asks for.
+pub const TRACE_STATE_BYTES_MAX: usize = 512;
+/// Members of a `tracestate` (W3C Trace Context, 3.3.1.1); one with more is dropped.
+pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
 /// Spans that wait to be sent; more are dropped and counted. Some five megabytes, as spans usually are.
 pub const TRACE_QUEUE_MAX: usize = 8_192;
 /// Spans of one request to the collector.

@@ -1,6 +1,7 @@
 //! Traces: which request led to which work, here and elsewhere, as OpenTelemetry sees it (SPEC 6.2).
 //!
-//! A [`context::TraceContext`] comes with a request or begins with it and goes out with each request of the guest. Where
+//! A [`context::TraceContext`] comes with a request or begins with it and goes out with each request of the guest, and so does
+//! what other tracers say of it ([`state`]). Where
 //! it is sampled, each piece of work becomes a [`span::Span`], which the exporter sends to a collector in the words of OTLP.
 //! Without a collector the context that came with a request is passed on as it is.
 
@@ -10,11 +11,13 @@ pub mod exporter;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod span;
+pub mod state;
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::capability::grants::StoreName;
 use crate::clock;
 use crate::invocation::random_bits;
 use crate::meter::recent::Record;
@@ -22,6 +25,7 @@ use crate::names::AppName;
 use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
+use crate::trace::state::TRACESTATE;
 
 /// Follows traces through the host.
 pub struct Tracer {
@@ -38,6 +42,27 @@ pub struct Traced {
     parent: Option<[u8; 8]>,
     /// Whether it is a piece of work of its own, and not just passed on.
     is_own: bool,
+}
+
+/// What calls a function in the place of a client: an extension of the request that a trigger makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// A message of this queue, or about this container of blobs.
+    Message {
+        /// Queue or container.
+        from: StoreName,
+        /// What it is called.
+        id: String,
+    },
+    /// So many of them in one request.
+    Batch {
+        /// Queue or container.
+        from: StoreName,
+        /// How many.
+        messages: usize,
+    },
+    /// A timer.
+    Timer,
 }
 
 /// A request of a guest that is under way.
@@ -64,6 +89,9 @@ impl Tracer {
     /// A request came to a guest: reads where it stands, and tells the guest by its headers.
     pub fn arrived(&self, headers: &mut HeaderMap) -> Option<Traced> {
         let given = headers.get(TRACEPARENT).and_then(|header| TraceContext::parse(header.to_str().ok()?));
+        if given.is_some() {
+            state::bound(headers);
+        }
         if !self.exports() {
             return given.map(|context| Traced { context, parent: None, is_own: false });
         }
@@ -72,19 +100,29 @@ impl Tracer {
         if given.is_none() && !context.sampled {
             return None;
         }
+        if given.is_none() {
+            // It is of no trace that could be read.
+            headers.remove(TRACESTATE);
+        }
         headers.insert(TRACEPARENT, header(context));
         Some(Traced { context, parent: given.map(|given| given.span_id), is_own: true })
     }
 
-    /// A request leaves a guest whose invocation stands at `from`. A guest that says itself where it stands is believed.
+    /// A request leaves a guest whose invocation stands at `from`, of which others say `state`. A guest that says itself
+    /// where it stands is believed.
     pub fn leaves(
         &self,
         from: Option<TraceContext>,
+        state: Option<HeaderValue>,
         method: &Method,
         host: &str,
         headers: &mut HeaderMap,
     ) -> Option<Leaving> {
         let from = from.filter(|_| !headers.contains_key(TRACEPARENT))?;
+        match state {
+            Some(state) => headers.insert(TRACESTATE, state),
+            None => headers.remove(TRACESTATE),
+        };
         if !self.exports() {
             headers.insert(TRACEPARENT, header(from));
             return None;
@@ -119,8 +157,14 @@ impl Tracer {
         self.export(span);
     }
 
-    /// An invocation has ended. Its record is made only if it is sampled.
-    pub fn ended(&self, traced: Traced, app: &AppName, record: impl FnOnce() -> Record) {
+    /// An invocation has ended, which `delivery` led to if it was no client. Its record is made only if it is sampled.
+    pub fn ended(
+        &self,
+        traced: Traced,
+        delivery: Option<&Delivery>,
+        app: &AppName,
+        record: impl FnOnce() -> Record,
+    ) {
         if !(traced.is_own && traced.context.sampled) {
             return;
         }
@@ -129,10 +173,7 @@ impl Tracer {
         let nanoseconds = |us: u64| us.saturating_mul(1_000);
         let got_slot = end.saturating_sub(nanoseconds(record.ran_us));
         let begin = got_slot.saturating_sub(nanoseconds(record.waited_us.into()));
-        let name = format!("{} {app}", record.method);
-        let mut span = Span::new(traced.context, traced.parent, &name, Kind::Server, begin);
-        span.attribute("http.request.method", record.method.as_str());
-        span.attribute("url.path", record.path.as_str());
+        let mut span = begun(traced, delivery, app, &record, begin);
         if let Some(status) = record.status {
             span.attribute("http.response.status_code", i64::from(status));
         }
@@ -187,6 +228,45 @@ impl Tracer {
         if let Some(exporter) = &self.exporter {
             exporter.export(span);
         }
+    }
+}
+
+/// The span of an invocation, with what depends on who calls: OpenTelemetry has conventions for clients of HTTP and for
+/// messages.
+fn begun(
+    traced: Traced,
+    delivery: Option<&Delivery>,
+    app: &AppName,
+    record: &Record,
+    begin_unix_ns: u64,
+) -> Span {
+    let new = |kind, name: &str| Span::new(traced.context, traced.parent, name, kind, begin_unix_ns);
+    let consumer = |from: &StoreName| {
+        let mut span = new(Kind::Consumer, &format!("process {from}"));
+        span.attribute("messaging.system", "wfn");
+        span.attribute("messaging.destination.name", from.as_str());
+        span.attribute("messaging.operation.name", "process");
+        span.attribute("messaging.operation.type", "process");
+        span
+    };
+    match delivery {
+        None => {
+            let mut span = new(Kind::Server, &format!("{} {app}", record.method));
+            span.attribute("http.request.method", record.method.as_str());
+            span.attribute("url.path", record.path.as_str());
+            span
+        }
+        Some(Delivery::Message { from, id }) => {
+            let mut span = consumer(from);
+            span.attribute("messaging.message.id", id.as_str());
+            span
+        }
+        Some(Delivery::Batch { from, messages }) => {
+            let mut span = consumer(from);
+            span.attribute("messaging.batch.message_count", i64::try_from(*messages).unwrap_or(i64::MAX));
+            span
+        }
+        Some(Delivery::Timer) => new(Kind::Internal, &format!("timer of {app}")),
     }
 }
 

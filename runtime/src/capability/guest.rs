@@ -66,7 +66,7 @@ impl Guest {
 
     /// An invocation begins beside others, whose calls cannot be told from its own.
     pub fn begin_beside(&mut self, origin: Origin) {
-        self.hooks.origin = self.hooks.origin.or(origin);
+        self.hooks.origin = self.hooks.origin.or(&origin);
     }
 
     /// What its calls to key-value stores need.
@@ -161,7 +161,8 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let (capabilities, output, origin) = (self.capabilities.clone(), self.output.clone(), self.origin);
+        let (capabilities, output) = (self.capabilities.clone(), self.output.clone());
+        let origin = self.origin.clone();
         Box::new(async move {
             let response = capabilities.send(request, options, &output, origin).await?;
             let processed: Box<dyn Future<Output = Result<(), HttpError>> + Send> =

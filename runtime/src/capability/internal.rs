@@ -26,6 +26,7 @@ use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::trace::context::TraceContext;
+use crate::trace::state::TRACESTATE;
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";
@@ -33,18 +34,27 @@ const HOST: &str = "wfn.internal";
 pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
 
 /// What leads to a request, for the requests that come of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
     /// How many calls from app to app; 0 for one from outside.
     pub depth: u32,
     /// Where it stands in its trace, if it is part of one.
     pub trace: Option<TraceContext>,
+    /// What other tracers say of that trace.
+    pub trace_state: Option<HeaderValue>,
 }
 
 impl Origin {
+    /// What leads to the requests of a guest that is called with `request`.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let origin: Self = request.extensions().get().cloned().unwrap_or_default();
+        let state = origin.trace.and_then(|_| request.headers().get(TRACESTATE));
+        Self { trace_state: state.cloned(), ..origin }
+    }
+
     /// What leads to requests that may come of either of two: the longest way, and no trace.
-    pub fn or(self, other: Self) -> Self {
-        Self { depth: self.depth.max(other.depth), trace: None }
+    pub fn or(&self, other: &Self) -> Self {
+        Self { depth: self.depth.max(other.depth), ..Self::default() }
     }
 }
 
@@ -165,7 +175,7 @@ pub async fn call(
     if let Ok(caller) = HeaderValue::from_str(capabilities.app().as_str()) {
         parts.headers.insert(CALLER, caller);
     }
-    parts.extensions.insert(Origin { depth: depth + 1, trace: None });
+    parts.extensions.insert(Origin { depth: depth + 1, ..Origin::default() });
     let invocation = InvocationId::next();
     let answer = dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await;
     let mut response = answer.unwrap_or_else(Refusal::into_response);

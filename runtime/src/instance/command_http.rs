@@ -230,7 +230,7 @@ async fn answer(way_out: &WayOut, scheme: &str, mut request: Request<Incoming>) 
     *request.uri_mut() = uri;
     remove_hops(request.headers_mut());
     let request = request.map(|body| body.map_err(HttpError::Hyper).boxed_unsync());
-    match way_out.capabilities.send(request, None, &way_out.output, way_out.origin).await {
+    match way_out.capabilities.send(request, None, &way_out.output, way_out.origin.clone()).await {
         Ok(mut response) => {
             remove_hops(response.headers_mut());
             response

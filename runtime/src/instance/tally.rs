@@ -14,7 +14,7 @@ use crate::limits;
 use crate::meter::recent::Record;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
-use crate::trace::Traced;
+use crate::trace::{Delivery, Traced};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
 pub struct Tally {
@@ -38,6 +38,8 @@ pub struct Asked {
     method: Method,
     path: Option<PathAndQuery>,
     request_bytes: Option<u64>,
+    /// Who calls, if it is no client.
+    delivery: Option<Delivery>,
     /// Its place in a trace.
     pub traced: Option<Traced>,
 }
@@ -50,6 +52,7 @@ impl Asked {
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
             request_bytes: request.body().size_hint().exact(),
+            delivery: request.extensions().get().cloned(),
             traced: None,
         }
     }
@@ -145,7 +148,8 @@ impl Tally {
         if let Some(traced) = self.asked.traced {
             let capabilities = self.pool.template().capabilities();
             let tracer = capabilities.host().tracer();
-            tracer.ended(traced, capabilities.app(), || self.record(outcome, ran, detail));
+            let delivery = self.asked.delivery.as_ref();
+            tracer.ended(traced, delivery, capabilities.app(), || self.record(outcome, ran, detail));
         }
         self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
     }

@@ -21,6 +21,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx};
 use crate::app::manifest::ScalePolicy;
 use crate::capability::Capabilities;
 use crate::capability::guest::GuestBody;
+use crate::capability::internal::Origin;
 use crate::capability::scratch::Scratch;
 use crate::instance::cgi;
 use crate::instance::command_http::{self, Connections};
@@ -100,8 +101,8 @@ impl Worker {
     pub async fn handle(&mut self, call: Call, policy: &ScalePolicy) -> Result<(), Fault> {
         let Call { invocation, request, deadline, head } = call;
         self.output.begin(invocation);
+        let origin = Origin::of(&request);
         let (parts, body) = request.into_parts();
-        let origin = parts.extensions.get().copied().unwrap_or_default();
         let variables = cgi::variables(&parts, body.size_hint().exact());
         self.response = Response::new(head);
         // What the host says about the request cannot be said by the app's settings.

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::guest::{Guest, GuestBody};
+use crate::capability::internal::Origin;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};
@@ -39,7 +40,7 @@ impl Worker {
         self.uses += 1;
         let guest = self.store.data_mut();
         guest.deadline = Some(deadline);
-        guest.begin(request.extensions().get().copied().unwrap_or_default());
+        guest.begin(Origin::of(&request));
         sandbox::allow(&mut self.store);
         match self.call(request, head).await {
             Ok(()) => {

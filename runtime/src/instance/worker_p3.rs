@@ -22,6 +22,7 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::manifest::{Isolation, OrAuto};
 use crate::capability::guest::{Guest, GuestBody};
+use crate::capability::internal::Origin;
 use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
 use crate::instance::in_flight::{Answer, InFlight, Job};
@@ -378,7 +379,7 @@ async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlig
 async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: Job) {
     let Job { invocation, request, deadline, answer, verdict } = job;
     let handle = service.wasi_http_handler().func_handle();
-    let origin = request.extensions().get().copied().unwrap_or_default();
+    let origin = Origin::of(&request);
     let begun = accessor.with(|mut store| {
         match in_flight.load() {
             0 | 1 => store.get().begin(origin),

@@ -104,6 +104,7 @@ impl<'a> From<&'a Span> for SpanMessage<'a> {
                 Kind::Internal => 1,
                 Kind::Server => 2,
                 Kind::Client => 3,
+                Kind::Consumer => 5,
             },
             start_time_unix_nano: span.begin_unix_ns,
             end_time_unix_nano: span.end_unix_ns,
@@ -234,9 +235,10 @@ mod tests {
         for _ in 0..17 {
             failed.attribute("one", true);
         }
-        let body = written(&[span(Kind::Internal), failed]);
+        let body = written(&[span(Kind::Internal), failed, span(Kind::Consumer)]);
         let spans = &body["resourceSpans"][0]["scopeSpans"][0]["spans"];
-        assert_eq!((&spans[0]["kind"], &spans[1]["kind"]), (&json!(1), &json!(3)));
+        let kinds: Vec<_> = (0..3).map(|number| &spans[number]["kind"]).collect();
+        assert_eq!(kinds, [1, 3, 5]);
         assert_eq!(spans[0].get("status"), None);
         assert_eq!(spans[0].get("parentSpanId"), None);
         assert_eq!(spans[0].get("droppedAttributesCount"), None);

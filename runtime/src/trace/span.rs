@@ -29,6 +29,8 @@ pub enum Kind {
     Server,
     /// Another server is asked.
     Client,
+    /// Messages are processed that were sent before.
+    Consumer,
 }
 
 /// What is known about a piece of work.

@@ -15,6 +15,7 @@ use crate::capability::blobs::event::BlobEvent;
 use crate::capability::grants::{Place, StoreName};
 use crate::capability::guest::GuestBody;
 use crate::capability::queues::table::Message;
+use crate::trace::Delivery;
 
 /// The media type of an event that has none.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -26,10 +27,12 @@ pub struct Event {
     attributes: Vec<(&'static str, String)>,
     content_type: String,
     data: Bytes,
+    /// For its trace.
+    delivery: Delivery,
 }
 
 impl Event {
-    /// An event of `kind` that `source`, a path, gave the name `id` at a time in milliseconds since 1970. Its data are none.
+    /// An event of a timer, of `kind`, that `source`, a path, gave the name `id` at a time in milliseconds since 1970. Its data are none.
     pub fn new(kind: &str, source: String, id: String, time_ms: i64) -> Self {
         let attributes = vec![
             ("specversion", "1.0".to_owned()),
@@ -38,7 +41,7 @@ impl Event {
             ("id", id),
             ("time", timestamp(time_ms)),
         ];
-        Self { attributes, content_type: String::new(), data: Bytes::new() }
+        Self { attributes, content_type: String::new(), data: Bytes::new(), delivery: Delivery::Timer }
     }
 
     /// With one attribute more.
@@ -69,6 +72,8 @@ impl Event {
         if let Some(session) = &message.session {
             event = event.with("partitionkey", session.clone());
         }
+        let from = container.unwrap_or(&place.store).clone();
+        event.delivery = Delivery::Message { from, id: message.id.clone() };
         event.content_type.clone_from(&message.content_type);
         event.data = message.body.clone();
         event
@@ -77,6 +82,7 @@ impl Event {
     /// The request that delivers it to `path`.
     pub fn request(self, path: &str) -> Request<GuestBody> {
         let mut request = post(path, self.data);
+        request.extensions_mut().insert(self.delivery);
         let headers = request.headers_mut();
         let content_type = HeaderValue::from_str(&self.content_type).ok().filter(|value| !value.is_empty());
         headers.insert(CONTENT_TYPE, content_type.unwrap_or(UNKNOWN));
@@ -113,8 +119,14 @@ impl Event {
 
 /// The request that delivers `events` together, in the JSON batch format.
 pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> Request<GuestBody> {
-    let events: Vec<Value> = events.map(Event::json).collect();
+    let events: Vec<Event> = events.collect();
+    let from = events.first().map(|event| event.delivery.clone());
+    let messages = events.len();
+    let events: Vec<Value> = events.into_iter().map(Event::json).collect();
     let mut request = post(path, Value::Array(events).to_string().into_bytes());
+    if let Some(Delivery::Message { from, .. }) = from {
+        request.extensions_mut().insert(Delivery::Batch { from, messages });
+    }
     request
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents-batch+json"));
@@ -177,6 +189,17 @@ mod tests {
         );
         assert_eq!((header("ce-time"), header("ce-deliverycount")), ("2026-11-21T17:48:30.25Z", "2"));
         assert_eq!(header("content-type"), "application/json");
+        let delivery = |request: &Request<GuestBody>| request.extensions().get::<Delivery>().cloned();
+        let from = place.store.clone();
+        let of_message = Delivery::Message { from: from.clone(), id: "order 7".into() };
+        assert_eq!(delivery(&request), Some(of_message));
+        let two = batch(
+            [&message, &message].map(|message| Event::of_message(message, &place, None)).into_iter(),
+            "/",
+        );
+        assert_eq!(delivery(&two), Some(Delivery::Batch { from, messages: 2 }));
+        let timer = Event::new("wfn.timer.due", String::new(), String::new(), 0).request("/");
+        assert_eq!(delivery(&timer), Some(Delivery::Timer));
 
         let binary = Message { content_type: String::new(), body: vec![0xff].into(), ..message.clone() };
         let text =
