@@ -141,6 +141,7 @@ fn every_code_is_documented() {
         "admin/api.rs",
         "admin/dashboard.rs",
         "admin/invocations.rs",
+        "admin/statuses.rs",
         "admin/blobs.rs",
         "admin/kv.rs",
         "admin/queues.rs",

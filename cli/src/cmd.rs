@@ -14,6 +14,7 @@ pub mod logs;
 pub mod ls;
 pub mod new;
 pub mod queue;
+mod recent;
 pub mod rm;
 pub mod rollback;
 pub mod scale;

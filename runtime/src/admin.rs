@@ -13,6 +13,7 @@ pub mod logs;
 pub mod metrics;
 pub mod queues;
 pub mod secrets;
+pub mod statuses;
 pub mod triggers;
 pub mod upload;
 pub mod usage;

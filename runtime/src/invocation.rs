@@ -58,6 +58,11 @@ pub fn random_bits() -> u64 {
     })
 }
 
+/// A number of 0 to 1, evenly spread: for pauses that are not to end together.
+pub fn random_share() -> f64 {
+    random_bits() as f64 / u64::MAX as f64
+}
+
 /// The standard library seeds its hashers from the kernel's randomness and never fails.
 fn random_start() -> u64 {
     use std::hash::{BuildHasher, RandomState};
@@ -255,5 +260,16 @@ mod tests {
         assert_eq!(ids.len(), 100_000);
         let id = InvocationId::next();
         assert_eq!(id.to_string().as_bytes(), id.digits());
+    }
+
+    #[test]
+    fn shares_are_spread_over_0_to_1() {
+        let shares: Vec<f64> = (0..10_000).map(|_| random_share()).collect();
+        assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)));
+        for tenth in 0..10 {
+            let (from, to) = (f64::from(tenth) / 10.0, f64::from(tenth + 1) / 10.0);
+            let count = shares.iter().filter(|share| (from..to).contains(*share)).count();
+            assert!((800..1_200).contains(&count), "{count} from {from} to {to}");
+        }
     }
 }

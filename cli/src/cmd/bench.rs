@@ -3,6 +3,7 @@
 mod measured;
 mod plot;
 mod recommend;
+mod tables;
 mod target;
 
 use std::path::PathBuf;
@@ -193,12 +194,12 @@ impl Bench {
                 .while_doing(|| format!("write {}", file.display()))?;
         }
         if as_json {
-            let shown: Vec<Value> = runs.iter().map(measured::json).collect();
+            let shown: Vec<Value> = runs.iter().map(tables::json).collect();
             return output::print_json(
                 &json!({ "runs": shown, "recommended": advice.map(|advice| &advice.settings) }),
             );
         }
-        output::print(&measured::tables(runs))?;
+        output::print(&tables::tables(runs))?;
         match advice {
             Some(advice) => output::print(&format!("\n{}", advice.shown(self.goal.app()))),
             None => Ok(()),

@@ -6,6 +6,7 @@ use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::deploy::url;
+use crate::cmd::recent::{self, Recent};
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, WhileDoing};
 use crate::output;
@@ -143,18 +144,16 @@ fn instances(group: &Value) -> Vec<String> {
 }
 
 fn calls(group: &Value) -> Vec<String> {
-    let took = |value: &Value| value.as_f64().map_or("-".to_owned(), |us| output::microseconds(us as u64));
-    let recent = &group["recent"];
-    let seconds = recent["seconds"].as_f64().filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
+    let recent = Recent::of(group);
     let mut row: Vec<String> = ["group", "invocations", "cold", "throttled", "failed"]
         .iter()
         .map(|key| text_of(&group[key]))
         .collect();
     row.extend([
-        took(&group["cpu_us"]),
-        format!("{:.1}", recent["invocations"].as_f64().unwrap_or_default() / seconds),
-        took(&recent["p50_us"]),
-        took(&recent["p99_us"]),
+        recent::took(group["cpu_us"].as_f64()),
+        format!("{:.1}", recent.a_second("invocations")),
+        recent::took(recent.took_us("p50_us")),
+        recent::took(recent.took_us("p99_us")),
     ]);
     row
 }

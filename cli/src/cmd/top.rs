@@ -9,6 +9,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::cmd::recent::{Recent, took};
 use crate::cmd::text_of;
 use crate::failure::Done;
 use crate::output;
@@ -104,7 +105,7 @@ fn screen(client: &Client, order: Order, rows: usize) -> Done<String> {
     let (host, listed) = (client.get("/v1/host")?, client.get("/v1/apps")?);
     let mut lines: Vec<Line> = listed["apps"].as_array().into_iter().flatten().flat_map(lines_of).collect();
     sort(&mut lines, order);
-    let gibibytes = |key: &str| host[key].as_u64().map_or("-".to_owned(), output::bytes);
+    let bytes_of = |key: &str| host[key].as_u64().map_or("-".to_owned(), output::bytes);
     let sum = |of: fn(&Line) -> f64| lines.iter().map(of).sum::<f64>();
     let summary = format!(
         "{} apps  {:.0} instances  {:.0} in flight  {:.0} waiting  {:.0} calls/s  {:.1} failed/s  {:.0} % CPU of {} cores\n\
@@ -119,12 +120,12 @@ fn screen(client: &Client, order: Order, rows: usize) -> Done<String> {
         text_of(&host["cores"]),
         text_of(&host["memory_reserved_mb"]),
         text_of(&host["memory_quota_mb"]),
-        gibibytes("guest_memory_bytes"),
-        gibibytes("guest_memory_limit_bytes"),
+        bytes_of("guest_memory_bytes"),
+        bytes_of("guest_memory_limit_bytes"),
     );
     let head = ["APP", "INST", "FLIGHT", "WAIT", "CALLS/S", "FAIL/S", "P50", "P99", "CPU %", "MEMORY"];
-    let shown: Vec<_> = lines.iter().take(rows.saturating_sub(4)).map(Line::cells).collect();
-    Ok(format!("{summary}\n\n{}", output::table(&head, &shown)))
+    let cells: Vec<_> = lines.iter().take(rows.saturating_sub(4)).map(Line::cells).collect();
+    Ok(format!("{summary}\n\n{}", output::table(&head, &cells)))
 }
 
 fn lines_of(app: &Value) -> Vec<Line> {
@@ -134,10 +135,8 @@ fn lines_of(app: &Value) -> Vec<Line> {
 
 impl Line {
     fn new(app: &str, group: &Value) -> Self {
-        let recent = &group["recent"];
+        let recent = Recent::of(group);
         let count = |key: &str| group[key].as_u64().unwrap_or_default();
-        let seconds = recent["seconds"].as_f64().filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
-        let a_second = |key: &str| recent[key].as_f64().unwrap_or_default() / seconds;
         let name = match text_of(&group["group"]).strip_prefix("function:") {
             Some(function) => format!("{app}/{function}"),
             None => app.to_owned(),
@@ -147,17 +146,16 @@ impl Line {
             instances: count("instances"),
             in_flight: count("in_flight"),
             waiting: count("waiting"),
-            rate: a_second("invocations"),
-            failures: a_second("failed") + a_second("throttled"),
-            p50_us: recent["p50_us"].as_f64(),
-            p99_us: recent["p99_us"].as_f64(),
-            cpu_percent: a_second("cpu_us") / 1e4,
+            rate: recent.a_second("invocations"),
+            failures: recent.a_second("failed") + recent.a_second("throttled"),
+            p50_us: recent.took_us("p50_us"),
+            p99_us: recent.took_us("p99_us"),
+            cpu_percent: recent.a_second("cpu_us") / 1e4,
             memory_bytes: count("memory_bytes"),
         }
     }
 
     fn cells(&self) -> Vec<String> {
-        let took = |us: Option<f64>| us.map_or("-".to_owned(), |us| output::microseconds(us as u64));
         vec![
             self.name.clone(),
             self.instances.to_string(),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::statuses::statuses;
 use crate::clock;
 use crate::invocation::Outcome;
 use crate::limits;
@@ -40,20 +41,6 @@ impl Wanted {
         let status = status.as_deref().map(statuses).transpose()?;
         Ok(Filter { after, since_ms: since_ms.unwrap_or(0), failed, outcome, status })
     }
-}
-
-/// The statuses that `404`, `5xx` or `400-499` stand for: the first and the last.
-pub fn statuses(text: &str) -> Result<(u16, u16), ApiError> {
-    let number = |text: &str| text.parse::<u16>().ok().filter(|status| (100..1_000).contains(status));
-    let range = match (text.strip_suffix("xx"), text.split_once('-')) {
-        (Some(class), _) => number(&format!("{class}00")).map(|first| (first, first + 99)),
-        (None, Some((first, last))) => number(first).zip(number(last)),
-        (None, None) => number(text).map(|status| (status, status)),
-    };
-    range.ok_or_else(|| {
-        let message = format!("{text:?} is not a status: pass 404, 5xx or 400-499");
-        ApiError::bad_request("invalid-status", message)
-    })
 }
 
 /// `GET /v1/apps/{app}/invocations`: the latest, the latest first.
@@ -99,19 +86,4 @@ pub async fn series(
         "period_ms": watch::PERIOD_MS,
         "points": points,
     })))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses_are_read_in_three_ways() {
-        assert_eq!(statuses("404").ok(), Some((404, 404)));
-        assert_eq!(statuses("5xx").ok(), Some((500, 599)));
-        assert_eq!(statuses("400-499").ok(), Some((400, 499)));
-        for wrong in ["", "xx", "99", "1000", "40x", "4-5", "-", "abc", "0xx", "70000"] {
-            assert!(statuses(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
-use crate::admin::invocations::statuses;
+use crate::admin::statuses::statuses;
 use crate::meter::Meter;
 use crate::meter::log::{LogLine, LogStream};
 use crate::meter::recent::Filter;

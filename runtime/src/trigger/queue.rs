@@ -19,7 +19,7 @@ use crate::capability::grants::Place;
 use crate::capability::queues::table::{Failure, Message, Next};
 use crate::capability::queues::{Queue, Queues};
 use crate::clock;
-use crate::invocation::InvocationId;
+use crate::invocation::{InvocationId, random_share};
 use crate::limits;
 use crate::persist::db::DbError;
 use crate::pool::dynamic::Fetching;
@@ -326,7 +326,7 @@ impl Delivery {
         error: &str,
     ) -> Option<(Message, Duration)> {
         message.failures += 1;
-        let wait = self.trigger.wait_after(message.failures, random());
+        let wait = self.trigger.wait_after(message.failures, random_share());
         self.say(&message, invocation, error, wait);
         match wait {
             None => self.store(&message, error, Next::Dead).await,
@@ -369,15 +369,5 @@ impl Delivery {
             tracing::error!("queue {store} of app {app}: {error}");
             tokio::time::sleep(limits::QUEUE_DB_PAUSE).await;
         }
-    }
-}
-
-/// Evenly spread over 0 to 1.
-fn random() -> f64 {
-    let mut bytes = [0; 4];
-    // Without randomness the middle serves.
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::cmd::bench::measured::{name, seen, told};
 use crate::cmd::bench::recommend::Advice;
-use crate::cmd::bench::{Run, measured};
+use crate::cmd::bench::tables::{name, seen, told};
+use crate::cmd::bench::{Run, tables};
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 180.0;
@@ -93,7 +93,7 @@ fn key(page: &mut String, runs: &[Run]) {
     }
     *page += "<p class=\"key\">";
     for (run, colour) in runs.iter().zip(COLOURS.iter().cycle()) {
-        let name = measured::name(run);
+        let name = tables::name(run);
         put(page, format_args!("<span><i style=\"background:{colour}\"></i>concurrency {name}</span>"));
     }
     *page += "</p>";

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use wfn_runtime::names::AppName;
 
-use crate::cmd::bench::measured::{Used, errors};
+use crate::cmd::bench::measured::Used;
+use crate::cmd::bench::tables::errors;
 use crate::cmd::bench::{Run, name_of};
 use crate::output;
 

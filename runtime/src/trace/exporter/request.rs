@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::capability::outbound::tls_of_the_system;
+use crate::invocation::random_share;
 use crate::limits;
 use crate::trace::otlp;
 
@@ -149,11 +150,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(super) fn pause(attempt: u32) -> Duration {
     let whole =
         limits::TRACE_PAUSE_MIN.saturating_mul(2_u32.saturating_pow(attempt)).min(limits::TRACE_PAUSE_MAX);
-    let mut random = [0; 2];
-    // Without randomness the pause is the shortest.
-    let _ = getrandom::fill(&mut random);
-    let share = f64::from(u16::from_le_bytes(random)) / f64::from(u16::MAX);
-    whole.mul_f64(0.5 + share / 2.0)
+    whole.mul_f64(0.5 + random_share() / 2.0)
 }
 
 /// The begin of what a server said, on one line.
