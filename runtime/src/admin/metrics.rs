@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use crate::admin::api::Api;
 use crate::app::registry::Registry;
 use crate::app::running::App;
+use crate::limits;
 use crate::meter::counts::Counts;
 use crate::meter::histogram::Durations;
 use crate::meter::metrics::{self, Exposition, Kind};
@@ -66,19 +67,15 @@ fn host(text: &mut Exposition, registry: &Registry) {
     text.family("wfn_info", Kind::Gauge, "Always 1; says which version runs.");
     text.metric(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     let (quota, memory) = (registry.resources().quota(), registry.resources().memory());
-    let mebibyte = crate::limits::MEBIBYTE;
+    let bytes = |megabytes: u64| megabytes * limits::MEBIBYTE;
     let gauges = [
         ("wfn_apps", "Apps that are deployed.", registry.apps().len() as u64),
         ("wfn_apps_broken", "Apps that are stored but not served.", registry.broken().len() as u64),
-        (
-            "wfn_memory_quota_bytes",
-            "Memory classes that all instances may reserve.",
-            quota.limit_mb() * mebibyte,
-        ),
+        ("wfn_memory_quota_bytes", "Memory classes that all instances may reserve.", bytes(quota.limit_mb())),
         (
             "wfn_memory_reserved_bytes",
             "Memory classes that all instances reserve.",
-            quota.reserved_mb() * mebibyte,
+            bytes(quota.reserved_mb()),
         ),
         ("wfn_guest_memory_limit_bytes", "Memory that all guests may hold.", memory.limit_bytes()),
         ("wfn_guest_memory_bytes", "Memory that all guests hold.", memory.used_bytes()),
