@@ -5,3 +5,4 @@ pub mod db;
 #[cfg(test)]
 pub mod faulty_disk;
 pub mod schema;
+pub mod writer;

@@ -12,12 +12,12 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::event_loop;
 use crate::limits;
 use crate::persist::schema;
+use crate::persist::writer::{self, Change};
 
 /// A failed read or write. Nothing of a failed write is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,16 +43,6 @@ impl From<rusqlite::Error> for DbError {
             _ => Self::Sqlite(error.to_string()),
         }
     }
-}
-
-/// A change: runs inside a savepoint of the group's transaction, and gives back who is to be told of the commit.
-type Run = Box<dyn FnOnce(&Transaction<'_>) -> Tell + Send>;
-type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
-
-struct Change {
-    run: Run,
-    /// Where the asker waits.
-    asker: Handle,
 }
 
 /// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
@@ -84,7 +74,7 @@ impl Db {
         let (changes, queue) = channel(limits::GROUP_COMMIT_MAX);
         let writer = thread::Builder::new()
             .name("wfn-db".into())
-            .spawn(move || write(connection, queue))
+            .spawn(move || writer::run(connection, queue))
             .map_err(|error| DbError::Sqlite(error.to_string()))?;
         let turns = Arc::new(Semaphore::new(limits::DB_READERS_MAX));
         let readers = Arc::new(Readers { path: path.to_owned(), disk, idle: Mutex::default(), turns });
@@ -109,8 +99,8 @@ impl Db {
         F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let run: Run = Box::new(move |transaction| {
-            let result = within_savepoint(transaction, change);
+        let run: writer::Run = Box::new(move |transaction| {
+            let result = writer::within_savepoint(transaction, change);
             Box::new(move |committed| {
                 // The asker may have given up waiting; the change stands all the same.
                 let _ = answer.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
@@ -180,71 +170,6 @@ impl Drop for Db {
         if let Some(writer) = self.writer.take() {
             // A panic of the writer has been reported by its own thread.
             let _ = writer.join();
-        }
-    }
-}
-
-fn within_savepoint<T, E: From<DbError>>(
-    transaction: &Transaction<'_>,
-    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    let run = |statement: &str| {
-        let ran = transaction.prepare_cached(statement).and_then(|mut prepared| prepared.execute([]));
-        ran.map_err(DbError::from)
-    };
-    run("SAVEPOINT change")?;
-    let result = change(transaction);
-    match result {
-        Ok(_) => drop(run("RELEASE change")?),
-        // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
-        Err(_) if transaction.is_autocommit() => {}
-        Err(_) => {
-            run("ROLLBACK TO change")?;
-            run("RELEASE change")?;
-        }
-    }
-    result
-}
-
-fn write(mut connection: Connection, mut queue: Receiver<Change>) {
-    // Whoever serves waits for its commits.
-    event_loop::go_before_others();
-    while let Some(first) = queue.blocking_recv() {
-        let others = std::iter::from_fn(|| queue.try_recv().ok()).take(limits::GROUP_COMMIT_MAX - 1);
-        let mut answers = Answers::default();
-        let committed = (|| {
-            let transaction = connection.transaction()?;
-            for Change { run, asker } in std::iter::once(first).chain(others) {
-                answers.add(asker, run(&transaction));
-                // What came after would be committed by itself, and answered as failed.
-                if transaction.is_autocommit() {
-                    return Err(DbError::Undone);
-                }
-            }
-            Ok(transaction.commit()?)
-        })();
-        answers.tell(&committed);
-    }
-}
-
-/// Who is to be told of a commit, by the runtime on which they wait: told from there, all of its askers take waking up one
-/// event loop once, instead of each a system call.
-#[derive(Default)]
-struct Answers(Vec<(Handle, Vec<Tell>)>);
-
-impl Answers {
-    fn add(&mut self, asker: Handle, tell: Tell) {
-        match self.0.iter_mut().find(|(known, _)| known.id() == asker.id()) {
-            Some((_, tells)) => tells.push(tell),
-            None => self.0.push((asker, vec![tell])),
-        }
-    }
-
-    /// A runtime that has ended has nobody who waits.
-    fn tell(self, committed: &Result<(), DbError>) {
-        for (runtime, tells) in self.0 {
-            let committed = committed.clone();
-            runtime.spawn(async move { tells.into_iter().for_each(|tell| tell(committed.clone())) });
         }
     }
 }

@@ -1,0 +1,140 @@
+//! The one thread that writes: changes that have come together are one commit, and whoever asked is answered after it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Transaction};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Receiver;
+
+use crate::event_loop;
+use crate::limits;
+use crate::persist::db::DbError;
+
+/// Runs inside a savepoint of the group's transaction, and gives back who is to be told of the commit.
+pub type Run = Box<dyn FnOnce(&Transaction<'_>) -> Tell + Send>;
+/// Tells whoever asked for a change what became of it.
+pub type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
+
+/// A change that somebody waits for.
+pub struct Change {
+    /// What it does.
+    pub run: Run,
+    /// Where the asker waits.
+    pub asker: Handle,
+}
+
+/// Writes until all senders are gone.
+pub fn run(mut connection: Connection, mut queue: Receiver<Change>) {
+    // Whoever serves waits for its commits.
+    event_loop::go_before_others();
+    let mut before = Commit::default();
+    while let Some(first) = queue.blocking_recv() {
+        let mut answers = Answers::default();
+        let mut commit = Commit::default();
+        let committed = (|| {
+            let transaction = connection.transaction()?;
+            let gathering = Gathering::after(&before);
+            let mut next = Some(first);
+            while let Some(Change { run, asker }) = next {
+                answers.add(asker, run(&transaction));
+                // What came after would be committed by itself, and answered as failed.
+                if transaction.is_autocommit() {
+                    return Err(DbError::Undone);
+                }
+                commit.changes += 1;
+                let is_full = commit.changes >= limits::GROUP_COMMIT_MAX;
+                next = if is_full { None } else { gathering.next(commit.changes, &mut queue) };
+            }
+            let begun = Instant::now();
+            transaction.commit()?;
+            commit.took = begun.elapsed();
+            Ok(())
+        })();
+        answers.tell(&committed);
+        before = commit;
+    }
+}
+
+/// Runs `change` so that an error of it undoes it alone.
+pub fn within_savepoint<T, E: From<DbError>>(
+    transaction: &Transaction<'_>,
+    change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let run = |statement: &str| {
+        let ran = transaction.prepare_cached(statement).and_then(|mut prepared| prepared.execute([]));
+        ran.map_err(DbError::from)
+    };
+    run("SAVEPOINT change")?;
+    let result = change(transaction);
+    match result {
+        Ok(_) => drop(run("RELEASE change")?),
+        // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
+        Err(_) if transaction.is_autocommit() => {}
+        Err(_) => {
+            run("ROLLBACK TO change")?;
+            run("RELEASE change")?;
+        }
+    }
+    result
+}
+
+/// A commit that is over.
+#[derive(Default)]
+struct Commit {
+    changes: usize,
+    took: Duration,
+}
+
+/// Waits a little for those who were answered by the commit before: most of them ask again at once. Without it the first
+/// of them would be a commit by itself, and all others would wait for that one and their own.
+struct Gathering {
+    expected: usize,
+    until: Instant,
+}
+
+/// Between two looks for changes.
+const GATHERING_STEP: Duration = Duration::from_micros(100);
+/// The part of the time a commit takes that the next one waits for company.
+const GATHERING_PART: u32 = 4;
+
+impl Gathering {
+    fn after(before: &Commit) -> Self {
+        Self { expected: before.changes, until: Instant::now() + before.took / GATHERING_PART }
+    }
+
+    /// The change that follows the first `have`; `None` if it is time to commit them.
+    fn next(&self, have: usize, queue: &mut Receiver<Change>) -> Option<Change> {
+        loop {
+            if let Ok(change) = queue.try_recv() {
+                return Some(change);
+            }
+            if have >= self.expected || Instant::now() >= self.until {
+                return None;
+            }
+            thread::sleep(GATHERING_STEP);
+        }
+    }
+}
+
+/// Who is to be told of a commit, by the runtime on which they wait: told from there, all of its askers take waking up one
+/// event loop once, instead of each a system call.
+#[derive(Default)]
+struct Answers(Vec<(Handle, Vec<Tell>)>);
+
+impl Answers {
+    fn add(&mut self, asker: Handle, tell: Tell) {
+        match self.0.iter_mut().find(|(known, _)| known.id() == asker.id()) {
+            Some((_, tells)) => tells.push(tell),
+            None => self.0.push((asker, vec![tell])),
+        }
+    }
+
+    /// A runtime that has ended has nobody who waits.
+    fn tell(self, committed: &Result<(), DbError>) {
+        for (runtime, tells) in self.0 {
+            let committed = committed.clone();
+            runtime.spawn(async move { tells.into_iter().for_each(|tell| tell(committed.clone())) });
+        }
+    }
+}
