@@ -110,6 +110,13 @@ impl Browser {
         }
     }
 
+    /// Writes over what is in a field.
+    #[track_caller]
+    fn replace(&self, selector: &str, text: &str) {
+        self.call("POST", &format!("{}/clear", self.element(selector)), &json!({}));
+        self.write(selector, text);
+    }
+
     fn picture(&self, name: &str) {
         let request = Request::get(&format!("{}/screenshot", self.session)).send(&self.address);
         let said: Value = serde_json::from_slice(&request.body).unwrap();
@@ -176,7 +183,7 @@ fn a_person_finds_what_runs_what_failed_and_why() {
 
     // Changing needs the token, and then does change.
     browser.open(&format!("{page}#/apps/hello/revisions"));
-    browser.wait("document.querySelectorAll('#revisions button:not([hidden])').length === 1");
+    browser.wait("document.querySelectorAll('#revisions button:not([hidden])').length === 2");
     browser.click("#revisions button:not([hidden])");
     browser.wait("document.querySelector('dialog[open]') !== null");
     browser.picture("roll-back");
@@ -188,6 +195,64 @@ fn a_person_finds_what_runs_what_failed_and_why() {
     browser.wait("document.querySelector('#revisions .outcome-line').textContent === 'Revision 1 serves.'");
     assert_eq!(host.number("hello", "concurrency"), 4);
     // The refusal that led to the question is the only one.
+    let complaints = browser.complaints();
+    assert!(complaints.len() == 1 && complaints[0].to_string().contains("401"), "{complaints:?}");
+}
+
+const SHARE: &str = "[aria-label='Set the share of revision 2']";
+const ENTER: &str = "\u{e007}";
+
+#[test]
+fn a_person_sets_the_share_of_a_revision() {
+    let host = Host::start();
+    host.deploy("hello", &[]);
+    host.deploy("hello", &["--canary", "10"]);
+    let browser = Browser::start(390, 844);
+    let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
+    browser.call(
+        "POST",
+        "/goog/cdp/execute",
+        &json!({ "cmd": "Emulation.setEmulatedMedia", "params": dark }),
+    );
+    let page = format!("http://{}/", host.admin);
+    browser.open(&page);
+    browser.wait("document.querySelector('main').innerText.includes('revision 1, 10 % 2')");
+    browser.open(&format!("{page}#/apps/hello/revisions"));
+    let states = "[...document.querySelectorAll('#revisions [data-label=State]')].map(cell => cell.textContent).join()";
+    browser.wait(&format!("{states} === 'serves 10 %,serves 90 %'"));
+    assert_eq!(browser.value("document.querySelectorAll('#revisions button:not([hidden])').length"), 2);
+    browser.picture("phone-split");
+
+    // With the mouse, and the token that it takes.
+    let outcome = "document.querySelector('#revisions .outcome-line').textContent";
+    browser.click(SHARE);
+    browser.picture("phone-set-share");
+    browser.replace("dialog input", "25");
+    browser.click("dialog .main");
+    browser.wait("document.querySelector('dialog input[type=password]') !== null");
+    assert_eq!(host.admin_get("/v1/apps/hello")["split"]["percent"], 10);
+    browser.write("dialog input", &host.token());
+    browser.click("dialog .main");
+    browser
+        .wait(&format!("{outcome} === 'Revision 1 serves, and revision 2 takes 25 % of the HTTP requests.'"));
+    browser.wait(&format!("{states} === 'serves 25 %,serves 75 %'"));
+    assert_eq!(host.admin_get("/v1/apps/hello")["split"]["percent"], 25);
+
+    // With keys alone; what is out of bounds is not sent.
+    browser.write(SHARE, ENTER);
+    browser.replace("dialog input", "101");
+    browser.write("dialog input", ENTER);
+    browser.wait("document.querySelector('dialog input').validity.rangeOverflow");
+    browser.replace("dialog input", "0");
+    browser.write("dialog input", ENTER);
+    browser.wait(&format!("{outcome} === 'Revision 1 serves.'"));
+    browser.wait(&format!("{states} === 'kept,serves'"));
+    browser.write(SHARE, ENTER);
+    browser.replace("dialog input", "100");
+    browser.write("dialog input", ENTER);
+    browser.wait(&format!("{outcome} === 'Revision 2 serves.'"));
+    assert_eq!(host.admin_get("/v1/apps/hello")["revision"], 2);
+    assert_eq!(browser.value("document.documentElement.scrollWidth > innerWidth"), false);
     let complaints = browser.complaints();
     assert!(complaints.len() == 1 && complaints[0].to_string().contains("401"), "{complaints:?}");
 }

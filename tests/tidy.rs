@@ -65,6 +65,7 @@ fn the_layers_that_decide_do_not_act() {
         "app/manifest.rs",
         "app/manifest_file.rs",
         "app/revision.rs",
+        "app/share.rs",
         "app/triggers.rs",
         "app/triggers/pull.rs",
         "app/triggers/timer.rs",

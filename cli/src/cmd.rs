@@ -19,6 +19,7 @@ pub mod rm;
 pub mod rollback;
 pub mod scale;
 pub mod secret;
+pub mod split;
 pub mod status;
 pub mod top;
 pub mod trigger;

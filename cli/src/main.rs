@@ -22,7 +22,7 @@ use wfn_runtime::component::compile;
 
 use crate::cmd::{
     bench, blob, build, deploy, dev, doctor, identity, invocations, invoke, kv, logs, ls, new, queue, rm,
-    rollback, scale, secret, status, top, trigger, up, usage, versions,
+    rollback, scale, secret, split, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
 
@@ -68,6 +68,8 @@ enum Command {
     Versions(versions::Versions),
     /// Make an earlier revision serve again
     Rollback(rollback::Rollback),
+    /// Let a second revision take a percentage of the HTTP requests of an app
+    Split(split::Split),
     /// Change the scale settings of an app, as a new revision
     Scale(scale::Scale),
     /// Set, list and remove secrets: settings that are encrypted and never shown
@@ -123,6 +125,7 @@ fn main() -> ExitCode {
         Command::Status(status) => status.run(&global),
         Command::Versions(versions) => versions.run(&global),
         Command::Rollback(rollback) => rollback.run(&global),
+        Command::Split(split) => split.run(&global),
         Command::Scale(scale) => scale.run(&global),
         Command::Secret(secret) => secret.run(&global),
         Command::Identity(identity) => identity.run(&global),
@@ -163,6 +166,8 @@ mod tests {
             "template",
             "build",
             "dry-run",
+            "canary",
+            "revision",
             "yes",
             "follow",
             "method",

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
 use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::app::share::Percent;
 use wfn_runtime::limits;
 use wfn_runtime::names::ModuleHash;
 
@@ -15,21 +16,29 @@ use crate::client::{self, Client};
 use crate::failure::{Done, Failure};
 use crate::output::{self, Progress};
 
-/// Deploys `module` with `manifest` and the `bundles` that it mounts, or tries it, and answers what the host says of the
-/// new revision.
+/// How a deploy is meant. By default the new revision takes over.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Manner {
+    /// It takes this many percent of the HTTP requests beside the active one.
+    pub canary: Option<Percent>,
+    /// Everything but the switch is done.
+    pub dry_run: bool,
+}
+
+/// Deploys `module` with `manifest` and the `bundles` that it mounts, and answers what the host says of the new revision.
 pub fn publish(
     client: &Client,
     manifest: &Manifest,
     bundles: Vec<Bundle>,
     mut module: impl Read + Seek,
-    dry_run: bool,
+    manner: Manner,
 ) -> Done<Value> {
     let (hash, length) = digest(&mut module)?;
     upload(client, &format!("/v1/modules/{hash}"), length, module)?;
     for Bundle { hash, length, archive } in bundles {
         upload(client, &format!("/v1/bundles/{hash}"), length, archive)?;
     }
-    deploy(client, manifest, hash, dry_run)
+    deploy(client, manifest, hash, manner)
 }
 
 /// Reads the module once, in pieces: it may be as large as 256 MB.
@@ -83,8 +92,9 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-fn deploy(client: &Client, manifest: &Manifest, module: ModuleHash, dry_run: bool) -> Done<Value> {
-    let order = json!({ "module": module, "manifest": manifest, "dry_run": dry_run });
+fn deploy(client: &Client, manifest: &Manifest, module: ModuleHash, manner: Manner) -> Done<Value> {
+    let Manner { canary, dry_run } = manner;
+    let order = json!({ "module": module, "manifest": manifest, "canary": canary, "dry_run": dry_run });
     let path = client::app_path(&manifest.name, "/revisions");
     let events = client.change_with_events(Method::POST, &path, &order, client::NDJSON)?;
     let cut = |why: String| {

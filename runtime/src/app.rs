@@ -8,6 +8,7 @@ pub mod registry;
 pub mod revision;
 pub mod running;
 pub mod secret_store;
+pub mod share;
 pub mod store;
 pub mod triggers;
 pub mod values;

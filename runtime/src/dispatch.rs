@@ -1,5 +1,5 @@
-//! The one door: an invocation becomes a slot in the pool of the active revision, and its outcome an
-//! answer. Every trigger comes through here.
+//! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
+//! split, and its outcome an answer. Every trigger comes through here.
 
 use http::{HeaderName, HeaderValue, Request, Response};
 
@@ -18,7 +18,7 @@ use crate::pool::NotTaken;
 /// Tells a function that a trigger calls it, and by which name: the host's word, unlike other headers.
 pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
 
-/// Runs `request` in the `group` of the active revision of `app` and gives back the guest's answer or the host's own.
+/// Runs `request` in the `group` of what serves of `app` and gives back the guest's answer or the host's own.
 /// Dropping the future cancels the invocation.
 pub async fn dispatch(
     app: &App,
@@ -36,7 +36,7 @@ pub async fn dispatch(
     }
     let mut asked = Asked::new(&request, invocation);
     let slot = loop {
-        let Some(pool) = app.active_pool_of(group) else {
+        let Some(pool) = app.next_pool_of(group) else {
             return Err(Refusal::new(
                 http::StatusCode::NOT_FOUND,
                 "no-route",
@@ -45,7 +45,7 @@ pub async fn dispatch(
         };
         match pool.take().await {
             Ok(slot) => break slot,
-            // A new revision took over between the two lines above; it is active by now.
+            // Another revision took over between the two lines above; it serves by now.
             Err(NotTaken::Draining) => {}
             Err(NotTaken::Throttled(throttle)) => {
                 return Err(refuse(app, group, throttle, &asked));

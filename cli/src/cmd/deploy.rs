@@ -8,17 +8,19 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 use wfn_runtime::app::manifest::ScratchSize;
+use wfn_runtime::app::share::Percent;
 use wfn_runtime::capability::grants::StoreLabel;
 use wfn_runtime::limits;
 use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;
 use crate::cmd::deploy::source::Source;
+use crate::cmd::split::beside;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::flags::{ScaleFlags, bounded};
 use crate::output;
-use crate::publish::publish;
+use crate::publish::{Manner, publish};
 use crate::settings::Global;
 
 /// Names of variables that begin so are the environment's form of `-e`: `WFN_ENV_GREETING=hi`.
@@ -94,6 +96,10 @@ pub struct Deploy {
     #[arg(long)]
     dry_run: bool,
 
+    /// Let it take this many percent of the HTTP requests, 1 to 99, beside the revision that is active and stays so
+    #[arg(long, value_name = "PERCENT", value_parser = bounded::<1, 99>, allow_negative_numbers = true)]
+    canary: Option<Percent>,
+
     #[command(flatten)]
     scale: ScaleFlags,
 }
@@ -114,17 +120,22 @@ impl Deploy {
         let module = File::open(&source.module)
             .map_err(|error| Failure::new(format!("{}: {error}", source.module.display())))
             .while_doing(|| format!("deploy {name}"))?;
-        let mut deployed = publish(&client, &source.manifest, source.bundles, module, self.dry_run)
+        let manner = Manner { canary: self.canary, dry_run: self.dry_run };
+        let mut deployed = publish(&client, &source.manifest, source.bundles, module, manner)
             .while_doing(|| format!("deploy {name}"))?;
         let url = url(&client.functions()?, &deployed);
         if global.json {
             deployed["url"] = url.into();
             return output::print_json(&deployed);
         }
-        let (revision, kind) = (text_of(&deployed["revision"]), text_of(&deployed["kind"]));
+        let mut what =
+            format!("revision {} ({})", text_of(&deployed["revision"]), text_of(&deployed["kind"]));
+        if self.canary.is_some() {
+            what += &format!(" beside revision {}", text_of(&deployed["active"]));
+        }
         output::print(&match self.dry_run {
-            true => format!("{name} can be deployed as revision {revision} ({kind}); nothing has changed"),
-            false => format!("deployed {name} revision {revision} ({kind}): {url}"),
+            true => format!("{name} can be deployed as {what}; nothing has changed"),
+            false => format!("deployed {name} {what}{}: {url}", beside(&deployed)),
         })
     }
 

@@ -33,11 +33,18 @@ pub fn run(global: &Global) -> Done {
 
 fn row(app: &Value, functions: &str) -> Vec<String> {
     let sum = |key: &str| -> u64 {
-        app["groups"].as_array().into_iter().flatten().filter_map(|group| group[key].as_u64()).sum()
+        let groups = app["groups"].as_array().into_iter().flatten();
+        groups.chain([&app["split"]]).filter_map(|group| group[key].as_u64()).sum()
     };
     vec![
         text_of(&app["app"]),
-        text_of(&app["revision"]),
+        match app["split"]["percent"].as_u64() {
+            Some(percent) => {
+                let (active, second) = (text_of(&app["revision"]), text_of(&app["split"]["revision"]));
+                format!("{active}, {percent} % {second}")
+            }
+            None => text_of(&app["revision"]),
+        },
         text_of(&app["kind"]),
         text_of(&app["memory_mb"]),
         sum("instances").to_string(),

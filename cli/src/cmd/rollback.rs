@@ -7,6 +7,7 @@ use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::deploy::url;
+use crate::cmd::split::beside;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, WhileDoing};
 use crate::output;
@@ -19,7 +20,7 @@ pub struct Rollback {
     #[arg(value_name = "APP", value_parser = app_name)]
     app: AppName,
 
-    /// The revision to go to [default: the one before that which serves]
+    /// The revision to go to [default: the one before that which serves; in a split the active one, alone]
     #[arg(value_name = "REV")]
     revision: Option<u32>,
 }
@@ -37,6 +38,7 @@ impl Rollback {
             return output::print_json(&deployed);
         }
         let (revision, kind) = (text_of(&deployed["revision"]), text_of(&deployed["kind"]));
-        output::print(&format!("{} serves revision {revision} ({kind}) again: {url}", self.app))
+        let ended = beside(&deployed);
+        output::print(&format!("{} serves revision {revision} ({kind}) again{ended}: {url}", self.app))
     }
 }

@@ -7,6 +7,7 @@ use wfn_runtime::app::manifest::ScaleSettings;
 use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
+use crate::cmd::split::beside;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::flags::{self, ScaleFlags};
@@ -45,6 +46,7 @@ impl Scale {
             return output::print_json(&deployed);
         }
         let revision = text_of(&deployed["revision"]);
-        output::print(&format!("scaled {} revision {revision}: {}", self.app, flags::shown(&changes)))
+        let (settings, beside) = (flags::shown(&changes), beside(&deployed));
+        output::print(&format!("scaled {} revision {revision}: {settings}{beside}", self.app))
     }
 }

@@ -13,6 +13,7 @@ use wfn_runtime::limits;
 use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
+use crate::cmd::split::beside;
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
@@ -102,7 +103,10 @@ fn change(global: &Global, app: &AppName, changes: Map<String, Value>, doing: &s
     let what = if changes.values().all(Value::is_null) { "removed" } else { "set" };
     output::print(&match changed["revision"].is_null() {
         true => format!("{what} {}; {app} has them when it is deployed", names.join(", ")),
-        false => format!("{what} {}: {app} revision {}", names.join(", "), text_of(&changed["revision"])),
+        false => {
+            let revision = text_of(&changed["revision"]);
+            format!("{what} {}: {app} revision {revision}{}", names.join(", "), beside(&changed))
+        }
     })
 }
 

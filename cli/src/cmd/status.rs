@@ -52,15 +52,11 @@ fn shown(status: &Value, functions: &str) -> String {
         Some(ms) => format!("{ms} ms"),
         None => "-".to_owned(),
     };
-    let revision = format!(
-        "{} ({}), made {}",
-        text_of(&status["revision"]),
-        text_of(&status["kind"]),
-        status["created_ms"].as_u64().map_or("-".to_owned(), output::time)
-    );
+    let second = &status["split"];
     let fields = [
         ("app", text_of(&status["app"])),
-        ("revision", revision),
+        ("revision", revision(status)),
+        ("split", split(second)),
         ("url", url(functions, status)),
         ("hosts", list("hosts")),
         ("env", list("env")),
@@ -79,13 +75,32 @@ fn shown(status: &Value, functions: &str) -> String {
     for group in groups {
         text += &cold_starts(group);
     }
-    let of_instances: Vec<_> = groups.iter().map(instances).collect();
+    let mut of_instances: Vec<_> = groups.iter().map(instances).collect();
+    if !second.is_null() {
+        let mut row = instances(second);
+        row[0] += &format!(" ({})", text_of(&second["revision"]));
+        of_instances.push(row);
+    }
     let head =
         ["GROUP", "CONCURRENCY", "INSTANCES", "READY", "MAX", "PEAK", "IN FLIGHT", "WAITING", "MEMORY"];
     text = text + "\n" + &output::table(&head, &of_instances) + "\n\n";
     let of_calls: Vec<_> = groups.iter().map(calls).collect();
     let head = ["GROUP", "CALLS", "COLD", "THROTTLED", "FAILED", "CPU", "NOW/S", "P50", "P99"];
     text + &output::table(&head, &of_calls)
+}
+
+/// A revision by its number, and what is said of it.
+fn revision(revision: &Value) -> String {
+    let made = revision["created_ms"].as_u64().map_or("-".to_owned(), output::time);
+    format!("{} ({}), made {made}", text_of(&revision["revision"]), text_of(&revision["kind"]))
+}
+
+/// The second revision and what it takes; nothing where there is none.
+fn split(second: &Value) -> String {
+    match second["percent"].as_u64() {
+        Some(percent) => format!("{percent} % of the HTTP requests to {}", revision(second)),
+        None => String::new(),
+    }
 }
 
 /// One line for each decision, with what it was made from.

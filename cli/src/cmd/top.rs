@@ -130,7 +130,12 @@ fn screen(client: &Client, order: Order, rows: usize) -> Done<String> {
 
 fn lines_of(app: &Value) -> Vec<Line> {
     let groups = app["groups"].as_array().map(Vec::as_slice).unwrap_or_default();
-    groups.iter().map(|group| Line::new(&text_of(&app["app"]), group)).collect()
+    let mut lines: Vec<_> = groups.iter().map(|group| Line::new(&text_of(&app["app"]), group)).collect();
+    if let Some(second) = app["split"]["revision"].as_u64() {
+        // What it answers is counted in the group.
+        lines.push(Line::new(&format!("{} ({second})", text_of(&app["app"])), &app["split"]));
+    }
+    lines
 }
 
 impl Line {

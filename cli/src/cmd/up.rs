@@ -21,7 +21,7 @@ use wfn_runtime::names::AppName;
 use crate::client::{Client, app_path};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output::say;
-use crate::publish::publish;
+use crate::publish::{Manner, publish};
 use crate::settings::{Global, Token, TokenSource, default_data_dir};
 
 /// The component of `--demo`, made by `cargo xtask demo-component`.
@@ -289,7 +289,8 @@ fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
     match client.get(&app_path(&name, "")) {
         Ok(_) => Ok(()),
         Err(failure) if failure.code() == Some("no-app") => {
-            publish(&client, &Manifest::new(name), Vec::new(), Cursor::new(DEMO), false).map(|_| ())
+            publish(&client, &Manifest::new(name), Vec::new(), Cursor::new(DEMO), Manner::default())
+                .map(|_| ())
         }
         Err(failure) => Err(failure),
     }

@@ -38,7 +38,11 @@ fn row(revision: &Value) -> Vec<String> {
     let settings: Option<ScaleSettings> = serde_json::from_value(revision["manifest"]["scale"].clone()).ok();
     vec![
         text_of(&revision["revision"]),
-        if revision["active"] == true { "serves" } else { "kept" }.to_owned(),
+        match revision["percent"].as_u64() {
+            Some(100) => "serves".to_owned(),
+            None | Some(0) => "kept".to_owned(),
+            Some(percent) => format!("serves {percent} %"),
+        },
         text_of(&revision["kind"]),
         revision["created_ms"].as_u64().map_or("-".to_owned(), output::time),
         text_of(&revision["module"]).chars().take(12).collect(),

@@ -87,6 +87,7 @@ impl Api {
             .route("/v1/apps/{app}", delete(deploy::remove))
             .route("/v1/apps/{app}/revisions", post(deploy::deploy))
             .route("/v1/apps/{app}/rollback", post(deploy::roll_back))
+            .route("/v1/apps/{app}/split", post(deploy::split))
             .route("/v1/apps/{app}/scale", patch(deploy::scale))
             .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
             .route("/v1/apps/{app}/kv", get(kv::stores))

@@ -1,4 +1,4 @@
-//! Changes of an app: deploy, scale, roll back, remove. A change that has begun is finished even if the
+//! Changes of an app: deploy, split, scale, roll back, remove. A change that has begun is finished even if the
 //! client goes away.
 
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use crate::admin::error::ApiError;
 use crate::admin::{blobs, kv, queues, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
-use crate::app::registry::Deployed;
+use crate::app::registry::{Deployed, Portion};
+use crate::app::share::Percent;
 use crate::capability::key_value::table::Usage;
 use crate::names::{AppName, ModuleHash, RevisionId};
 
@@ -31,6 +32,7 @@ const NDJSON: &str = "application/x-ndjson";
 struct Deploy {
     module: ModuleHash,
     manifest: Manifest,
+    canary: Option<Percent>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -55,7 +57,8 @@ pub async fn deploy(
     }
     let registry = api.registry.clone();
     let deployed = to_end(async move {
-        registry.deploy(deploy.manifest, deploy.module, deploy.dry_run, Box::new(|_| {})).await
+        let Deploy { module, manifest, canary, dry_run } = deploy;
+        registry.deploy(manifest, module, canary, dry_run, Box::new(|_| {})).await
     });
     Ok((StatusCode::CREATED, Json(shown(&deployed.await?))).into_response())
 }
@@ -69,7 +72,8 @@ fn deploy_with_progress(api: Arc<Api>, deploy: Deploy) -> Response {
         let progress = Box::new(move |elapsed| {
             let _ = progress.try_send(elapsed);
         });
-        registry.deploy(deploy.manifest, deploy.module, deploy.dry_run, progress).await
+        let Deploy { module, manifest, canary, dry_run } = deploy;
+        registry.deploy(manifest, module, canary, dry_run, progress).await
     });
     tokio::spawn(async move {
         // Ends when the change has dropped its end. A client that is gone does not stop the change.
@@ -103,7 +107,10 @@ fn shown(deployed: &Deployed) -> Value {
         "kind": deployed.revision.kind,
         "module": deployed.revision.module,
         "path": format!("/{name}/"),
-        "hosts": deployed.revision.manifest.hosts,
+        "hosts": deployed.serving.active.manifest.hosts,
+        "active": deployed.serving.active.id,
+        "split": view::split(&deployed.serving),
+        "split_ended": deployed.split_ended,
         "prepared_us": deployed.prepared_in.as_micros() as u64,
         "dry_run": deployed.dry_run,
     })
@@ -138,6 +145,26 @@ pub async fn roll_back(
     let target: RollBack = from_json(&body)?;
     let registry = api.registry.clone();
     let deployed = to_end(async move { registry.roll_back(&name, target.revision).await }).await?;
+    Ok(Json(shown(&deployed)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Divide {
+    percent: Portion,
+    revision: Option<RevisionId>,
+}
+
+/// `POST /v1/apps/{app}/split`: lets a second revision take a percentage of the HTTP requests, none or all of them.
+pub async fn split(
+    State(api): State<Arc<Api>>,
+    Path(app): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let name = AppName::new(&app)?;
+    let Divide { percent, revision } = from_json(&body)?;
+    let registry = api.registry.clone();
+    let deployed = to_end(async move { registry.split(&name, revision, percent).await }).await?;
     Ok(Json(shown(&deployed)))
 }
 
@@ -182,10 +209,13 @@ pub async fn revisions(
     let name = AppName::new(&app)?;
     let revisions = api.registry.revisions(&name).await?;
     // None, if the active one could not be brought back at start.
-    let active = api.registry.app(&name).ok().map(|app| app.active().revision.id);
-    let shown: Vec<Value> =
-        revisions.iter().map(|revision| view::revision(revision, Some(revision.id) == active)).collect();
-    Ok(Json(json!({ "app": app, "revisions": shown })))
+    let serving = api.registry.app(&name).ok().map(|app| app.active().serving());
+    let shown = revisions.iter().map(|revision| {
+        let percent = serving.as_ref().map_or(0, |serving| serving.percent_of(revision.id));
+        let is_active = serving.as_ref().is_some_and(|serving| serving.active.id == revision.id);
+        view::revision(revision, is_active, percent)
+    });
+    Ok(Json(json!({ "app": app, "revisions": shown.collect::<Vec<_>>() })))
 }
 
 /// Runs a change in a task of its own: dropping the request must not leave it half done.

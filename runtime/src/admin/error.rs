@@ -100,11 +100,13 @@ impl From<ChangeError> for ApiError {
             ChangeError::Start(_) => (StatusCode::UNPROCESSABLE_ENTITY, "start-failed"),
             ChangeError::Quota(_) => (StatusCode::CONFLICT, "over-quota"),
             ChangeError::HostTaken { .. } => (StatusCode::CONFLICT, "host-taken"),
-            ChangeError::NoApp(_) => (StatusCode::NOT_FOUND, "no-app"),
+            ChangeError::NoApp(_) | ChangeError::NothingToShare(_) => (StatusCode::NOT_FOUND, "no-app"),
             ChangeError::Broken(..) => (StatusCode::CONFLICT, "app-broken"),
-            ChangeError::NoRevision(..) | ChangeError::NoEarlierRevision(..) => {
-                (StatusCode::NOT_FOUND, "no-revision")
-            }
+            ChangeError::NoRevision(..)
+            | ChangeError::NoEarlierRevision(..)
+            | ChangeError::NoLaterRevision(..) => (StatusCode::NOT_FOUND, "no-revision"),
+            ChangeError::AlreadyActive(..) => (StatusCode::CONFLICT, "already-active"),
+            ChangeError::NoSplit(_) => (StatusCode::CONFLICT, "no-split"),
             ChangeError::BundleMissing(_) => (StatusCode::CONFLICT, "bundle-missing"),
             ChangeError::NoSecret(..) => (StatusCode::NOT_FOUND, "no-secret"),
             ChangeError::Secret(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-secret"),

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::admin::api::{Api, from_json};
 use crate::admin::deploy::to_end;
 use crate::admin::error::ApiError;
+use crate::admin::view;
 use crate::capability::secrets::{SecretChanges, SecretName, SecretValue};
 use crate::names::AppName;
 
@@ -42,6 +43,7 @@ pub async fn change(
     let registry = api.registry.clone();
     let name = app.clone();
     let deployed = to_end(async move { registry.change_secrets(&name, changes).await }).await?;
-    let revision = deployed.map(|deployed| deployed.revision.id);
-    Ok(Json(json!({ "app": app, "changed": names, "revision": revision })))
+    let revision = deployed.as_ref().map(|deployed| deployed.revision.id);
+    let split = deployed.map(|deployed| view::split(&deployed.serving));
+    Ok(Json(json!({ "app": app, "changed": names, "revision": revision, "split": split })))
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::app::registry::Registry;
-use crate::app::revision::Revision;
-use crate::app::running::App;
+use crate::app::revision::{Revision, Serving};
+use crate::app::running::{App, Split};
 use crate::pool::Pool;
 use crate::{clock, limits};
 
@@ -43,7 +43,38 @@ pub fn app(app: &App) -> Value {
             "connections": outbound.connections.now(),
         },
         "groups": groups,
+        "split": active.split.as_ref().map(second),
     })
+}
+
+/// The second revision of a split, with the present numbers of its instances. What it answers is counted in the group of
+/// the app.
+fn second(split: &Split) -> Value {
+    let (policy, view) = (split.pool.policy(), split.pool.view());
+    json!({
+        "revision": split.revision.id,
+        "percent": split.share.percent(),
+        "kind": split.revision.kind,
+        "module": split.revision.module,
+        "memory_mb": policy.memory.megabytes(),
+        "created_ms": split.revision.created_ms,
+        "group": split.pool.group(),
+        "concurrency": split.pool.concurrency(),
+        "concurrency_is_dynamic": split.pool.is_dynamic(),
+        "always_ready": policy.always_ready,
+        "max_instances": policy.max_instances,
+        "instances": view.instances,
+        "instances_peak": view.instances_peak,
+        "in_flight": view.in_flight,
+        "waiting": view.waiting,
+        "memory_bytes": view.memory_bytes,
+    })
+}
+
+/// The second revision that is to serve, and its percentage.
+pub fn split(serving: &Serving) -> Value {
+    let split = serving.split.as_ref();
+    json!(split.map(|(second, percent)| json!({ "revision": second.id, "percent": percent })))
 }
 
 /// The present numbers of one group.
@@ -85,11 +116,12 @@ pub fn scaling(app: &App) -> Value {
     json!({ "app": app.name(), "decisions": decisions.collect::<Vec<_>>() })
 }
 
-/// A revision as `wfn versions --json` shows it.
-pub fn revision(revision: &Revision, active: bool) -> Value {
+/// A revision as `wfn versions --json` shows it, with how many of a hundred HTTP requests it takes.
+pub fn revision(revision: &Revision, active: bool, percent: u32) -> Value {
     json!({
         "revision": revision.id,
         "active": active,
+        "percent": percent,
         "kind": revision.kind,
         "module": revision.module,
         "created_ms": revision.created_ms,

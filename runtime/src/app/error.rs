@@ -49,6 +49,20 @@ pub enum ChangeError {
     /// Nothing to roll back to.
     #[error("app {0} has no revision before {1}")]
     NoEarlierRevision(AppName, RevisionId),
+    /// A share of the requests of an app that gets none.
+    #[error("app {0} is not deployed yet, so there is nothing to share: deploy it without --canary first")]
+    NothingToShare(AppName),
+    /// Nothing that a split could begin with by itself.
+    #[error(
+        "app {0} has no revision after {1}, which is active: deploy one with --canary PERCENT, or name a kept one with --revision"
+    )]
+    NoLaterRevision(AppName, RevisionId),
+    /// The active revision beside itself.
+    #[error("revision {1} of app {0} is the active one: name another; 'wfn versions {0}' shows what is kept")]
+    AlreadyActive(AppName, RevisionId),
+    /// The end of what is not there.
+    #[error("app {0} has no such split to end: 'wfn status {0}' shows what serves")]
+    NoSplit(AppName),
     /// Files that were not uploaded.
     #[error("bundle {0} is not stored on this host: upload it first")]
     BundleMissing(BundleHash),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::app::manifest::{Manifest, ScalePolicy};
+use crate::app::share::Percent;
 use crate::app::triggers::FunctionName;
 use crate::component::inspect::{GuestKind, Language};
 use crate::names::{ModuleHash, RevisionId};
@@ -33,5 +34,31 @@ impl Revision {
     /// What the instances of each function go by that a trigger calls.
     pub fn groups(&self) -> Vec<(FunctionName, ScalePolicy)> {
         self.manifest.trigger.policies(self.policy())
+    }
+}
+
+/// Which revisions of an app serve.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// The active one: triggers, hosts and grants go by it, and HTTP requests go to it.
+    pub active: Revision,
+    /// In a split a second one, with how many of the HTTP requests it takes.
+    pub split: Option<(Revision, Percent)>,
+}
+
+impl Serving {
+    /// A revision that takes everything.
+    pub fn alone(active: Revision) -> Self {
+        Self { active, split: None }
+    }
+
+    /// How many of a hundred HTTP requests revision `id` takes.
+    pub fn percent_of(&self, id: RevisionId) -> u32 {
+        let split = self.split.as_ref().map_or(0, |(_, percent)| percent.get());
+        match &self.split {
+            _ if id == self.active.id => 100 - split,
+            Some((second, _)) if id == second.id => split,
+            _ => 0,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! An app as it runs: what is seen of it, and the revision that serves now.
+//! An app as it runs: what is seen of it, and the revisions that serve now.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::app::revision::Revision;
+use crate::app::revision::{Revision, Serving};
+use crate::app::share::Share;
 use crate::app::triggers::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
@@ -47,6 +48,18 @@ pub struct Active {
     pub pool: Arc<Pool>,
     /// Those of each function that a trigger calls.
     pub functions: Vec<(FunctionName, Arc<Pool>)>,
+    /// What answers HTTP beside it.
+    pub split: Option<Split>,
+}
+
+/// A second revision that answers a share of the HTTP requests.
+pub struct Split {
+    /// What was deployed.
+    pub revision: Revision,
+    /// Its instances that answer HTTP: it has no others.
+    pub pool: Arc<Pool>,
+    /// Which requests it takes.
+    pub share: Share,
 }
 
 impl Active {
@@ -60,14 +73,50 @@ impl Active {
         }
     }
 
-    /// All of them.
+    /// The pool that the next invocation of `group` goes to: the one place where HTTP requests are divided.
+    pub fn next_pool_of(&self, group: Group<'_>) -> Option<&Arc<Pool>> {
+        match &self.split {
+            Some(split) if group == Group::Http && split.share.takes_next() => Some(&split.pool),
+            _ => self.pool_of(group),
+        }
+    }
+
+    /// The pool of `group` in revision `id`, if that serves.
+    pub fn pool_in(&self, id: RevisionId, group: Group<'_>) -> Option<&Arc<Pool>> {
+        if id == self.revision.id {
+            return self.pool_of(group);
+        }
+        let split = self.split.as_ref().filter(|split| split.revision.id == id && group == Group::Http);
+        split.map(|split| &split.pool)
+    }
+
+    /// Those of the active revision.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         std::iter::once(&self.pool).chain(self.functions.iter().map(|(_, pool)| pool))
     }
 
-    /// Lets every pool take nothing new.
-    pub fn drain(&self) {
-        self.pools().for_each(|pool| pool.drain());
+    /// Those that `other` does not have, of the active revision and of the second one.
+    pub fn pools_beside(&self, other: Option<&Self>) -> impl Iterator<Item = &Arc<Pool>> {
+        let is_kept = move |pool: &Arc<Pool>| {
+            other.is_some_and(|other| other.all_pools().any(|kept| Arc::ptr_eq(kept, pool)))
+        };
+        self.all_pools().filter(move |pool| !is_kept(pool))
+    }
+
+    fn all_pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        self.pools().chain(self.split.iter().map(|split| &split.pool))
+    }
+
+    /// Lets every pool that `other` does not have take nothing new.
+    pub fn drain_beside(&self, other: Option<&Self>) {
+        self.pools_beside(other).for_each(|pool| pool.drain());
+    }
+
+    /// Which revisions these are.
+    pub fn serving(&self) -> Serving {
+        let split = self.split.as_ref();
+        let split = split.map(|split| (split.revision.clone(), split.share.percent()));
+        Serving { active: self.revision.clone(), split }
     }
 }
 
@@ -80,10 +129,11 @@ impl App {
     }
 
     /// Lets `active` serve from now on, and gives back what served until now.
-    pub fn switch(&self, active: Active) -> Arc<Active> {
-        let after = active.revision.id.0 + 1;
+    pub fn switch(&self, active: Arc<Active>) -> Arc<Active> {
+        let second = active.split.as_ref().map_or(0, |split| split.revision.id.0);
+        let after = active.revision.id.0.max(second) + 1;
         self.next_revision.fetch_max(after, Ordering::AcqRel);
-        self.active.swap(Arc::new(active))
+        self.active.swap(active)
     }
 
     /// Marks it as removed for whoever still holds it.
@@ -106,7 +156,7 @@ impl App {
         &self.meter
     }
 
-    /// The revision that serves now.
+    /// What serves now.
     pub fn active(&self) -> Arc<Active> {
         self.active.load_full()
     }
@@ -116,9 +166,9 @@ impl App {
         self.active.load().pool.clone()
     }
 
-    /// The pool of `group` that serves now, if there is one.
-    pub fn active_pool_of(&self, group: Group<'_>) -> Option<Arc<Pool>> {
-        self.active.load().pool_of(group).cloned()
+    /// The pool that the next invocation of `group` goes to, if there is one.
+    pub fn next_pool_of(&self, group: Group<'_>) -> Option<Arc<Pool>> {
+        self.active.load().next_pool_of(group).cloned()
     }
 
     /// Whether it was removed while somebody still holds it.

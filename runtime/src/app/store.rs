@@ -2,7 +2,8 @@
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use crate::app::revision::Revision;
+use crate::app::revision::{Revision, Serving};
+use crate::app::share::Percent;
 use crate::limits;
 use crate::names::{AppName, RevisionId};
 
@@ -12,8 +13,8 @@ pub struct StoredApp {
     pub name: AppName,
     /// The number the next revision gets.
     pub next_revision: u32,
-    /// The revision that serves.
-    pub active: Revision,
+    /// What serves.
+    pub serving: Serving,
 }
 
 const REVISION_COLUMNS: &str = "id, kind, module, manifest, created_ms, language";
@@ -33,26 +34,62 @@ fn revision(row: &Row<'_>, first: usize) -> rusqlite::Result<Revision> {
     })
 }
 
-/// Every app with its active revision.
+/// Every app with the revisions that serve.
 pub fn apps(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<StoredApp>> {
-    let query = "SELECT name, next_revision, id, kind, module, manifest, revision.created_ms, language
-                 FROM app JOIN revision ON revision.app = app.name AND revision.id = app.active ORDER BY name";
+    let query = "SELECT next_revision, split.revision, percent, id, kind, module, manifest, revision.created_ms, language
+                 FROM app JOIN revision ON revision.app = app.name AND revision.id = app.active
+                 LEFT JOIN split ON split.app = app.name ORDER BY name";
     let mut statement = transaction.prepare_cached(query)?;
-    let rows = statement.query_map([], |row| {
-        let active = revision(row, 2)?;
-        Ok(StoredApp { name: active.manifest.name.clone(), next_revision: row.get(1)?, active })
-    })?;
-    rows.collect()
+    let mut rows = statement.query([])?;
+    let mut apps = Vec::new();
+    while let Some(row) = rows.next()? {
+        let active = revision(row, 3)?;
+        let name = active.manifest.name.clone();
+        let second = match row.get(1)? {
+            Some(id) => revision_of(transaction, &name, RevisionId(id))?,
+            None => None,
+        };
+        let percent = row.get::<_, Option<u32>>(2)?.and_then(Percent::new);
+        let serving = Serving { active, split: second.zip(percent) };
+        apps.push(StoredApp { name, next_revision: row.get(0)?, serving });
+    }
+    Ok(apps)
 }
 
-/// Stores a new revision and makes it the active one; the oldest beyond [`limits::REVISIONS_KEPT`] go.
-pub fn activate_new(transaction: &Transaction<'_>, app: &AppName, new: &Revision) -> rusqlite::Result<()> {
+/// Stores which revisions serve, and `new`, if one of them is; the oldest beyond [`limits::REVISIONS_KEPT`] go.
+pub fn serve(
+    transaction: &Transaction<'_>,
+    app: &AppName,
+    new: Option<&Revision>,
+    serving: &Serving,
+) -> rusqlite::Result<()> {
     let name = app.as_str();
+    if let Some(new) = new {
+        insert(transaction, name, new)?;
+    }
+    transaction.execute("UPDATE app SET active = ?2 WHERE name = ?1", params![name, serving.active.id.0])?;
+    transaction.execute("DELETE FROM split WHERE app = ?1", [name])?;
+    if let Some((second, percent)) = &serving.split {
+        let statement = "INSERT INTO split (app, revision, percent) VALUES (?1, ?2, ?3)";
+        transaction.execute(statement, params![name, second.id.0, percent.get()])?;
+    }
+    transaction.execute(
+        "DELETE FROM revision WHERE app = ?1
+         AND id NOT IN (SELECT id FROM revision WHERE app = ?1 ORDER BY id DESC LIMIT ?2)
+         AND id NOT IN (SELECT active FROM app WHERE name = ?1)
+         AND id NOT IN (SELECT revision FROM split WHERE app = ?1)",
+        params![name, limits::REVISIONS_KEPT as i64],
+    )?;
+    Ok(())
+}
+
+/// Stores a new revision, and the app if it is its first.
+fn insert(transaction: &Transaction<'_>, name: &str, new: &Revision) -> rusqlite::Result<()> {
     let manifest = serde_json::to_string(&new.manifest)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     transaction.execute(
         "INSERT INTO app (name, active, next_revision, created_ms) VALUES (?1, ?2, ?2 + 1, ?3)
-         ON CONFLICT (name) DO UPDATE SET active = ?2, next_revision = ?2 + 1",
+         ON CONFLICT (name) DO UPDATE SET next_revision = ?2 + 1",
         params![name, new.id.0, new.created_ms as i64],
     )?;
     transaction.execute(
@@ -68,17 +105,6 @@ pub fn activate_new(transaction: &Transaction<'_>, app: &AppName, new: &Revision
             new.language.as_str()
         ],
     )?;
-    transaction.execute(
-        "DELETE FROM revision WHERE app = ?1 AND id <> ?2 AND id NOT IN
-         (SELECT id FROM revision WHERE app = ?1 ORDER BY id DESC LIMIT ?3)",
-        params![name, new.id.0, limits::REVISIONS_KEPT as i64],
-    )?;
-    Ok(())
-}
-
-/// Makes a kept revision the active one.
-pub fn activate_kept(transaction: &Transaction<'_>, app: &AppName, id: RevisionId) -> rusqlite::Result<()> {
-    transaction.execute("UPDATE app SET active = ?2 WHERE name = ?1", params![app.as_str(), id.0])?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::meter::usage::store;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -153,6 +153,15 @@ const MIGRATIONS: [&str; 9] = [
 ",
     // 9: usage.
     store::SCHEMA,
+    // The second revision of an app that is split. It cannot be removed as long as it serves.
+    "
+    CREATE TABLE split (
+        app      TEXT PRIMARY KEY REFERENCES app(name) ON DELETE CASCADE,
+        revision INTEGER NOT NULL,
+        percent  INTEGER NOT NULL,
+        FOREIGN KEY (app, revision) REFERENCES revision(app, id)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// Brings the database to the present version, in one transaction.

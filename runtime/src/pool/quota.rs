@@ -55,7 +55,7 @@ impl Drop for QuotaLease {
     }
 }
 
-/// The always-ready instances of one app, for [`check_always_ready`].
+/// The always-ready instances of one revision, for [`check_always_ready`].
 #[derive(Debug, Clone, Copy)]
 pub struct AlwaysReady {
     /// How many instances.
@@ -64,22 +64,29 @@ pub struct AlwaysReady {
     pub class_mb: u64,
 }
 
+impl AlwaysReady {
+    fn megabytes(self) -> u64 {
+        u64::from(self.instances) * self.class_mb
+    }
+}
+
 /// Refuses always-ready instances that can never exist together, with the arithmetic
-/// ("3 always-ready × 2,048 MB = 6,144 MB > quota 4,096 MB"). The first entry is the app being changed.
-pub fn check_always_ready(apps: &[AlwaysReady], quota_mb: u64) -> Result<(), String> {
-    let sum_mb: u64 = apps.iter().map(|app| u64::from(app.instances) * app.class_mb).sum();
-    if sum_mb <= quota_mb {
+/// ("3 always-ready × 2,048 MB = 6,144 MB > quota 4,096 MB"): those of the revisions of the app that is changed, and those
+/// of other apps.
+pub fn check_always_ready(own: &[AlwaysReady], others: &[AlwaysReady], quota_mb: u64) -> Result<(), String> {
+    let sum = |all: &[AlwaysReady]| all.iter().map(|one| one.megabytes()).sum::<u64>();
+    let (own_mb, others_mb) = (sum(own), sum(others));
+    if own_mb + others_mb <= quota_mb {
         return Ok(());
     }
-    let Some((own, others)) = apps.split_first() else { return Ok(()) };
-    let own_mb = u64::from(own.instances) * own.class_mb;
-    let mut sum =
-        format!("{} always-ready × {} MB = {} MB", own.instances, grouped(own.class_mb), grouped(own_mb));
-    if own_mb <= quota_mb && !others.is_empty() {
+    let terms =
+        own.iter().map(|one| format!("{} always-ready × {} MB", one.instances, grouped(one.class_mb)));
+    let mut sum = format!("{} = {} MB", terms.collect::<Vec<_>>().join(" + "), grouped(own_mb));
+    if own_mb <= quota_mb {
         sum += &format!(
             ", with {} MB of always-ready instances of other apps {} MB",
-            grouped(sum_mb - own_mb),
-            grouped(sum_mb)
+            grouped(others_mb),
+            grouped(own_mb + others_mb)
         );
     }
     Err(format!(
@@ -109,15 +116,18 @@ mod tests {
     #[test]
     fn the_arithmetic_is_shown() {
         let own = AlwaysReady { instances: 3, class_mb: 2_048 };
-        let error = check_always_ready(std::slice::from_ref(&own), 4_096).unwrap_err();
+        let error = check_always_ready(&[own], &[], 4_096).unwrap_err();
         assert!(error.starts_with("3 always-ready × 2,048 MB = 6,144 MB > quota 4,096 MB"), "{error}");
         let other = AlwaysReady { instances: 1, class_mb: 4_096 };
-        assert!(check_always_ready(&[own], 6_144).is_ok());
-        let error = check_always_ready(&[own, other], 8_000).unwrap_err();
+        assert!(check_always_ready(&[own], &[], 6_144).is_ok());
+        let error = check_always_ready(&[own], &[other], 8_000).unwrap_err();
         assert!(
             error.contains("6,144 MB, with 4,096 MB") && error.contains("10,240 MB > quota 8,000"),
             "{error}"
         );
+        let error = check_always_ready(&[own, other], &[], 8_000).unwrap_err();
+        let sum = "3 always-ready × 2,048 MB + 1 always-ready × 4,096 MB = 10,240 MB > quota 8,000 MB";
+        assert!(error.starts_with(sum), "{error}");
     }
 
     proptest! {

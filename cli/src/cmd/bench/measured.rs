@@ -141,7 +141,12 @@ impl<'a> AppUnderTest<'a> {
         if !is_needed {
             return Ok(None);
         }
-        let revision = self.status()?["revision"].clone();
+        let status = self.status()?;
+        if !status["split"].is_null() {
+            let message = format!("{} is split, and a second revision would be measured with it", self.name);
+            return Err(Failure::new(message).remedy(format!("wfn split {} 0, or 100", self.name)));
+        }
+        let revision = status["revision"].clone();
         let back = Back { client: self.client.clone(), name: self.name.clone(), revision };
         Temporary::new(back).map(Some)
     }

@@ -20,7 +20,7 @@ use crate::cmd::text_of;
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output::say;
 use crate::project::Project;
-use crate::publish::publish;
+use crate::publish::{Manner, publish};
 
 /// What the session and whoever ends it share.
 #[derive(Default)]
@@ -110,7 +110,7 @@ impl Session {
             return Ok(Some(Round::Unchanged { built_in }));
         }
         let begun = Instant::now();
-        let deployed = publish(&self.client, &now.0, bundles, Cursor::new(module.bytes), false)
+        let deployed = publish(&self.client, &now.0, bundles, Cursor::new(module.bytes), Manner::default())
             .while_doing(|| format!("deploy {}", self.name))?;
         let served_in = begun.elapsed();
         *served = Some(now);

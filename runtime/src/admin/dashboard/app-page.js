@@ -9,7 +9,7 @@ import { logs } from "./logs.js";
 import { revisions } from "./revisions.js";
 import { scaling } from "./scaling.js";
 import { settings } from "./settings.js";
-import { showLoad, state, totals } from "./state.js";
+import { showLoad, state, totals, withSplit } from "./state.js";
 import { triggers } from "./triggers.js";
 import { usage } from "./usage.js";
 
@@ -56,7 +56,7 @@ export function appPage(name, shared) {
     setAttribute(word, "data-level", level);
     setAttribute(word, "title", why);
     setText(facts, [
-      `Revision ${app.revision}`, app.kind, `made ${relative(app.created_ms, page.now())}`,
+      `Revision ${app.revision}`, ...(app.split ? [`${app.split.percent} % to revision ${app.split.revision}`] : []), app.kind, `made ${relative(app.created_ms, page.now())}`,
       `${megabytes(app.memory_mb)} an instance`, `${duration(app.timeout_ms * 1_000)} timeout`,
       `${duration(app.idle_timeout_ms * 1_000)} idle`, `isolation ${app.isolation}`,
     ].join(", "));
@@ -65,10 +65,11 @@ export function appPage(name, shared) {
     figures.p50.set(duration(now.p50_us));
     figures.p99.set(duration(now.p99_us), { small: `last ${now.seconds} s` });
     const part = (used, most, unit) => ({ small: `of ${count(most)}${unit}`, share: most > 0 ? used / most : 0 });
-    const slots = app.groups.reduce((all, group) => all + group.instances * group.concurrency, 0);
+    const slots = withSplit(app).reduce((all, group) => all + group.instances * group.concurrency, 0);
     figures.instances.set(count(now.instances), part(now.instances, now.instances_max, ""));
     figures.in_flight.set(count(now.in_flight), part(now.in_flight, slots, " slots"));
-    figures.memory.set(bytes(now.memory_bytes), { small: `${megabytes(now.instances * app.memory_mb)} reserved` });
+    const reserved = withSplit(app).reduce((all, one) => all + one.instances * (one.memory_mb ?? app.memory_mb), 0);
+    figures.memory.set(bytes(now.memory_bytes), { small: `${megabytes(reserved)} reserved` });
     node.hidden = false;
   }
 

@@ -32,6 +32,15 @@ function ask(title, content, yes, accept) {
 /** Asks whether a change is meant. */
 export const confirmed = (title, text, yes) => ask(title, [element("p", {}, text)], yes, () => {});
 
+/** Asks for a whole number; gives null, if none is given. */
+export async function askForNumber(title, text, { label, value, min, max }, yes) {
+  const input = element("input", {
+    type: "number", value, min, max, step: 1, required: true, inputmode: "numeric", autofocus: true,
+  });
+  const content = [element("p", {}, text), labelled(label, input, `${min} to ${max}`)];
+  return (await ask(title, content, yes, () => {})) ? input.valueAsNumber : null;
+}
+
 /** Asks for the token and keeps it for this tab. */
 export function askForToken(why) {
   const input = element("input", { type: "password", required: true, autocomplete: "off", autofocus: true });

@@ -2,7 +2,7 @@
 
 import { element, section, setAttribute, setText, tiles } from "./dom.js";
 import { bytes, count, duration, megabytes, money, percent, perSecond } from "./format.js";
-import { showLoad, state, totals } from "./state.js";
+import { showLoad, state, totals, withSplit } from "./state.js";
 import { numbers, table } from "./table.js";
 import { startOfDay } from "./usage.js";
 
@@ -17,7 +17,8 @@ function nameCell(cell) {
   return ({ app }) => {
     setText(link, app.app);
     setAttribute(link, "href", `#/apps/${encodeURIComponent(app.app)}`);
-    setText(note, `${app.kind}, revision ${app.revision}`);
+    const second = app.split ? `, ${app.split.percent} % ${app.split.revision}` : "";
+    setText(note, `${app.kind}, revision ${app.revision}${second}`);
   };
 }
 
@@ -100,7 +101,7 @@ export function overview(shared) {
     broken.hidden = answer.broken.length === 0;
     first.hidden = all.length > 0;
     apps.hidden = all.length === 0;
-    const together = totals({ groups: answer.apps.flatMap(({ groups }) => groups) });
+    const together = totals({ groups: answer.apps.flatMap(withSplit) });
     const running = all.filter(({ now }) => now.requests > 0 || now.in_flight > 0).length;
     const small = broken.hidden ? `${count(running)} running` : `${count(answer.broken.length)} not served`;
     figures.apps.set(count(all.length), { small, level: broken.hidden ? null : "bad" });

@@ -8,9 +8,12 @@ const FAILING = 0.05;
 const sum = (groups, of) => groups.reduce((all, group) => all + (of(group) ?? 0), 0);
 const most = (groups, of) => groups.reduce((all, group) => Math.max(all ?? 0, of(group) ?? 0) || null, null);
 
+/** The groups of an app, and the instances of a second revision, whose requests are counted in the group. */
+export const withSplit = ({ groups, split }) => (split ? [...groups, split] : groups);
+
 /** The numbers of an app over all its groups; rates are those of the last seconds. */
 export function totals(app) {
-  const { groups } = app;
+  const groups = withSplit(app);
   const seconds = groups[0]?.recent?.seconds ?? 1;
   const rate = (name) => sum(groups, (group) => group.recent?.[name]) / seconds;
   return {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Change, Deployed, Registry};
+use super::Registry;
+use super::activate::{Change, Deployed};
 use crate::app::error::ChangeError;
+use crate::app::revision::Serving;
 use crate::app::secret_store::{self, StoredSecret};
 use crate::app::store as app_store;
 use crate::capability::secrets::{SecretChanges, SecretName, SecretValue, Secrets, changed};
@@ -21,7 +23,7 @@ impl Registry {
         Ok(self.db.read(move |connection| secret_store::secrets(connection, &app)).await?)
     }
 
-    /// Sets and removes secrets. A served app goes on as a new revision with them; one that is not served because of
+    /// Sets and removes secrets. A served app goes on as a new revision with them, and so does the second one of a split; one that is not served because of
     /// secrets that cannot be read is brought back once none is left; the others have them when they are deployed.
     pub async fn change_secrets(
         self: &Arc<Self>,
@@ -45,7 +47,8 @@ impl Registry {
         let mut revision = app.active().revision.clone();
         revision.id = app.next_revision();
         revision.created_ms = clock::now_ms();
-        let change = Change { revision, is_new: true, dry_run: false, secrets: changes };
+        let serving = Serving { active: revision.clone(), ..app.active().serving() };
+        let change = Change { is_new: true, secrets: changes, ..Change::to(serving, revision) };
         self.activate(change).await.map(Some)
     }
 
@@ -56,12 +59,19 @@ impl Registry {
         }
         let begun = Instant::now();
         let stored = self.db.write(app_store::apps).await?;
-        for app in stored.into_iter().filter(|app| app.name == *name) {
+        for app in stored.iter().filter(|app| app.name == *name) {
             self.bring_back(app).await;
+            self.bring_back_split(app).await;
         }
         self.publish_routes();
-        let revision = self.app(name).ok().map(|app| app.active().revision.clone());
-        Ok(revision.map(|revision| Deployed { revision, prepared_in: begun.elapsed(), dry_run: false }))
+        let serving = self.app(name).ok().map(|app| app.active().serving());
+        Ok(serving.map(|serving| Deployed {
+            revision: serving.active.clone(),
+            serving,
+            split_ended: None,
+            prepared_in: begun.elapsed(),
+            dry_run: false,
+        }))
     }
 
     /// The secrets of an app after `changes`, as its guests get them. What is changed need not be readable: so a lost key

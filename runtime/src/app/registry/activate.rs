@@ -1,0 +1,266 @@
+//! The common end of every change of an app: prepare, commit, switch, drain.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Progress, Registry, blocking, secrets};
+use crate::app::error::ChangeError;
+use crate::app::revision::{Revision, Serving};
+use crate::app::running::{Active, App, Group, Split};
+use crate::app::share::Share;
+use crate::app::store;
+use crate::app::triggers::FunctionName;
+use crate::capability::Capabilities;
+use crate::capability::secrets::{SecretChanges, Secrets};
+use crate::component::cache::CacheError;
+use crate::component::code::Code;
+use crate::ingress::route::Routes;
+use crate::instance::template::Template;
+use crate::invocation::Fault;
+use crate::limits;
+use crate::meter::Meter;
+use crate::meter::log::LogStream;
+use crate::names::{ModuleHash, RevisionId};
+use crate::pool::Pool;
+use crate::pool::quota::{AlwaysReady, check_always_ready};
+
+/// What a change did or, on a dry run, would do.
+#[derive(Debug, Clone)]
+pub struct Deployed {
+    /// The revision that it was about.
+    pub revision: Revision,
+    /// What serves after it.
+    pub serving: Serving,
+    /// The second revision of a split that has ended with it.
+    pub split_ended: Option<RevisionId>,
+    /// How long the always-ready instances took to make.
+    pub prepared_in: Duration,
+    /// Whether it is only a trial.
+    pub dry_run: bool,
+}
+
+/// What is to become of an app.
+pub(super) struct Change {
+    /// The revision that it is about.
+    pub revision: Revision,
+    /// Whether that is stored, too, or was before.
+    pub is_new: bool,
+    /// What is to serve.
+    pub serving: Serving,
+    /// Whether everything but the switch is done.
+    pub dry_run: bool,
+    /// What becomes of the app's secrets at the same time.
+    pub secrets: SecretChanges,
+}
+
+impl Change {
+    /// Lets kept revisions serve.
+    pub fn to(serving: Serving, revision: Revision) -> Self {
+        Self { revision, is_new: false, serving, dry_run: false, secrets: SecretChanges::new() }
+    }
+}
+
+/// The pools of a revision: that of HTTP, and those of functions.
+type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);
+
+impl Registry {
+    /// Carries out a change. Called with `changing` held.
+    pub(super) async fn activate(&self, change: Change) -> Result<Deployed, ChangeError> {
+        let Change { revision, is_new, serving, dry_run, secrets: secret_changes } = change;
+        let name = revision.manifest.name.clone();
+        let known = self.apps.read().get(&name).cloned();
+        self.check_against_others(&serving, known.is_none())?;
+        let meter = known.as_ref().map_or_else(Default::default, |app| app.meter().clone());
+        let before = known.as_ref().map(|app| app.active());
+        let begun = Instant::now();
+        let secrets = self.secrets(&name, &secret_changes).await?;
+        // Guests have the secrets that they were made with.
+        let kept = before.as_deref().filter(|_| secret_changes.is_empty());
+        let active = self.make_active(&serving, &secrets, &meter, kept).await?;
+        let second = before.as_ref().and_then(|before| before.split.as_ref()).map(|split| split.revision.id);
+        let split_ended = second.filter(|second| serving.percent_of(*second) == 0);
+        let prepared_in = begun.elapsed();
+        let deployed = Deployed { revision, serving, split_ended, prepared_in, dry_run };
+        if dry_run {
+            active.drain_beside(kept);
+            return Ok(deployed);
+        }
+        let (stored, new) = (deployed.serving.clone(), is_new.then(|| deployed.revision.clone()));
+        let sealed = self.seal(&name, &secret_changes)?;
+        let committed = self.db.write(move |transaction| {
+            secrets::store(transaction, &name, &sealed)?;
+            store::serve(transaction, &name, new.as_ref(), &stored)
+        });
+        if let Err(error) = committed.await {
+            active.drain_beside(kept);
+            return Err(error.into());
+        }
+        self.switch(known, active, meter);
+        Ok(deployed)
+    }
+
+    /// Lets `active` serve, and what it does without drain.
+    pub(super) fn switch(&self, known: Option<Arc<App>>, active: Active, meter: Arc<Meter>) {
+        let Some(app) = known else {
+            tell_of_change(&meter, None, &active);
+            let id = active.revision.id;
+            let next_revision = self.next_revision(&active.revision.manifest.name).0.max(id.0 + 1);
+            let app = App::new(meter, next_revision, active);
+            self.broken.write().remove(app.name());
+            self.apps.write().insert(app.name().clone(), app.clone());
+            self.triggers.follow(&app);
+            return self.publish_routes();
+        };
+        let active = Arc::new(active);
+        let old = app.switch(active.clone());
+        tell_of_change(&meter, Some(&old), &active);
+        self.triggers.follow(&app);
+        if old.revision.manifest.hosts != active.revision.manifest.hosts {
+            self.publish_routes();
+        }
+        old.drain_beside(Some(&active));
+    }
+
+    /// The pools of what is to serve, with their always-ready instances. Those of `kept` go on; of the others none is
+    /// left if one cannot be made.
+    pub(super) async fn make_active(
+        &self,
+        serving: &Serving,
+        secrets: &Secrets,
+        meter: &Arc<Meter>,
+        kept: Option<&Active>,
+    ) -> Result<Active, ChangeError> {
+        let Serving { active, split } = serving;
+        let (pool, functions) = self.pools(active, true, secrets, meter, kept).await?;
+        let split = match split {
+            None => None,
+            Some((revision, percent)) => {
+                let (pool, _) = self.pools(revision, false, secrets, meter, kept).await?;
+                Some(Split { revision: revision.clone(), pool, share: Share::new(*percent) })
+            }
+        };
+        let active = Active { revision: active.clone(), pool, functions, split };
+        for pool in active.pools_beside(kept) {
+            if let Err(Fault { outcome, detail }) = pool.prepare().await {
+                active.drain_beside(kept);
+                return Err(ChangeError::Start(format!("{}: {detail}", outcome.code())));
+            }
+        }
+        Ok(active)
+    }
+
+    /// The pools of one revision: those that `kept` has, and new ones without instances.
+    async fn pools(
+        &self,
+        revision: &Revision,
+        has_functions: bool,
+        secrets: &Secrets,
+        meter: &Arc<Meter>,
+        kept: Option<&Active>,
+    ) -> Result<Pools, ChangeError> {
+        let kept = |group: Group<'_>| kept.and_then(|kept| kept.pool_in(revision.id, group)).cloned();
+        let functions = if has_functions { revision.groups() } else { Vec::new() };
+        // Nothing is loaded, so that ending a split needs nothing that could fail.
+        let all = functions.iter().map(|(name, _)| Some((name.clone(), kept(Group::Function(name))?)));
+        if let Some(pools) = kept(Group::Http).zip(all.collect()) {
+            return Ok(pools);
+        }
+        let code = self.load(revision.module, Box::new(|_| {})).await?;
+        let engines = self.resources.engines();
+        let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
+        let capabilities = capabilities.map_err(ChangeError::Manifest)?;
+        let pool = |group: Group<'_>, policy| {
+            if let Some(pool) = kept(group) {
+                return Ok(pool);
+            }
+            let group = group.to_string();
+            let template = Template::new(engines, &code, capabilities.clone(), revision.id, &group, policy)?;
+            Ok::<_, ChangeError>(Pool::new(template, self.resources.clone()))
+        };
+        let http = pool(Group::Http, revision.policy())?;
+        let functions = functions.into_iter().map(|(name, policy)| {
+            let pool = pool(Group::Function(&name), policy)?;
+            Ok((name, pool))
+        });
+        Ok((http, functions.collect::<Result<_, ChangeError>>()?))
+    }
+
+    /// The machine code of a module; made, if it is not there.
+    pub(super) async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Code, ChangeError> {
+        if let Some(code) = self.load_compiled(module).await? {
+            return Ok(code);
+        }
+        let _place = self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?;
+        let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
+        let cache = self.cache.clone();
+        blocking(move || cache.compile(module, &mut progress)).await?;
+        self.load_compiled(module).await?.ok_or(CacheError::Missing(module).into())
+    }
+
+    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Code>, ChangeError> {
+        let cache = self.cache.clone();
+        Ok(blocking(move || cache.load_compiled(module)).await?)
+    }
+
+    fn check_against_others(&self, serving: &Serving, is_first: bool) -> Result<(), ChangeError> {
+        let apps = self.apps.read();
+        if is_first && apps.len() >= limits::APPS_MAX {
+            return Err(ChangeError::TooManyApps);
+        }
+        let own = &serving.active.manifest;
+        let mut others = Vec::new();
+        for (name, app) in apps.iter().filter(|(name, _)| **name != own.name) {
+            let active = app.active();
+            let other = &active.revision.manifest;
+            if let Some(host) = own.hosts.iter().find(|host| other.hosts.contains(host)) {
+                return Err(ChangeError::HostTaken { host: host.to_string(), app: name.clone() });
+            }
+            others.extend(always_ready(&active.revision, active.split.as_ref().map(|split| &split.revision)));
+        }
+        let own = always_ready(&serving.active, serving.split.as_ref().map(|(second, _)| second));
+        let quota_mb = self.resources.quota().limit_mb();
+        check_always_ready(&own.collect::<Vec<_>>(), &others, quota_mb).map_err(ChangeError::Quota)
+    }
+
+    /// Makes the hosts and paths of all apps known.
+    pub(super) fn publish_routes(&self) {
+        let mut routes = Routes::default();
+        for app in self.apps.read().values() {
+            let active = app.active();
+            let hosts = active.revision.manifest.hosts.iter().map(|host| host.as_str());
+            routes.add(app.name().as_str(), hosts, app);
+        }
+        self.routes.store(Arc::new(routes));
+    }
+}
+
+/// The always-ready instances of an app: all of its active revision, and those for HTTP of a second one, if it has some.
+fn always_ready(active: &Revision, second: Option<&Revision>) -> impl Iterator<Item = AlwaysReady> {
+    let functions = active.groups().into_iter().map(|(_, policy)| policy.always_ready).sum::<u32>();
+    let of_http = |revision: &Revision| {
+        let policy = revision.policy();
+        AlwaysReady { instances: policy.always_ready, class_mb: policy.memory.megabytes() }
+    };
+    let mut first = of_http(active);
+    first.instances += functions;
+    std::iter::once(first).chain(second.map(of_http).filter(|second| second.instances > 0))
+}
+
+/// Says in the log of the app what serves from now on, as far as it is another than before.
+fn tell_of_change(meter: &Meter, before: Option<&Active>, active: &Active) {
+    let say = |id: RevisionId, text: String| meter.log.push(LogStream::Host, None, id, text);
+    let id = active.revision.id;
+    if before.is_none_or(|before| before.revision.id != id) {
+        say(id, format!("revision {id} is active"));
+    }
+    let second =
+        |active: &Active| active.split.as_ref().map(|split| (split.revision.id, split.share.percent()));
+    if let Some((second, percent)) = second(active) {
+        let percent = percent.get();
+        say(second, format!("revision {second} takes {percent} % of the HTTP requests beside revision {id}"));
+    }
+    let ended = before.and_then(second).filter(|(second, _)| active.pool_in(*second, Group::Http).is_none());
+    if let Some((second, _)) = ended {
+        say(second, format!("revision {second} takes no more HTTP requests, revision {id} takes all"));
+    }
+}

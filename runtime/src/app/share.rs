@@ -1,0 +1,82 @@
+//! Which requests the second revision of a split takes: exact in every hundred, and evenly spread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::app::values::Bounded;
+
+/// How many of a hundred HTTP requests a second revision takes. With none or all of them there is no split.
+pub type Percent = Bounded<1, 99>;
+
+/// The share of a second revision.
+#[derive(Debug)]
+pub struct Share {
+    percent: Percent,
+    /// Requests that were divided; it would take centuries to pass its end.
+    divided: AtomicU64,
+}
+
+impl Share {
+    /// A share of which no request has been taken yet.
+    pub fn new(percent: Percent) -> Self {
+        Self { percent, divided: AtomicU64::new(0) }
+    }
+
+    /// How large it is.
+    pub fn percent(&self) -> Percent {
+        self.percent
+    }
+
+    /// Whether the next request is one of them. Never waits; calls at the same time get answers of their own.
+    pub fn takes_next(&self) -> bool {
+        takes(self.percent, self.divided.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Whether request `number` is one of `percent` in a hundred: where the sum of shares passes a whole one.
+fn takes(percent: Percent, number: u64) -> bool {
+    let (percent, number) = (u64::from(percent.get()), number % 100);
+    number * percent / 100 != (number + 1) * percent / 100
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn taken(percent: u32, numbers: std::ops::Range<u64>) -> u64 {
+        let percent = Percent::new(percent).unwrap();
+        numbers.filter(|number| takes(percent, *number)).count() as u64
+    }
+
+    #[test]
+    fn the_least_and_the_most_are_one_and_ninety_nine() {
+        assert_eq!((taken(1, 0..100), taken(99, 0..100)), (1, 99));
+        assert_eq!((Percent::new(0), Percent::new(100)), (None, None));
+    }
+
+    #[test]
+    fn requests_at_the_same_time_get_answers_of_their_own() {
+        let share = Share::new(Percent::new(30).unwrap());
+        let count = || (0..1_000).filter(|_| share.takes_next()).count();
+        let sum: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(sum, 1_200);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_exact_in_every_window_of_a_hundred(percent in 1u32..100, begin in 0u64..u64::MAX - 100) {
+            prop_assert_eq!(taken(percent, begin..begin + 100), u64::from(percent));
+        }
+
+        #[test]
+        fn it_is_spread_evenly(percent in 1u32..100, begin in 0u64..1_000, length in 1u64..100) {
+            // Any stretch has the share that its length is due, but for less than one request.
+            let due = length * u64::from(percent);
+            let taken = taken(percent, begin..begin + length) * 100;
+            prop_assert!(taken.abs_diff(due) < 100, "{taken} hundredths of {due}");
+        }
+    }
+}
