@@ -44,6 +44,20 @@ impl Browser {
         browser
     }
 
+    /// One with the page of a phone: windows are wider, even without a screen.
+    fn on_a_phone() -> Self {
+        let browser = Self::start(390, 844);
+        let metrics = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": false });
+        browser.control("Emulation.setDeviceMetricsOverride", metrics);
+        browser
+    }
+
+    /// Tells the browser what a page cannot.
+    fn control(&self, command: &str, parameters: Value) {
+        let body = json!({ "cmd": command, "params": parameters });
+        self.call("POST", "/goog/cdp/execute", &body);
+    }
+
     #[track_caller]
     fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let request = Request::new(method, &format!("{}{path}", self.session));
@@ -199,7 +213,7 @@ fn a_person_finds_what_runs_what_failed_and_why() {
     assert!(complaints.len() == 1 && complaints[0].to_string().contains("401"), "{complaints:?}");
 }
 
-const SHARE: &str = "[aria-label='Set the share of revision 2']";
+const SHARE: &str = "[aria-label='Split with revision 2']";
 const ENTER: &str = "\u{e007}";
 
 #[test]
@@ -207,13 +221,9 @@ fn a_person_sets_the_share_of_a_revision() {
     let host = Host::start();
     host.deploy("hello", &[]);
     host.deploy("hello", &["--canary", "10"]);
-    let browser = Browser::start(390, 844);
+    let browser = Browser::on_a_phone();
     let dark = json!({ "features": [{ "name": "prefers-color-scheme", "value": "dark" }] });
-    browser.call(
-        "POST",
-        "/goog/cdp/execute",
-        &json!({ "cmd": "Emulation.setEmulatedMedia", "params": dark }),
-    );
+    browser.control("Emulation.setEmulatedMedia", dark);
     let page = format!("http://{}/", host.admin);
     browser.open(&page);
     browser.wait("document.querySelector('main').innerText.includes('revision 1, 10 % 2')");
@@ -221,11 +231,14 @@ fn a_person_sets_the_share_of_a_revision() {
     let states = "[...document.querySelectorAll('#revisions [data-label=State]')].map(cell => cell.textContent).join()";
     browser.wait(&format!("{states} === 'serves 10 %,serves 90 %'"));
     assert_eq!(browser.value("document.querySelectorAll('#revisions button:not([hidden])').length"), 2);
+    assert_eq!(browser.value("innerWidth"), 390);
+    assert_eq!(browser.value("document.documentElement.scrollWidth > innerWidth"), false);
     browser.picture("phone-split");
 
     // With the mouse, and the token that it takes.
     let outcome = "document.querySelector('#revisions .outcome-line').textContent";
     browser.click(SHARE);
+    assert_eq!(browser.value("document.activeElement === document.querySelector('dialog input')"), true);
     browser.picture("phone-set-share");
     browser.replace("dialog input", "25");
     browser.click("dialog .main");
@@ -247,6 +260,11 @@ fn a_person_sets_the_share_of_a_revision() {
     browser.write("dialog input", ENTER);
     browser.wait(&format!("{outcome} === 'Revision 1 serves.'"));
     browser.wait(&format!("{states} === 'kept,serves'"));
+    // What others change is seen.
+    host.wfn(&["split", "hello", "60"]).ok();
+    browser.wait(&format!("{states} === 'serves 60 %,serves 40 %'"));
+    host.wfn(&["split", "hello", "61"]).ok();
+    browser.wait(&format!("{states} === 'serves 61 %,serves 39 %'"));
     browser.write(SHARE, ENTER);
     browser.replace("dialog input", "100");
     browser.write("dialog input", ENTER);
@@ -262,7 +280,7 @@ fn it_is_readable_on_a_phone() {
     let host = Host::start();
     host.deploy("hello", &[]);
     host.get("/hello/").ok();
-    let browser = Browser::start(390, 844);
+    let browser = Browser::on_a_phone();
     for (name, path) in [("phone-overview", ""), ("phone-app", "#/apps/hello")] {
         browser.open(&format!("http://{}/{path}", host.admin));
         browser.wait(LIVE);

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{DataDir, Held, Host, Load, Request, guest, run, until};
+use crate::harness::{Connection, DataDir, Held, Host, Load, Request, guest, run, until};
 
 /// Deploys revisions `one` and `two` of an app that says which it is, the second one as a canary.
 fn split_host(percent: &str) -> Host {
@@ -238,7 +238,11 @@ fn hosts_are_those_of_the_active_revision() {
     let host = Host::start();
     host.deploy("hello", &["--host", "a.example"]);
     host.deploy("hello", &["--host", "b.example", "--canary", "50"]);
-    let status = |name: &str| Request::get("/").header("host", name).send(&host.functions).status;
+    let status = |name: &str| {
+        let mut connection = Connection::open(&host.functions);
+        connection.write(format!("GET / HTTP/1.1\r\nhost: {name}\r\n\r\n").as_bytes());
+        connection.read_answer().unwrap().status
+    };
     assert_eq!((status("a.example"), status("b.example")), (200, 404));
     host.deploy_as("other", "hello", &["--host", "b.example"]);
     let taken = host.wfn(&["split", "hello", "100"]).refused();
@@ -246,6 +250,27 @@ fn hosts_are_those_of_the_active_revision() {
     host.wfn(&["rm", "other", "-y"]).ok();
     host.wfn(&["split", "hello", "100"]).ok();
     assert_eq!((status("a.example"), status("b.example")), (404, 200));
+}
+
+#[test]
+fn functions_of_triggers_are_those_of_the_active_revision() {
+    let host = Host::start();
+    let timer = "[[trigger.timer]]\nname = \"tick\"\nschedule = \"@yearly\"\npath = \"/ok\"\n";
+    host.deploy_with("faults", "faults", timer);
+    host.deploy("faults", &["--canary", "99"]);
+    for _ in 0..5 {
+        host.wfn(&["trigger", "fire", "faults", "tick"]).ok();
+        host.get("/faults/ok").ok();
+    }
+    let seen = host.admin_get("/v1/apps/faults/invocations");
+    let seen = seen["invocations"].as_array().unwrap();
+    let of =
+        |group: &str| seen.iter().filter(|one| one["group"] == group).map(|one| &one["revision"]).collect();
+    let (timers, http): (Vec<_>, Vec<_>) = (of("function:tick"), of("http"));
+    assert!(!timers.is_empty() && timers.iter().all(|revision| **revision == 1), "{timers:?}");
+    assert!(http.iter().any(|revision| **revision == 2), "{http:?}");
+    host.wfn(&["split", "faults", "100"]).ok();
+    host.wfn(&["trigger", "fire", "faults", "tick"]).refused();
 }
 
 #[test]

@@ -36,6 +36,7 @@ export const confirmed = (title, text, yes) => ask(title, [element("p", {}, text
 export async function askForNumber(title, text, { label, value, min, max }, yes) {
   const input = element("input", {
     type: "number", value, min, max, step: 1, required: true, inputmode: "numeric", autofocus: true,
+    focus: () => input.select(),
   });
   const content = [element("p", {}, text), labelled(label, input, `${min} to ${max}`)];
   return (await ask(title, content, yes, () => {})) ? input.valueAsNumber : null;

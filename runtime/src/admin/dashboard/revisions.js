@@ -42,23 +42,24 @@ export function revisions(page) {
   let readFor = null;
 
   function changeCell(cell) {
-    let revision;
-    const back = element("button", { type: "button", click: () => rollBack(revision) }, "Roll back");
-    const divide = element("button", { type: "button", click: () => split(revision) }, "Split");
-    cell.append(element("span", { class: "buttons-line" }, back, divide));
+    let shown;
+    const serve = element("button", { type: "button", click: () => serveAlone(shown) });
+    const divide = element("button", { type: "button", click: () => split(shown.revision) }, "Split");
+    cell.append(element("span", { class: "buttons-line" }, serve, divide));
     return (one) => {
-      revision = one.revision;
-      back.hidden = divide.hidden = one.active;
-      setAttribute(back, "aria-label", `Roll back to revision ${one.revision}`);
-      setAttribute(divide, "aria-label", `Set the share of revision ${one.revision}`);
+      shown = one;
+      serve.hidden = divide.hidden = one.active;
+      setText(serve, one.percent > 0 ? "Take over" : "Roll back");
+      setAttribute(serve, "aria-label", one.percent > 0 ? `Take over: revision ${one.revision}` : `Roll back to revision ${one.revision}`);
+      setAttribute(divide, "aria-label", `Split with revision ${one.revision}`);
     };
   }
 
-  async function rollBack(revision) {
+  async function serveAlone({ revision, percent }) {
+    const title = percent > 0 ? `Let revision ${revision} of ${page.name} take over?` : `Roll ${page.name} back to revision ${revision}?`;
     const text = `Revision ${revision} takes all new requests at once; those under way are finished where they began. `
       + "You can come back the same way.";
-    if (!(await confirmed(`Roll ${page.name} back to revision ${revision}?`, text, `Serve revision ${revision}`))) return;
-    await send("/rollback", { revision });
+    if (await confirmed(title, text, `Serve revision ${revision}`)) await send("/rollback", { revision });
   }
 
   async function split(revision) {
@@ -81,7 +82,7 @@ export function revisions(page) {
       setText(outcome, done ? `Revision ${done.active} serves${second}.` : "");
       setAttribute(outcome, "data-level", "good");
     } catch (error) {
-      setText(outcome, `Nothing has changed: ${error.message}`);
+      setText(outcome, `It did not work: ${error.message}`);
       setAttribute(outcome, "data-level", "bad");
     }
     readFor = null;
