@@ -94,6 +94,10 @@ fn a_split_is_seen_wherever_the_app_is() {
         invocations.contains("\"revision\":1") && invocations.contains("\"revision\":2"),
         "{invocations}"
     );
+    host.wfn(&["rm", "hello", "-y"]).ok();
+    until("nothing of both is left", || {
+        (host.admin_get("/v1/host")["memory_reserved_mb"] == 0).then_some(())
+    });
 }
 
 #[test]
@@ -124,6 +128,7 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         (vec!["split", "other", "0"], "[no-split]", "other"),
         (vec!["split", "other", "10"], "[no-revision]", "--canary PERCENT"),
         (vec!["deploy", &module, "--name", "first", "--canary", "10"], "[no-app]", "without --canary"),
+        (vec!["bench", "faults", "--concurrency", "1,2"], "faults is split", "wfn split faults 0"),
     ];
     for (arguments, code, part) in refused {
         let message = host.wfn(&arguments).refused();

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Method;
-use wfn_runtime::app::registry::Portion;
+use wfn_runtime::app::share::Portion;
 use wfn_runtime::names::AppName;
 
 use crate::client::app_path;

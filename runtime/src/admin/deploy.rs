@@ -19,8 +19,8 @@ use crate::admin::error::ApiError;
 use crate::admin::{blobs, kv, queues, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
-use crate::app::registry::{Deployed, Portion};
-use crate::app::share::Percent;
+use crate::app::registry::Deployed;
+use crate::app::share::{Percent, Portion};
 use crate::capability::key_value::table::Usage;
 use crate::names::{AppName, ModuleHash, RevisionId};
 

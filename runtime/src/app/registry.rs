@@ -9,9 +9,6 @@ mod garbage;
 mod secrets;
 mod split;
 
-pub use self::activate::Deployed;
-pub use self::split::Portion;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +18,7 @@ use rusqlite::Transaction;
 use tokio::sync::{Mutex, Semaphore};
 
 use self::activate::Change;
+pub use self::activate::Deployed;
 use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};

@@ -54,10 +54,13 @@ impl Serving {
 
     /// How many of a hundred HTTP requests revision `id` takes.
     pub fn percent_of(&self, id: RevisionId) -> u32 {
-        let split = self.split.as_ref().map_or(0, |(_, percent)| percent.get());
-        match &self.split {
-            _ if id == self.active.id => 100 - split,
-            Some((second, _)) if id == second.id => split,
+        let (second, percent) = match &self.split {
+            Some((second, percent)) => (Some(second.id), percent.get()),
+            None => (None, 0),
+        };
+        match id {
+            _ if id == self.active.id => 100 - percent,
+            _ if Some(id) == second => percent,
             _ => 0,
         }
     }

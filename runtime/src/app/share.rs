@@ -7,6 +7,9 @@ use crate::app::values::Bounded;
 /// How many of a hundred HTTP requests a second revision takes. With none or all of them there is no split.
 pub type Percent = Bounded<1, 99>;
 
+/// What is asked for: with none a revision is in no split, with all of them it is the active one.
+pub type Portion = Bounded<0, 100>;
+
 /// The share of a second revision.
 #[derive(Debug)]
 pub struct Share {

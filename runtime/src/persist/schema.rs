@@ -181,3 +181,31 @@ pub fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
     transaction.commit()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_from_before_splits_keeps_its_apps_and_can_have_one() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "foreign_keys", true).unwrap();
+        MIGRATIONS[..9].iter().for_each(|migration| connection.execute_batch(migration).unwrap());
+        connection.pragma_update(None, "user_version", 9).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO app VALUES ('shop', 1, 3, 0);
+                 INSERT INTO revision VALUES ('shop', 1, 'p2', 'aa', '{}', 0, 'other'), ('shop', 2, 'p2', 'bb', '{}', 0, 'other');",
+            )
+            .unwrap();
+        for _ in 0..2 {
+            migrate(&mut connection).unwrap();
+        }
+        connection.execute_batch("INSERT INTO split VALUES ('shop', 2, 10)").unwrap();
+        // What serves cannot go alone, and goes with its app.
+        assert!(connection.execute("DELETE FROM revision WHERE id = 2", []).is_err());
+        connection.execute("DELETE FROM app", []).unwrap();
+        let left = "SELECT (SELECT count(*) FROM split) + (SELECT count(*) FROM revision)";
+        assert_eq!(connection.query_row(left, [], |row| row.get::<_, i64>(0)), Ok(0));
+    }
+}

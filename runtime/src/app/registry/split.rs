@@ -7,13 +7,9 @@ use super::{Registry, store};
 use crate::app::error::ChangeError;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::App;
-use crate::app::share::Percent;
-use crate::app::values::Bounded;
+use crate::app::share::{Percent, Portion};
 use crate::capability::secrets::SecretChanges;
 use crate::names::{AppName, RevisionId};
-
-/// What a revision is to take of the HTTP requests: with none it is in no split, with all of them the active one.
-pub type Portion = Bounded<0, 100>;
 
 impl Registry {
     /// Lets a kept revision take `percent` of the HTTP requests. Without `id` it is the one that is in a split, or else the
