@@ -47,8 +47,7 @@ impl Browser {
     /// One with the page of a phone: windows are wider, even without a screen.
     fn on_a_phone() -> Self {
         let browser = Self::start(390, 844);
-        let metrics = json!({ "width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": false });
-        browser.control("Emulation.setDeviceMetricsOverride", metrics);
+        browser.resize(390, 844);
         browser
     }
 
@@ -107,8 +106,7 @@ impl Browser {
     /// Gives the page another size.
     fn resize(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        let command = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size });
-        self.call("POST", "/goog/cdp/execute", &command);
+        self.control("Emulation.setDeviceMetricsOverride", size);
     }
 
     /// Fails where the page is wider than a screen, be it that of a phone.

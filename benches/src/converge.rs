@@ -27,6 +27,10 @@ pub struct Converge {
     /// Messages for the function that computes
     #[arg(long, default_value_t = 5_000)]
     computing: usize,
+    /// Messages that the function that waits learns from, before it is measured with dynamic concurrency: a queue of it is
+    /// over in the time of one or two steps
+    #[arg(long, default_value_t = 800_000)]
+    lessons: usize,
     /// Milliseconds that a message waits
     #[arg(long, default_value_t = 200)]
     wait_ms: u64,
@@ -48,6 +52,7 @@ struct Work {
     path: String,
     message: Vec<u8>,
     count: usize,
+    lessons: usize,
 }
 
 impl Converge {
@@ -59,13 +64,21 @@ impl Converge {
         let page = page[..page.len().min(PAGE_BYTES)].to_vec();
         let path = format!("/wait?ms={}", self.wait_ms);
         let all = [
-            Work { name: "waits", guest: "async-faults", path, message: b"x".to_vec(), count: self.waiting },
+            Work {
+                name: "waits",
+                guest: "async-faults",
+                path,
+                message: b"x".to_vec(),
+                count: self.waiting,
+                lessons: self.lessons,
+            },
             Work {
                 name: "computes",
                 guest: "html-parse",
                 path: "/".to_owned(),
                 message: page,
                 count: self.computing,
+                lessons: 0,
             },
         ];
         let mut table = Table::new([
@@ -94,7 +107,7 @@ impl Converge {
             for &concurrency in &self.fixed {
                 let host = Host::start(workspace)?;
                 let settings = format!("batch_size = {concurrency}\nnew_batch_threshold = 0\n");
-                let (rate, instances) = self.drain(workspace, &host, &work, &settings)?;
+                let (rate, instances) = self.drain(workspace, &host, &work, work.count, &settings)?;
                 host.stop()?;
                 best = best.max(rate);
                 fixed.push((concurrency, rate, instances));
@@ -103,8 +116,19 @@ impl Converge {
                 add(concurrency.to_string(), rate, best, instances);
             }
             let host = Host::start(workspace)?;
+            let dynamic = "concurrency = \"dynamic\"\n";
+            if work.lessons > 0 {
+                let (rate, instances) = self.drain(workspace, &host, &work, work.lessons, dynamic)?;
+                let found = group(&host)?["concurrency"].as_u64().unwrap_or_default();
+                add(
+                    format!("dynamic, {} to learn from: {found} at the end", work.lessons),
+                    rate,
+                    best,
+                    instances,
+                );
+            }
             for round in 1..=self.dynamic {
-                let (rate, instances) = self.drain(workspace, &host, &work, "concurrency = \"dynamic\"\n")?;
+                let (rate, instances) = self.drain(workspace, &host, &work, work.count, dynamic)?;
                 let found = group(&host)?["concurrency"].as_u64().unwrap_or_default();
                 add(format!("dynamic, queue {round}: {found} at its end"), rate, best, instances);
             }
@@ -114,9 +138,16 @@ impl Converge {
     }
 
     /// Fills the queue, then lets the function take it. Messages per second, and the most instances.
-    fn drain(&self, workspace: &Workspace, host: &Host, work: &Work, settings: &str) -> Result<(f64, f64)> {
+    fn drain(
+        &self,
+        workspace: &Workspace,
+        host: &Host,
+        work: &Work,
+        count: usize,
+        settings: &str,
+    ) -> Result<(f64, f64)> {
         messages::deploy(workspace, host, work.guest, "", self.instances)?;
-        messages::send(host, &work.message, work.count)?;
+        messages::send(host, &work.message, count)?;
         let trigger = format!("[[trigger.queue]]\nname = {NAME:?}\npath = {:?}\n{settings}", work.path);
         messages::deploy(workspace, host, work.guest, &trigger, self.instances)?;
         let begun = Instant::now();
@@ -131,7 +162,7 @@ impl Converge {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        let rate = work.count as f64 / begun.elapsed().as_secs_f64();
+        let rate = count as f64 / begun.elapsed().as_secs_f64();
         Ok((rate, group(host)?["instances_peak"].as_f64().unwrap_or_default()))
     }
 }

@@ -41,6 +41,7 @@ impl Queue {
             self.clients, self.seconds
         ));
         let mut table = Table::new([
+            "function",
             "concurrency",
             "orders/s",
             "p50 ms",
@@ -56,14 +57,26 @@ impl Queue {
         let mut figures = Vec::new();
         let body = workspace.results()?.join("order.json");
         std::fs::write(&body, ORDER).context("failed to write the order")?;
-        for &concurrency in &self.concurrency {
+        let with_function = workspace.example("orders");
+        let without = workspace.results()?.join("intake.toml");
+        let module = workspace.guest("orders")?;
+        let intake = format!(
+            "name = \"orders\"\nmodule = {:?}\nqueues = [\"orders\"]\n",
+            module.display().to_string()
+        );
+        std::fs::write(&without, intake).context("failed to write the manifest")?;
+        // The published test ends with the queue; what an order is for comes on top here.
+        let rows = [("none", &without), ("books", &with_function)];
+        let rows = rows
+            .into_iter()
+            .flat_map(|row| self.concurrency.iter().map(move |concurrency| (row, *concurrency)));
+        for ((function, manifest), concurrency) in rows {
             let host = Host::start(workspace)?;
-            let example = workspace.example("orders");
-            host.deploy(&example, "orders", &["--concurrency", &concurrency.to_string()])?;
+            host.deploy(manifest, "orders", &["--concurrency", &concurrency.to_string()])?;
             let load = Load::json(workspace, self.clients, &body)?;
             let load = load.run(&format!("http://{}/orders/orders", host.functions()), self.seconds)?;
             let (ended, backlog) = (Instant::now(), waiting(&host)?);
-            while waiting(&host)? > 0 {
+            while function != "none" && waiting(&host)? > 0 {
                 if ended.elapsed() > PATIENCE {
                     bail!("orders are still not booked {} s after the last", PATIENCE.as_secs());
                 }
@@ -73,6 +86,7 @@ impl Queue {
             let groups = host.command(["status", "orders"])?["groups"].clone();
             let peak = |group: usize| groups[group]["instances_peak"].as_f64().unwrap_or_default();
             table.row([
+                function.to_owned(),
                 concurrency.to_string(),
                 grouped(load.requests_per_second),
                 decimal(Some(load.p50_ms)),
@@ -86,6 +100,7 @@ impl Queue {
                 grouped(peak(1)),
             ]);
             figures.push(json!({
+                "function": function,
                 "concurrency": concurrency,
                 "orders_per_second": load.requests_per_second,
                 "p99_ms": load.p99_ms,

@@ -50,8 +50,9 @@ pub struct TracesConfig {
     pub endpoint: Uri,
     /// Sent along with every request, for who is to be let in.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Share, from 0 to 1, of the traces that begin here. Others are sent as their callers have decided.
-    pub ratio: f64,
+    /// Share, from 0 to 1, of the traces that begin here; without it all of few, and few of many. Others are sent as their
+    /// callers have decided.
+    pub share: Option<f64>,
 }
 
 impl HostConfig {

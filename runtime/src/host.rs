@@ -258,8 +258,12 @@ impl Host {
         self.tasks.shutdown().await;
         self.watching.abort();
         self.capabilities.tracer().flush(TRACES_FLUSH_MAX).await;
-        if let Err(error) = self.registry.resources().store_usage(self.registry.db()).await {
+        let (resources, db) = (self.registry.resources(), self.registry.db());
+        if let Err(error) = resources.store_usage(db).await {
             tracing::error!("store what apps have used: {error}");
+        }
+        if let Err(error) = resources.learned().store(db).await {
+            tracing::error!("store what was learned of concurrency: {error}");
         }
         drop(self.loops);
         cut
@@ -273,7 +277,7 @@ fn tracer(config: &HostConfig) -> Result<Tracer, StartError> {
     let here = tokio::runtime::Handle::current();
     let exporter = Exporter::start(&traces.endpoint, traces.headers.clone(), host_name, &here);
     let exporter = exporter.map_err(|error| StartError::Traces(error.to_string()))?;
-    Ok(Tracer::new(exporter, traces.ratio))
+    Ok(Tracer::new(exporter, traces.share))
 }
 
 async fn report_end(what: &'static str, task: impl Future<Output = io::Result<()>>) {

@@ -381,6 +381,9 @@ pub const SPAN_TEXT_BYTES_MAX: usize = 1_024;
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 /// Members of a `tracestate` (W3C Trace Context, 3.3.1.1); one with more is dropped.
 pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
+/// Traces that begin here and are sent each second where no share of them is asked for, about: what a collector costs a
+/// host stays below 3 % of its busiest function.
+pub const TRACES_PER_SECOND: u32 = 100;
 /// Spans that wait to be sent; more are dropped and counted. Some five megabytes, as spans usually are.
 pub const TRACE_QUEUE_MAX: usize = 8_192;
 /// Spans of one request to the collector.

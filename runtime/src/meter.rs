@@ -7,7 +7,7 @@ pub mod machine;
 pub mod metrics;
 pub mod output;
 pub mod recent;
-mod sampling;
+pub mod sampling;
 pub mod scaling;
 pub mod series;
 pub mod usage;

@@ -20,7 +20,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use crate::capability::grants::StoreName;
 use crate::clock;
 use crate::invocation::random_bits;
+use crate::limits;
 use crate::meter::recent::Record;
+use crate::meter::sampling;
 use crate::names::AppName;
 use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
 use crate::trace::exporter::Exporter;
@@ -30,6 +32,8 @@ use crate::trace::state::TRACESTATE;
 /// Follows traces through the host.
 pub struct Tracer {
     sampler: Sampler,
+    /// Which traces begin here, where no share says it.
+    few: Option<sampling::Sampler>,
     exporter: Option<Exporter>,
 }
 
@@ -76,14 +80,16 @@ pub struct Leaving {
 
 impl Default for Tracer {
     fn default() -> Self {
-        Self { sampler: Sampler::new(1.0), exporter: None }
+        Self { sampler: Sampler::new(1.0), few: None, exporter: None }
     }
 }
 
 impl Tracer {
-    /// Sends the share `ratio` of the traces that begin here, and those whose callers record them, by `exporter`.
-    pub fn new(exporter: Exporter, ratio: f64) -> Self {
-        Self { sampler: Sampler::new(ratio), exporter: Some(exporter) }
+    /// Sends this `share` of the traces that begin here by `exporter`, or else about [`limits::TRACES_PER_SECOND`]; and those
+    /// whose callers record them.
+    pub fn new(exporter: Exporter, share: Option<f64>) -> Self {
+        let few = share.is_none().then(|| sampling::Sampler::new(limits::TRACES_PER_SECOND));
+        Self { sampler: Sampler::new(share.unwrap_or(1.0)), few, exporter: Some(exporter) }
     }
 
     /// A request came to a guest: reads where it stands, and tells the guest by its headers.
@@ -94,6 +100,10 @@ impl Tracer {
         }
         if !self.exports() {
             return given.map(|context| Traced { context, parent: None, is_own: false });
+        }
+        let begins = || self.few.as_ref().is_none_or(|few| few.takes_next(clock::now_ms));
+        if given.is_none() && !begins() {
+            return None;
         }
         let context = self.sampler.context(given, random_bits);
         // Telling everybody of a trace that nobody records would cost each request more than finding that out.

@@ -82,9 +82,10 @@ pub struct Up {
     #[arg(long, value_name = "NAME=VALUE,…", env = "OTEL_EXPORTER_OTLP_HEADERS", value_delimiter = ',', value_parser = otlp_header, hide_env_values = true)]
     otlp_headers: Vec<(HeaderName, HeaderValue)>,
 
-    /// Share of the traces that begin here, from 0 to 1; others are sent as their callers decided
-    #[arg(long, value_name = "SHARE", env = "OTEL_TRACES_SAMPLER_ARG", default_value_t = 1.0, value_parser = share, hide_env_values = true)]
-    trace_share: f64,
+    /// Share of the traces that begin here, from 0 to 1; others are sent as their callers decided [default: all, or about
+    /// 100 a second]
+    #[arg(long, value_name = "SHARE", env = "OTEL_TRACES_SAMPLER_ARG", value_parser = share, hide_env_values = true)]
+    trace_share: Option<f64>,
 
     /// How the host's own log is written: text, or json with one object a line [default: text]
     #[arg(long, value_name = "HOW", env = "WFN_LOG_FORMAT", value_parser = ["text", "json"], hide_env_values = true)]
@@ -145,7 +146,7 @@ impl Up {
         config.traces = self.otlp_endpoint.clone().map(|endpoint| TracesConfig {
             endpoint,
             headers: self.otlp_headers.clone(),
-            ratio: self.trace_share,
+            share: self.trace_share,
         });
         config.open_dashboard = self.dashboard.as_ref().map(|who| who == "open");
         config.memory_quota_mb = self.memory_quota_mb;

@@ -1,5 +1,9 @@
 //! Which of many invocations are kept: all of few, each n-th of many, and each kept one says how many it stands for.
 
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
 /// Decides about keeping, so that about a fixed number is kept each second.
 #[derive(Debug, Clone)]
 pub struct Sampling {
@@ -50,6 +54,34 @@ impl Sampling {
     }
 }
 
+/// A [`Sampling`] that counts by itself, for many threads: but for the few that are kept one costs an addition.
+#[derive(Debug)]
+pub struct Sampler {
+    number: AtomicU64,
+    one_of: AtomicU32,
+    sampling: Mutex<Sampling>,
+}
+
+impl Sampler {
+    /// Takes about `per_second`.
+    pub fn new(per_second: u32) -> Self {
+        let sampling = Mutex::new(Sampling::new(per_second));
+        Self { number: AtomicU64::new(0), one_of: AtomicU32::new(1), sampling }
+    }
+
+    /// Whether the next one is taken. The time is asked for only then.
+    pub fn takes_next(&self, now_ms: impl FnOnce() -> u64) -> bool {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let takes = number.is_multiple_of(u64::from(self.one_of.load(Ordering::Relaxed)));
+        if takes {
+            let mut sampling = self.sampling.lock();
+            sampling.keep(now_ms());
+            self.one_of.store(sampling.one_of(), Ordering::Relaxed);
+        }
+        takes
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +115,20 @@ mod tests {
         let kept = run(100, &[50_000, 50_000, 50_000, 10]);
         assert!(kept[1].0 >= 50 && kept[1].0 <= 110, "{kept:?}");
         assert!(kept[1].1.abs_diff(50_000) < 1_000, "{kept:?}");
+    }
+
+    #[test]
+    fn a_sampler_takes_all_of_few_and_few_of_many() {
+        let sampler = Sampler::new(100);
+        let taken = |second: u64, count: u64| {
+            (0..count).filter(|one| sampler.takes_next(|| second * 1_000 + one * 1_000 / count)).count()
+        };
+        assert_eq!(taken(0, 99), 99);
+        let (burst, flood) = (taken(1, 100_000), taken(2, 100_000));
+        assert!((100..=600).contains(&burst) && (50..=110).contains(&flood), "{burst}, {flood}");
+        // The rate of the second before holds for one second more.
+        taken(3, 50);
+        assert_eq!(taken(4, 50), 50);
     }
 
     proptest! {
