@@ -241,7 +241,8 @@ fn what_a_collector_refuses_is_counted() {
 #[test]
 fn a_collector_that_never_answers_costs_its_spans_and_nothing_else() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let host = Host::start_with(&["--otlp-endpoint", &format!("http://{}", silent.local_addr().unwrap())]);
+    let collector = format!("http://{}", silent.local_addr().unwrap());
+    let host = Host::start_with(&["--otlp-endpoint", &collector, "--trace-share", "1"]);
     host.deploy("hello", &[]);
     // What finds no room is dropped at once, long before a batch is given up.
     let load = Load::start(&host, "/hello/", 8, "Hello from wfn!\n");

@@ -207,7 +207,7 @@ impl Host {
         tasks.spawn(until_stopped(stopped.clone(), governor.run()));
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
         tasks.spawn(store_usage(registry.clone(), stopped.clone()));
-        tasks.spawn(meter::watch::run(registry.clone(), stopped.clone()));
+        tasks.spawn(meter::watch::run(registry.clone(), capabilities.clone(), stopped.clone()));
         tasks.spawn(collect_garbage(registry.clone(), stopped));
         Ok(Self {
             functions: functions_address,

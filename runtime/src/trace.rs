@@ -101,7 +101,7 @@ impl Tracer {
         if !self.exports() {
             return given.map(|context| Traced { context, parent: None, is_own: false });
         }
-        let begins = || self.few.as_ref().is_none_or(|few| few.takes_next(clock::now_ms));
+        let begins = || self.few.as_ref().is_none_or(|few| few.takes(random_bits(), clock::now_ms));
         if given.is_none() && !begins() {
             return None;
         }
@@ -221,6 +221,13 @@ impl Tracer {
     pub async fn flush(&self, patience: Duration) {
         if let Some(exporter) = &self.exporter {
             exporter.flush((clock::now() + patience).into()).await;
+        }
+    }
+
+    /// Time passes: to be told once a second.
+    pub fn passed(&self, now_ms: u64) {
+        if let Some(few) = &self.few {
+            few.passed(now_ms);
         }
     }
 

@@ -141,6 +141,15 @@ impl Recent {
         self.grown.notify_waiters();
     }
 
+    /// Time passes: to be told once a second.
+    pub fn passed(&self, now_ms: u64) {
+        for shelf in [&self.ordinary, &self.failed] {
+            let mut kept = shelf.kept.lock();
+            kept.0.passed(now_ms);
+            shelf.one_of.store(kept.0.one_of(), Ordering::Relaxed);
+        }
+    }
+
     /// How many invocations that did not fail one stands for that is kept now.
     pub fn one_of(&self) -> u32 {
         self.ordinary.one_of.load(Ordering::Relaxed)

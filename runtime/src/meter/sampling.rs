@@ -1,6 +1,6 @@
 //! Which of many invocations are kept: all of few, each n-th of many, and each kept one says how many it stands for.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -31,17 +31,24 @@ impl Sampling {
         self.one_of
     }
 
+    /// Time passes: to be told at least once a second, because nobody may come for long who would be kept.
+    pub fn passed(&mut self, now_ms: u64) {
+        let second = now_ms / 1_000;
+        // One that ended a moment before the second did may come after it.
+        if second == self.second || second + 1 == self.second {
+            return;
+        }
+        let was_last = second == self.second + 1;
+        // What came in the second before comes again, as far as one can know.
+        let expected = if was_last { self.stood_for } else { 0 };
+        let share = expected.div_ceil(u64::from(self.per_second)).max(1).next_power_of_two();
+        self.one_of = share.min(u64::from(ONE_OF_MAX)) as u32;
+        (self.second, self.kept, self.stood_for) = (second, 0, 0);
+    }
+
     /// Keeps one that ended at `now_ms` on the host's clock, and says how many it stands for.
     pub fn keep(&mut self, now_ms: u64) -> u32 {
-        let second = now_ms / 1_000;
-        if second != self.second {
-            let was_last = second == self.second + 1;
-            // What came in the second before comes again, as far as one can know.
-            let expected = if was_last { self.stood_for } else { 0 };
-            let share = expected.div_ceil(u64::from(self.per_second)).max(1).next_power_of_two();
-            self.one_of = share.min(u64::from(ONE_OF_MAX)) as u32;
-            (self.second, self.kept, self.stood_for) = (second, 0, 0);
-        }
+        self.passed(now_ms);
         let stands_for = self.one_of;
         self.kept += 1;
         self.stood_for += u64::from(stands_for);
@@ -54,10 +61,9 @@ impl Sampling {
     }
 }
 
-/// A [`Sampling`] that counts by itself, for many threads: but for the few that are kept one costs an addition.
+/// A [`Sampling`] for many threads: but for the few that are kept one costs a look.
 #[derive(Debug)]
 pub struct Sampler {
-    number: AtomicU64,
     one_of: AtomicU32,
     sampling: Mutex<Sampling>,
 }
@@ -65,20 +71,29 @@ pub struct Sampler {
 impl Sampler {
     /// Takes about `per_second`.
     pub fn new(per_second: u32) -> Self {
-        let sampling = Mutex::new(Sampling::new(per_second));
-        Self { number: AtomicU64::new(0), one_of: AtomicU32::new(1), sampling }
+        Self { one_of: AtomicU32::new(1), sampling: Mutex::new(Sampling::new(per_second)) }
     }
 
-    /// Whether the next one is taken. The time is asked for only then.
-    pub fn takes_next(&self, now_ms: impl FnOnce() -> u64) -> bool {
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
+    /// Whether the one with this number, counted or at random, is taken. The time is asked for only then.
+    pub fn takes(&self, number: u64, now_ms: impl FnOnce() -> u64) -> bool {
         let takes = number.is_multiple_of(u64::from(self.one_of.load(Ordering::Relaxed)));
         if takes {
-            let mut sampling = self.sampling.lock();
-            sampling.keep(now_ms());
-            self.one_of.store(sampling.one_of(), Ordering::Relaxed);
+            self.look(|sampling| {
+                sampling.keep(now_ms());
+            });
         }
         takes
+    }
+
+    /// As [`Sampling::passed`].
+    pub fn passed(&self, now_ms: u64) {
+        self.look(|sampling| sampling.passed(now_ms));
+    }
+
+    fn look(&self, change: impl FnOnce(&mut Sampling)) {
+        let mut sampling = self.sampling.lock();
+        change(&mut sampling);
+        self.one_of.store(sampling.one_of(), Ordering::Relaxed);
     }
 }
 
@@ -120,15 +135,34 @@ mod tests {
     #[test]
     fn a_sampler_takes_all_of_few_and_few_of_many() {
         let sampler = Sampler::new(100);
-        let taken = |second: u64, count: u64| {
-            (0..count).filter(|one| sampler.takes_next(|| second * 1_000 + one * 1_000 / count)).count()
+        let mut number = 0;
+        let mut taken = |second: u64, count: u64| {
+            sampler.passed(second * 1_000);
+            let mut takes = |one: u64| {
+                number += 1;
+                sampler.takes(number, || second * 1_000 + one * 1_000 / count)
+            };
+            (0..count).filter(|one| takes(*one)).count()
         };
         assert_eq!(taken(0, 99), 99);
         let (burst, flood) = (taken(1, 100_000), taken(2, 100_000));
         assert!((100..=600).contains(&burst) && (50..=110).contains(&flood), "{burst}, {flood}");
-        // The rate of the second before holds for one second more.
-        taken(3, 50);
+        // Few of those come that are still looked for: that is noticed by the clock.
+        assert!(taken(3, 50) <= 1);
         assert_eq!(taken(4, 50), 50);
+    }
+
+    #[test]
+    fn one_that_ended_just_before_the_second_did_brings_no_flood() {
+        let mut sampling = Sampling::new(100);
+        for one in 0..1_000 {
+            sampling.keep(1_000 + one);
+        }
+        sampling.passed(2_000);
+        let one_of = sampling.one_of();
+        assert!(one_of > 1);
+        sampling.keep(1_999);
+        assert_eq!(sampling.one_of(), one_of);
     }
 
     proptest! {

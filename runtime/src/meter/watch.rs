@@ -6,30 +6,35 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::app::registry::Registry;
+use crate::capability::CapabilityHost;
 use crate::clock;
 use crate::meter::GroupMeter;
 use crate::pool::PoolView;
 use crate::pool::resources::Resources;
+use crate::trace::Tracer;
 
 /// From one look to the next, in milliseconds: at the end of each second of the clock.
 pub const PERIOD_MS: u64 = 1_000;
 
 /// Looks until `stop` changes.
-pub async fn run(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
+pub async fn run(registry: Arc<Registry>, host: Arc<CapabilityHost>, mut stop: watch::Receiver<bool>) {
     loop {
         let second_ms = clock::now_ms() / PERIOD_MS * PERIOD_MS;
         tokio::select! {
-            () = clock::until((second_ms + PERIOD_MS) as i64) => look(&registry, second_ms),
+            () = clock::until((second_ms + PERIOD_MS) as i64) => look(&registry, host.tracer(), second_ms),
             _ = stop.changed() => return,
         }
     }
 }
 
 /// Looks at the end of the second that began at `second_ms`.
-fn look(registry: &Registry, second_ms: u64) {
+fn look(registry: &Registry, tracer: &Tracer, second_ms: u64) {
+    let now_ms = second_ms + PERIOD_MS;
+    tracer.passed(now_ms);
     let views = views(registry.resources());
     for app in registry.apps() {
         let meter = app.meter();
+        meter.recent.passed(now_ms);
         meter.log.tell_of_dropped(app.active().revision.id);
         for group in meter.groups() {
             let view = views.get(&Arc::as_ptr(&group)).copied().unwrap_or_default();
