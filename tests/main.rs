@@ -35,6 +35,7 @@ mod scale;
 mod scratch;
 mod secrets;
 mod serve;
+mod sessions;
 mod split;
 mod tidy;
 mod timers;

@@ -14,7 +14,7 @@ use crate::upstream::Upstream;
 
 /// Deploys the guest `fetch` as `app`, whose function `work` hands each message to the upstream's `/sink`.
 #[track_caller]
-fn deploy(host: &Host, app: &str, upstream: &Upstream, trigger: &str) {
+pub fn deploy(host: &Host, app: &str, upstream: &Upstream, trigger: &str) {
     let (sink, allowed) = (upstream.url("/sink"), upstream.url(""));
     let manifest = format!(
         "queues = [\"work\"]\nallowed_outbound_hosts = [\"{allowed}\"]\n\
@@ -29,7 +29,7 @@ fn deploy_with(host: &Host, app: &str, manifest: &str) {
 }
 
 /// Calls the admin API for the queue `work` of `app`.
-fn admin(host: &Host, method: &str, path: &str, body: &str) -> crate::harness::Answer {
+pub fn admin(host: &Host, method: &str, path: &str, body: &str) -> crate::harness::Answer {
     Request::new(method, &format!("/v1/apps/{path}"))
         .header("authorization", &format!("Bearer {}", host.token()))
         .body(body)
@@ -41,13 +41,13 @@ fn send(host: &Host, app: &str, body: &str) -> Value {
 }
 
 /// Messages and dead letters of the queue `work`.
-fn held(host: &Host, app: &str) -> (u64, u64) {
+pub fn held(host: &Host, app: &str) -> (u64, u64) {
     let shown = host.wfn(&["queue", "ls", app, "--json"]).json();
     let queue = &shown["queues"][0];
     (queue["messages"].as_u64().unwrap(), queue["dead"].as_u64().unwrap())
 }
 
-fn until_delivered(host: &Host, app: &str) {
+pub fn until_delivered(host: &Host, app: &str) {
     until("every message is delivered", || (held(host, app).0 == 0).then_some(()));
 }
 
@@ -201,37 +201,6 @@ fn one_at_a_time_is_in_order() {
     let bodies: Vec<String> = upstream.sunk().into_iter().map(|event| event.body).collect();
     assert_eq!(bodies, (0..300).map(|number| number.to_string()).collect::<Vec<_>>());
     assert_eq!(upstream.most(), 1);
-}
-
-#[test]
-fn a_session_is_in_order_whatever_fails_and_sessions_go_side_by_side() {
-    let (host, upstream) = (Host::start(), Upstream::start());
-    deploy(&host, "shop", &upstream, "session = true\nretry_delay = \"50ms\"\nmax_deliveries = 3");
-    let post = |session: &str, body: &str| {
-        admin(&host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
-    };
-    for number in 0..40 {
-        for session in ["a", "b", "c"] {
-            let body = match number {
-                7 => "fail 1".to_owned(),
-                9 => "slow 100".to_owned(),
-                11 if session == "b" => "fail 9".to_owned(),
-                _ => format!("{session}{number}"),
-            };
-            post(session, &body);
-        }
-    }
-    until("all but one are delivered", || (held(&host, "shop") == (0, 1)).then_some(()));
-    for session in ["a", "b", "c"] {
-        let of: Vec<_> =
-            upstream.sunk().into_iter().filter(|event| event.header("ce-partitionkey") == session).collect();
-        // Names of the host's own are in the order of sending.
-        let names: Vec<&str> = of.iter().map(|event| event.header("ce-id")).collect();
-        assert!(names.is_sorted(), "{session}: {names:?}");
-        let again = if session == "b" { 3 } else { 1 };
-        assert_eq!(of.len(), 40 + again, "{session}");
-    }
-    assert!((2..=3).contains(&upstream.most()), "{} sessions side by side", upstream.most());
 }
 
 #[test]

@@ -97,6 +97,16 @@ impl Queue {
         self.queues.db.read(read).await
     }
 
+    /// The first message of `session` that is ready and stands after position `after`.
+    pub async fn next_of_session(&self, session: String, after: i64) -> Result<Option<Message>, DbError> {
+        let place = self.place.clone();
+        let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
+            Some(queue) => table::next_of_session(connection, queue, &session, after),
+            None => Ok(None),
+        };
+        self.queues.db.read(read).await
+    }
+
     /// When the next message that waits is due, in milliseconds since 1970.
     pub async fn next_due(&self) -> Result<Option<i64>, DbError> {
         let place = self.place.clone();

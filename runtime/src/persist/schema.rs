@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::meter::usage::store;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -161,6 +161,11 @@ const MIGRATIONS: [&str; 10] = [
         percent  INTEGER NOT NULL,
         FOREIGN KEY (app, revision) REFERENCES revision(app, id)
     ) STRICT, WITHOUT ROWID;
+",
+    // Finds the message that a session goes on with.
+    "
+    CREATE INDEX queue_message_session ON queue_message (queue, session, position)
+        WHERE session IS NOT NULL AND position IS NOT NULL;
 ",
 ];
 

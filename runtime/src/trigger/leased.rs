@@ -1,34 +1,42 @@
-//! Which messages of a queue are under way, and which of a session wait for the one before them. Pure.
+//! Which messages of a queue are under way, and which sessions are busy with one. Pure.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
 
 use crate::capability::queues::table::Message;
 
 /// The leases of one consumer.
 #[derive(Default)]
 pub struct Leased {
-    /// By number. Those that were read again, further on: what failed is due again as soon as that is stored, and its
-    /// delivery may end a moment later.
-    numbers: HashMap<i64, Option<i64>>,
+    /// By number.
+    leases: HashMap<i64, Lease>,
     bytes: usize,
-    /// Of each session that has a message under way, those that were read after it, in order.
-    sessions: HashMap<String, VecDeque<Message>>,
+    /// The sessions that have a message under way, and whether others of them were read after it. Those are not kept: a
+    /// session with a million of them takes no more room, and holds up nobody.
+    sessions: HashMap<String, bool>,
+}
+
+struct Lease {
+    position: i64,
+    /// Where it was read again meanwhile, further on: what failed is due again as soon as that is stored, and its delivery may
+    /// end a moment later.
+    stands_again: Option<i64>,
 }
 
 /// What follows when leases end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct GivenBack {
-    /// Those of their sessions that are next.
-    pub next: Vec<Message>,
-    /// The first position at which one of them stands again and was passed over, to be read once more.
+    /// Sessions that go on, each with the position after which its next message stands. They are busy until
+    /// [`Leased::go_on`] is told of that one.
+    pub sessions: Vec<(String, i64)>,
+    /// The first position at which one of the messages stands again and was passed over, to be read once more.
     pub passed_over: Option<i64>,
 }
 
 impl Leased {
-    /// How many messages are leased, under way or not.
+    /// How many messages are leased.
     pub fn count(&self) -> usize {
-        self.numbers.len()
+        self.leases.len()
     }
 
     /// Bytes of their bodies.
@@ -36,68 +44,77 @@ impl Leased {
         self.bytes
     }
 
-    /// Leases messages that were read, in order, except those that are leased already. Gives back those to be delivered
-    /// now: with `in_sessions` one of each session.
+    /// Leases messages that were read, in order, except those that are leased already, and gives them back: with
+    /// `in_sessions` one of each session.
     pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool) -> Vec<Message> {
-        let mut now = Vec::with_capacity(messages.len());
+        let mut leased = Vec::with_capacity(messages.len());
         for message in messages {
-            match self.numbers.entry(message.number) {
-                Entry::Occupied(mut leased) => {
-                    leased.insert(Some(message.position));
-                    continue;
-                }
-                Entry::Vacant(free) => drop(free.insert(None)),
+            if let Some(lease) = self.leases.get_mut(&message.number) {
+                lease.stands_again = Some(message.position).filter(|position| *position != lease.position);
+                continue;
             }
-            self.bytes += message.body.len();
-            match &message.session {
-                Some(session) if in_sessions => match self.sessions.get_mut(session) {
-                    Some(after) => after.push_back(message),
-                    None => {
-                        self.sessions.insert(session.clone(), VecDeque::new());
-                        now.push(message);
+            if let Some(session) = message.session.as_ref().filter(|_| in_sessions) {
+                match self.sessions.entry(session.clone()) {
+                    Entry::Occupied(mut busy) => {
+                        busy.insert(true);
+                        continue;
                     }
-                },
-                _ => now.push(message),
+                    Entry::Vacant(free) => drop(free.insert(false)),
+                }
             }
+            self.begin(&message);
+            leased.push(message);
         }
-        now
+        leased
     }
 
     /// Ends the leases of messages.
     pub fn give_back(&mut self, messages: &[Message]) -> GivenBack {
         let mut given_back = GivenBack::default();
         for message in messages {
-            let Some(read_again) = self.end(message) else { continue };
-            given_back.passed_over = given_back.passed_over.into_iter().chain(read_again).min();
+            let Some(lease) = self.end(message) else { continue };
+            given_back.passed_over = given_back.passed_over.into_iter().chain(lease.stands_again).min();
             let Some(session) = &message.session else { continue };
-            let Some(after) = self.sessions.get_mut(session) else { continue };
-            match after.pop_front() {
-                Some(message) => given_back.next.push(message),
-                None => drop(self.sessions.remove(session)),
+            match self.sessions.get(session) {
+                Some(true) => given_back.sessions.push((session.clone(), message.position)),
+                Some(false) => drop(self.sessions.remove(session)),
+                None => {}
             }
         }
         given_back
     }
 
-    /// Ends the leases of messages and of all that were read after them in their sessions. Gives back the first position
-    /// of them.
-    pub fn abandon(&mut self, messages: &[Message]) -> Option<i64> {
-        let mut first = None::<i64>;
-        for message in messages {
-            let after = message.session.as_ref().and_then(|session| self.sessions.remove(session));
-            for one in std::iter::once(message).chain(after.iter().flatten()) {
-                self.end(one);
-                first = Some(first.map_or(one.position, |first| first.min(one.position)));
-            }
+    /// A session goes on with `next`, which is leased by that, or has nothing more that is ready. Gives it back if it is to
+    /// be delivered.
+    pub fn go_on(&mut self, session: &str, next: Option<Message>) -> Option<Message> {
+        let next = next.filter(|next| !self.leases.contains_key(&next.number));
+        match &next {
+            Some(next) => self.begin(next),
+            None => drop(self.sessions.remove(session)),
         }
-        first
+        next
     }
 
-    /// If it was leased, where it was read again meanwhile.
-    fn end(&mut self, message: &Message) -> Option<Option<i64>> {
-        let read_again = self.numbers.remove(&message.number)?;
+    /// Ends the leases of messages and lets their sessions go: all of it is to be read again. Gives back the first position.
+    pub fn abandon(&mut self, messages: &[Message]) -> Option<i64> {
+        for message in messages {
+            self.end(message);
+            if let Some(session) = &message.session {
+                self.sessions.remove(session);
+            }
+        }
+        messages.iter().map(|message| message.position).min()
+    }
+
+    fn begin(&mut self, message: &Message) {
+        self.leases.insert(message.number, Lease { position: message.position, stands_again: None });
+        self.bytes += message.body.len();
+    }
+
+    fn end(&mut self, message: &Message) -> Option<Lease> {
+        let lease = self.leases.remove(&message.number)?;
         self.bytes -= message.body.len();
-        Some(read_again)
+        Some(lease)
     }
 }
 
@@ -123,6 +140,22 @@ mod tests {
         }
     }
 
+    fn messages(sessions: &[Option<u8>]) -> Vec<Message> {
+        sessions.iter().enumerate().map(|(number, session)| message(number as i64, *session)).collect()
+    }
+
+    /// Ends a delivery, and lets its session go on with what `all` has of it.
+    fn end(leased: &mut Leased, ended: &Message, all: &[Message]) -> Vec<Message> {
+        let given_back = leased.give_back(std::slice::from_ref(ended));
+        assert_eq!(given_back.passed_over, None, "nothing failed");
+        let next = given_back.sessions.into_iter().filter_map(|(session, after)| {
+            let is_next =
+                |message: &&Message| message.session.as_ref() == Some(&session) && message.position > after;
+            leased.go_on(&session, all.iter().find(is_next).cloned())
+        });
+        next.collect()
+    }
+
     proptest! {
         #[test]
         fn sessions_go_in_order_one_at_a_time_and_others_at_once(
@@ -130,26 +163,29 @@ mod tests {
             picks in proptest::collection::vec(any::<usize>(), 200),
             page in 1..7_usize,
         ) {
-            let all: Vec<Message> =
-                sessions.iter().enumerate().map(|(number, session)| message(number as i64, *session)).collect();
+            let all = messages(&sessions);
             let (mut leased, mut under_way, mut done) = (Leased::default(), Vec::new(), Vec::new());
             let (mut unread, mut picks) = (all.chunks(page), picks.into_iter());
             while done.len() < all.len() {
                 let pick = picks.next().unwrap_or_default();
                 if pick % 3 == 0 || under_way.is_empty() {
-                    // The same page twice is leased once.
-                    for page in unread.next().into_iter().flat_map(|page| [page, page]) {
-                        under_way.extend(leased.lease(page.to_vec(), true));
-                    }
+                    // What is done is in no page; what a session has gone on with may be.
+                    let page: Vec<Message> = unread.next().unwrap_or_default().to_vec();
+                    let page: Vec<Message> = page.into_iter().filter(|one| !done.contains(one)).collect();
+                    let alone: Vec<Message> = page.iter().filter(|one| one.session.is_none()).cloned().collect();
+                    let now = leased.lease(page, true);
+                    prop_assert!(alone.iter().all(|one| now.contains(one)), "nobody is held up by a session");
+                    under_way.extend(now);
                 }
                 if !under_way.is_empty() {
                     let ended: Message = under_way.swap_remove(pick % under_way.len());
-                    under_way.extend(leased.give_back(std::slice::from_ref(&ended)).next);
+                    under_way.extend(end(&mut leased, &ended, &all));
                     done.push(ended);
                 }
                 let mut busy: Vec<&String> = under_way.iter().filter_map(|message| message.session.as_ref()).collect();
                 busy.sort();
                 prop_assert!(busy.windows(2).all(|two| two[0] != two[1]), "two of one session under way");
+                prop_assert_eq!((leased.count(), leased.bytes()), (under_way.len(), 3 * under_way.len()));
             }
             for session in 0..3_u8 {
                 let name = Some(session.to_string());
@@ -157,7 +193,7 @@ mod tests {
                     done.iter().filter(|message| message.session == name).map(|message| message.number).collect();
                 prop_assert!(order.is_sorted());
             }
-            prop_assert_eq!((leased.count(), leased.bytes()), (0, 0));
+            prop_assert_eq!((under_way.len(), leased.sessions.len()), (0, 0));
         }
 
         #[test]
@@ -165,7 +201,7 @@ mod tests {
             fails in proptest::collection::vec(any::<bool>(), 1..20),
             ends in any::<usize>(),
         ) {
-            let all: Vec<Message> = (0..fails.len()).map(|number| message(number as i64, None)).collect();
+            let all = messages(&vec![None; fails.len()]);
             let mut leased = Leased::default();
             let mut under_way = leased.lease(all.clone(), false);
             // They get positions after all others, and are read there before it is known that their deliveries are over.
@@ -189,8 +225,7 @@ mod tests {
         fn what_is_abandoned_is_leased_again_with_all_that_came_after_it(
             sessions in proptest::collection::vec(proptest::option::of(0..2_u8), 1..30),
         ) {
-            let all: Vec<Message> =
-                sessions.iter().enumerate().map(|(number, session)| message(number as i64, *session)).collect();
+            let all = messages(&sessions);
             let mut leased = Leased::default();
             let under_way = leased.lease(all.clone(), true);
             let first = leased.abandon(&under_way);

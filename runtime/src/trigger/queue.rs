@@ -106,12 +106,12 @@ impl Consumer {
     async fn run(mut self) {
         let (mut stop, mut fetching) = (self.stop.clone(), self.fetching.clone());
         let mut deliveries = JoinSet::new();
-        // Whether there may be more to read, and whether it is known when the next message is due.
-        let (mut has_more, mut due) = (true, None);
+        // What there is to read, and whether it is known when the next message is due.
+        let (mut unread, mut due) = (Unread::More, None);
         while !self.app.is_removed() && !*stop.borrow() {
-            if has_more {
+            if unread != Unread::Nothing {
                 match self.fetch(&mut deliveries).await {
-                    Ok(more) => has_more = more,
+                    Ok(left) => unread = left,
                     Err(error) => {
                         self.report(&error).await;
                         continue;
@@ -128,45 +128,47 @@ impl Consumer {
                 }
             }
             tokio::select! {
-                () = self.bell.notified() => (has_more, due) = (true, None),
-                Some(ended) = deliveries.join_next() => has_more |= self.end(ended, &mut deliveries),
+                () = self.bell.notified() => (unread, due) = (Unread::More, None),
+                Some(ended) = deliveries.join_next() => {
+                    let has_more = self.end(ended, &mut deliveries).await;
+                    if has_more || unread == Unread::NoRoom {
+                        unread = Unread::More;
+                    }
+                }
                 () = clock::until(due.unwrap_or(i64::MAX)) => {
                     if let Err(error) = self.queue.promote().await {
                         self.report(&error).await;
                     }
-                    (has_more, due) = (true, None);
+                    (unread, due) = (Unread::More, None);
                 }
                 _ = stop.changed() => {}
                 // The host ends where nobody is left to say it.
-                Ok(()) = fetching.changed() => has_more = true,
+                Ok(()) = fetching.changed() => unread = Unread::More,
+                () = tokio::task::yield_now(), if unread == Unread::More => {}
             }
         }
         // They end by themselves, or with the host.
         while deliveries.join_next().await.is_some() {}
     }
 
-    /// Reads as many messages as may be in flight and begins to deliver them. Says whether there may be more to read.
-    async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<bool, DbError> {
-        loop {
-            let Some((trigger, most)) = self.trigger() else { return Ok(false) };
-            let room = most.saturating_sub(self.leased.count());
-            let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX;
-            if is_full || room == 0 || room < trigger.fetched_at_least(most) {
-                return Ok(true);
-            }
-            let wanted = room.min(limits::QUEUE_PAGE_MAX);
-            let messages = self.queue.ready(self.read_to, wanted).await?;
-            let has_more = messages.len() == wanted;
-            self.read_to = messages.last().map_or(self.read_to, |last| last.position);
-            let mut messages = self.leased.lease(messages, trigger.session);
-            while !messages.is_empty() {
-                let rest = messages.split_off(messages.len().min(trigger.messages_per_request()));
-                self.deliver(trigger.clone(), std::mem::replace(&mut messages, rest), deliveries);
-            }
-            if !has_more {
-                return Ok(false);
-            }
+    /// Reads a page of messages, if there is room for them, and begins to deliver them. Says what there is to read then.
+    async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<Unread, DbError> {
+        let Some((trigger, most)) = self.trigger() else { return Ok(Unread::Nothing) };
+        let room = most.saturating_sub(self.leased.count());
+        let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX;
+        if is_full || room == 0 || room < trigger.fetched_at_least(most) {
+            return Ok(Unread::NoRoom);
         }
+        let wanted = room.min(limits::QUEUE_PAGE_MAX);
+        let messages = self.queue.ready(self.read_to, wanted).await?;
+        let unread = if messages.len() == wanted { Unread::More } else { Unread::Nothing };
+        self.read_to = messages.last().map_or(self.read_to, |last| last.position);
+        let mut messages = self.leased.lease(messages, trigger.session);
+        while !messages.is_empty() {
+            let rest = messages.split_off(messages.len().min(trigger.messages_per_request()));
+            self.deliver(trigger.clone(), std::mem::replace(&mut messages, rest), deliveries);
+        }
+        Ok(unread)
     }
 
     /// The trigger of the revision that serves, if it has it still, and how many messages may be in flight.
@@ -187,7 +189,7 @@ impl Consumer {
     }
 
     /// Takes note of a delivery that has ended. Says whether there is more to read because of it.
-    fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
+    async fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
         // A task that panicked was reported by its thread; its messages stay leased until the host is started again.
         let Ok(Ended { messages, is_over }) = ended else { return false };
         let trigger = self.trigger().filter(|_| is_over);
@@ -197,12 +199,26 @@ impl Consumer {
             self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
             return true;
         };
-        let GivenBack { next, passed_over } = self.leased.give_back(&messages);
-        for message in next {
-            self.deliver(trigger.clone(), vec![message], deliveries);
+        let GivenBack { sessions, passed_over } = self.leased.give_back(&messages);
+        for (session, after) in sessions {
+            let next = self.next_of_session(&session, after).await;
+            if let Some(next) = self.leased.go_on(&session, next) {
+                self.deliver(trigger.clone(), vec![next], deliveries);
+            }
         }
         self.read_to = passed_over.map_or(self.read_to, |first| self.read_to.min(first - 1));
         passed_over.is_some()
+    }
+
+    /// What a session goes on with. Asked for until it is known, or nobody is left for it: the session would wait for ever.
+    async fn next_of_session(&self, session: &str, after: i64) -> Option<Message> {
+        while !self.app.is_removed() && !*self.stop.borrow() {
+            match self.queue.next_of_session(session.to_owned(), after).await {
+                Ok(next) => return next,
+                Err(error) => self.report(&error).await,
+            }
+        }
+        None
     }
 
     /// The database failed: that is for the host's log, and it is asked again.
@@ -211,6 +227,17 @@ impl Consumer {
         tracing::error!("queue {store} of app {app}: {error}");
         tokio::time::sleep(limits::QUEUE_DB_PAUSE).await;
     }
+}
+
+/// What there is to read of a queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    /// Nothing until the bell rings.
+    Nothing,
+    /// There may be more.
+    More,
+    /// There may be, but no room for it until a delivery ends.
+    NoRoom,
 }
 
 /// Messages on their way: one, or a batch.

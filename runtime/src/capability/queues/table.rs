@@ -251,6 +251,21 @@ pub fn ready(
     statement.query_map(params![queue, after, limit as i64], message)?.collect()
 }
 
+/// The first message of `session` that is ready and stands after `after`.
+pub fn next_of_session(
+    connection: &Connection,
+    queue: i64,
+    session: &str,
+    after: i64,
+) -> rusqlite::Result<Option<Message>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM queue_message WHERE queue = ?1 AND session = ?2 AND position > ?3
+         ORDER BY position LIMIT 1"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    statement.query_row(params![queue, session, after], message).optional()
+}
+
 /// Makes ready what is due, at most `limit` of it; says how much that was.
 pub fn promote(
     transaction: &Transaction<'_>,

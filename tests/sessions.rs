@@ -1,0 +1,63 @@
+//! Sessions of queues: one key in order, one message at a time, and others beside it.
+
+use crate::harness::{Host, until};
+use crate::queues::{admin, deploy, held, until_delivered};
+use crate::upstream::Upstream;
+
+#[test]
+fn a_session_with_more_than_is_fetched_at_a_time_holds_up_nobody() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    // Two may be in flight; the first of session a takes longer than everything else together.
+    deploy(&host, "shop", &upstream, "session = true\nbatch_size = 1\nmax_in_flight = 2");
+    let post = |session: &str, body: &str| {
+        admin(&host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
+    };
+    post("a", "slow 5000");
+    for number in 0..150 {
+        post("a", &format!("a{number}"));
+    }
+    for number in 0..20 {
+        post("b", &format!("b{number}"));
+    }
+    until_delivered(&host, "shop");
+    let bodies: Vec<String> = upstream.sunk().into_iter().map(|event| event.body).collect();
+    let of = |session: &str| -> Vec<String> {
+        let is_of = |body: &&String| body.starts_with(session) && !body.starts_with("slow");
+        bodies.iter().filter(is_of).cloned().collect()
+    };
+    assert_eq!(of("a"), (0..150).map(|number| format!("a{number}")).collect::<Vec<_>>());
+    assert_eq!(of("b"), (0..20).map(|number| format!("b{number}")).collect::<Vec<_>>());
+    let place = |body: &str| bodies.iter().position(|one| one == body).unwrap();
+    assert!(place("b19") < place("a0"), "{bodies:?}");
+}
+
+#[test]
+fn a_session_is_in_order_whatever_fails_and_sessions_go_side_by_side() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy(&host, "shop", &upstream, "session = true\nretry_delay = \"50ms\"\nmax_deliveries = 3");
+    let post = |session: &str, body: &str| {
+        admin(&host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
+    };
+    for number in 0..40 {
+        for session in ["a", "b", "c"] {
+            let body = match number {
+                7 => "fail 1".to_owned(),
+                9 => "slow 100".to_owned(),
+                11 if session == "b" => "fail 9".to_owned(),
+                _ => format!("{session}{number}"),
+            };
+            post(session, &body);
+        }
+    }
+    until("all but one are delivered", || (held(&host, "shop") == (0, 1)).then_some(()));
+    for session in ["a", "b", "c"] {
+        let of: Vec<_> =
+            upstream.sunk().into_iter().filter(|event| event.header("ce-partitionkey") == session).collect();
+        // Names of the host's own are in the order of sending.
+        let names: Vec<&str> = of.iter().map(|event| event.header("ce-id")).collect();
+        assert!(names.is_sorted(), "{session}: {names:?}");
+        let again = if session == "b" { 3 } else { 1 };
+        assert_eq!(of.len(), 40 + again, "{session}");
+    }
+    assert!((2..=3).contains(&upstream.most()), "{} sessions side by side", upstream.most());
+}
