@@ -169,5 +169,5 @@ impl Converge {
 
 /// The scale group of the function.
 fn group(host: &Host) -> Result<serde_json::Value> {
-    Ok(host.command(["status", NAME])?["groups"][1].clone())
+    Ok(host.command(["status", NAME])?["groups"][messages::GROUP].clone())
 }

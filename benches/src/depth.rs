@@ -68,7 +68,8 @@ impl Depth {
         let begun = Instant::now();
         let mut admin = host.admin()?;
         loop {
-            let taken = admin.get(&format!("/v1/apps/{NAME}"))?["groups"][0]["invocations"].as_u64();
+            let app = admin.get(&format!("/v1/apps/{NAME}"))?;
+            let taken = app["groups"][messages::GROUP]["invocations"].as_u64();
             if let Some(taken) = taken.filter(|taken| *taken >= self.count as u64) {
                 return Ok(taken as f64 / begun.elapsed().as_secs_f64());
             }

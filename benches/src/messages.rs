@@ -12,6 +12,8 @@ use crate::workspace::Workspace;
 
 /// What the app and its queue are called.
 pub const NAME: &str = "drain";
+/// Where the function's scale group stands among those of the app: the first is that of its HTTP clients.
+pub const GROUP: usize = 1;
 /// Connections that send: commits are shared among them.
 const SENDERS: usize = 64;
 

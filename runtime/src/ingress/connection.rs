@@ -6,7 +6,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -200,7 +200,7 @@ where
 {
     let watch = watches.open();
     let builder = builder();
-    let io = TokioIo::new(Watched { stream, watch: watch.clone() });
+    let io = TokioIo::new(Watched { stream, watch: watch.clone(), let_others_go_first: true });
     let mut connection = pin!(builder.serve_connection(io, make(watch.clone())));
     let mut draining = false;
     poll_fn(|context| {
@@ -242,6 +242,19 @@ fn builder() -> auto::Builder<TokioExecutor> {
 struct Watched {
     stream: TcpStream,
     watch: Arc<Watch>,
+    /// Whether the next write waits until the tasks that are ready have had their turn.
+    let_others_go_first: bool,
+}
+
+impl Watched {
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.let_others_go_first = !self.let_others_go_first;
+        if self.let_others_go_first {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 impl AsyncRead for Watched {
@@ -265,6 +278,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watch.written(polled.is_pending());
         polled
@@ -275,6 +289,7 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_turn(context));
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.watch.written(polled.is_pending());
         polled
