@@ -10,6 +10,7 @@ pub mod identity;
 pub mod internal;
 pub mod key_value;
 pub mod outbound;
+pub mod outgoing_body;
 pub mod queues;
 pub mod request;
 pub mod scratch;

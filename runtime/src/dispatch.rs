@@ -1,11 +1,11 @@
 //! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
 //! split, and its outcome an answer. Every trigger comes through here.
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Response};
 
 use crate::app::running::App;
 pub use crate::app::running::Group;
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::capability::internal::Origin;
 use crate::ingress::answer::Refusal;
 use crate::instance::response::ResponseBody;
@@ -23,7 +23,7 @@ pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
 pub async fn dispatch(
     app: &App,
     group: Group<'_>,
-    mut request: Request<GuestBody>,
+    mut request: GuestRequest,
     invocation: InvocationId,
 ) -> Result<Response<ResponseBody>, Refusal> {
     match group {

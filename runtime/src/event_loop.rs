@@ -121,6 +121,7 @@ impl EventLoop {
             CORE.with(|core| core.set(index));
             pin_to_core(index);
             go_before_others();
+            go_when_others_wait();
             // Ends when told to, or when the other end is dropped.
             let _ = runtime.block_on(stopped);
         })?;
@@ -163,6 +164,16 @@ fn pin_to_core(index: usize) {
 pub(crate) fn go_before_others() {
     // Without the right to it, the default serves.
     let _ = rustix::process::nice(-10);
+}
+
+/// Lets whoever runs on the core go on when a request comes in, until they wait or their time slice is over. A client
+/// on the same machine sends its next requests meanwhile, and is not interrupted after each (docs/decisions/).
+fn go_when_others_wait() {
+    let normal = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads the parameters it is given and changes the scheduling of this thread alone.
+    #[expect(unsafe_code, reason = "no library that is in use here offers the call")]
+    // Without the right to it, the default serves.
+    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) };
 }
 
 /// Lowers the priority of a compute thread against the event loops.

@@ -35,5 +35,6 @@ pub mod meter;
 pub mod names;
 pub mod persist;
 pub mod pool;
+pub mod short_queue;
 pub mod trace;
 pub mod trigger;

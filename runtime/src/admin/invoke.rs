@@ -46,7 +46,8 @@ pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Res
         .map_err(|_| HttpError::ConnectionTerminated)
         .boxed_unsync();
     let invocation = InvocationId::next();
-    let answer = dispatch(&app, Group::Http, http::Request::from_parts(parts, body), invocation).await;
+    let request = Box::new(http::Request::from_parts(parts, body));
+    let answer = dispatch(&app, Group::Http, request, invocation).await;
     let mut response = answer.unwrap_or_else(|refusal| refusal.into_response());
     mark(&mut response, invocation);
     Ok(response.map(Body::new))

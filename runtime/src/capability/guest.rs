@@ -17,12 +17,12 @@ use wasmtime_wasi_http::{
     WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use wasmtime_wasi_http::p2::body::HostOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
 use crate::capability::internal::Origin;
 use crate::capability::key_value::guest::{self as key_value, KeyValueView};
+use crate::capability::outgoing_body::{self, OutgoingBody};
 use crate::capability::scratch::Scratch;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
@@ -82,7 +82,7 @@ impl Guest {
         }
         self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {
             handles: left.handles + 1,
-            unfinished_body: left.unfinished_body || entry.is::<HostOutgoingBody>(),
+            unfinished_body: left.unfinished_body || entry.is::<OutgoingBody>(),
             unset_response: left.unset_response || entry.is::<HostResponseOutparam>(),
         })
     }
@@ -171,14 +171,6 @@ impl WasiHttpHooks for Hooks {
         })
     }
 
-    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
-        limits::RESPONSE_CHUNKS
-    }
-
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        limits::RESPONSE_CHUNK_BYTES
-    }
-
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         limits::RESPONSE_CHUNK_BYTES
     }
@@ -189,6 +181,7 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    outgoing_body::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| guest.hooks.capabilities.config())?;
     key_value::add_to_linker(&mut linker)?;
     Ok(linker)
@@ -204,3 +197,6 @@ pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 
 /// A body as the WASI library takes it.
 pub type GuestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, HttpError>;
+
+/// A request on its way to a guest. Boxed, because it is handed on from one to the next, and kept while they wait.
+pub type GuestRequest = Box<http::Request<GuestBody>>;

@@ -177,7 +177,8 @@ pub async fn call(
     }
     parts.extensions.insert(Origin { depth: depth + 1, ..Origin::default() });
     let invocation = InvocationId::next();
-    let answer = dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await;
+    let request = Box::new(Request::from_parts(parts, body));
+    let answer = dispatch(&app, Group::Http, request, invocation).await;
     let mut response = answer.unwrap_or_else(Refusal::into_response);
     mark(&mut response, invocation);
     Ok(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))

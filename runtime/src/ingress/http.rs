@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
 use crate::app::running::App;
@@ -60,17 +60,25 @@ impl Client {
         request: Request<Incoming>,
         invocation: InvocationId,
     ) -> Result<Response<ResponseBody>, Refusal> {
-        let authority = authority(&request)?;
+        // Kept to the end: taking a share of the app would make the cores wait for each other.
         let routes = self.routes.load();
-        let Some(found) = routes.find(authority, request.uri().path()) else {
+        let Some(found) = routes.find(authority(&request)?, request.uri().path()) else {
             let path = request.uri().path();
             // No app has a name that begins with a dot.
             return self.capabilities.identity().published(path).map(published).ok_or_else(|| no_route(path));
         };
-        let app = found.target.clone();
-        let prefix_length = found.prefix_length;
-        drop(routes);
+        let (parts, body) = self.for_guest(request, found.prefix_length)?;
+        let body = RequestBody::new(body).into_guest_body().await.map_err(refuse_body)?;
+        let request = Box::new(Request::from_parts(parts, body));
+        dispatch(found.target, Group::Http, request, invocation).await
+    }
 
+    /// The request as the guest is to see it: without the first `prefix_length` bytes of its path.
+    fn for_guest(
+        &self,
+        request: Request<Incoming>,
+        prefix_length: usize,
+    ) -> Result<(request::Parts, Incoming), Refusal> {
         let (mut parts, body) = request.into_parts();
         if prefix_length > 0 {
             let prefix = HeaderValue::from_str(&parts.uri.path()[..prefix_length]);
@@ -84,8 +92,7 @@ impl Client {
         // The last entry is ours and true; what a client wrote before it is only its claim.
         parts.headers.append(FORWARDED_FOR, self.address.clone());
         check_length(parts.headers.get(CONTENT_LENGTH))?;
-        let body = RequestBody::new(body).into_guest_body().await.map_err(refuse_body)?;
-        dispatch(&app, Group::Http, Request::from_parts(parts, body), invocation).await
+        Ok((parts, body))
     }
 }
 

@@ -11,7 +11,7 @@ use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::instance::response::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
@@ -24,7 +24,7 @@ pub enum Answer {
     /// It failed.
     Failed(Fault),
     /// The worker ended before it began: here is the request again.
-    NotBegun(http::Request<GuestBody>),
+    NotBegun(GuestRequest),
 }
 
 /// What one invocation brings along.
@@ -32,7 +32,7 @@ pub struct Job {
     /// Its id.
     pub invocation: InvocationId,
     /// The request as the guest sees it.
-    pub request: http::Request<GuestBody>,
+    pub request: GuestRequest,
     /// When it must be over.
     pub deadline: Instant,
     /// Where the answer goes.

@@ -1,6 +1,5 @@
 //! The guest's answer on its way to the client: whole when it was there at once, streamed otherwise.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -17,6 +16,7 @@ use crate::instance::worker::{Head, Worker};
 use crate::invocation::{Fault, OUTCOME, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
+use crate::short_queue::ShortQueue;
 
 /// What guests hand over as a body.
 pub type OutgoingBody = HyperOutgoingBody;
@@ -60,20 +60,15 @@ pub struct ResponseBody(Inner);
 enum Inner {
     /// The host's own words.
     Host(Option<Bytes>),
-    /// All frames are here; the slot is kept until the last is taken. Most bodies are one frame.
-    Whole {
-        next: Option<Frame<Bytes>>,
-        rest: VecDeque<Frame<Bytes>>,
-        length: Option<u64>,
-        slot: Option<Slot>,
-    },
+    /// All frames are here; the slot is kept until the last is taken.
+    Whole { frames: ShortQueue<Frame<Bytes>>, length: Option<u64>, slot: Option<Slot> },
     /// The guest, or its buffer, goes on.
     Streamed(Box<Streamed>),
 }
 
 struct Streamed {
     /// Frames that came before the head was sent.
-    ahead: VecDeque<Frame<Bytes>>,
+    ahead: ShortQueue<Frame<Bytes>>,
     inner: HyperOutgoingBody,
     verdict: Arc<Verdict>,
     /// Taken when the body has ended; dropped unused, the client went away.
@@ -131,7 +126,7 @@ pub fn whole(
 /// What has come of an answer without waiting.
 pub struct Collected {
     parts: http::response::Parts,
-    frames: VecDeque<Frame<Bytes>>,
+    frames: ShortQueue<Frame<Bytes>>,
     body: HyperOutgoingBody,
     promise: Promise,
     /// Whether nothing more can come.
@@ -172,7 +167,7 @@ impl Collected {
     pub fn new(head: http::Response<HyperOutgoingBody>, bodiless: bool) -> Self {
         let (parts, body) = head.into_parts();
         let promise = Promise::of(&parts, bodiless);
-        Self { parts, frames: VecDeque::new(), body, promise, ended: false }
+        Self { parts, frames: ShortQueue::default(), body, promise, ended: false }
     }
 
     /// Takes what is there now and says whether that is all. A body that was cut is an error.
@@ -184,7 +179,7 @@ impl Collected {
                 Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Poll::Ready(Some(Ok(frame))) => {
                     self.promise.take(&frame);
-                    self.frames.push_back(frame);
+                    self.frames.push(frame);
                 }
                 Poll::Ready(Some(Err(_))) => return Err(verdict.get().cloned().unwrap_or_else(broken_body)),
                 Poll::Ready(None) => self.ended = true,
@@ -210,12 +205,11 @@ impl Collected {
         (self.parts.status, bytes as u64)
     }
 
-    fn into_answer(mut self, slot: Option<Slot>) -> http::Response<ResponseBody> {
+    fn into_answer(self, slot: Option<Slot>) -> http::Response<ResponseBody> {
         let has_trailers = self.frames.iter().any(Frame::is_trailers);
         let (_, bytes) = self.size();
         let length = (!has_trailers).then_some(bytes);
-        let next = self.frames.pop_front();
-        let body = ResponseBody(Inner::Whole { next, rest: self.frames, length, slot });
+        let body = ResponseBody(Inner::Whole { frames: self.frames, length, slot });
         http::Response::from_parts(self.parts, body)
     }
 
@@ -295,10 +289,9 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.0 {
             Inner::Host(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Inner::Whole { next, rest, slot, .. } => {
-                let frame = next.take();
-                *next = rest.pop_front();
-                if next.is_none() {
+            Inner::Whole { frames, slot, .. } => {
+                let frame = frames.pop();
+                if frames.is_empty() {
                     drop(slot.take());
                 }
                 Poll::Ready(frame.map(Ok))
@@ -310,7 +303,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Host(text) => text.is_none(),
-            Inner::Whole { next, .. } => next.is_none(),
+            Inner::Whole { frames, .. } => frames.is_empty(),
             Inner::Streamed(streamed) => streamed.client.is_none(),
         }
     }
@@ -331,7 +324,7 @@ impl Streamed {
             if let Some(fault) = self.verdict.get() {
                 return Poll::Ready(Some(Err(Cut(fault.outcome.code()))));
             }
-            if let Some(frame) = self.ahead.pop_front() {
+            if let Some(frame) = self.ahead.pop() {
                 return Poll::Ready(Some(Ok(self.passed_on(frame))));
             }
             match std::task::ready!(Pin::new(&mut self.inner).poll_frame(context)) {

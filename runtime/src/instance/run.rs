@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::event_loop::is_compute;
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
@@ -32,11 +32,12 @@ use crate::pool::slot::Slot;
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
 pub async fn run(
     slot: Slot,
-    request: http::Request<GuestBody>,
+    request: GuestRequest,
     asked: Asked,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     if slot.pool().template().is_shared() {
-        return run_shared(slot, request, asked).await;
+        // On the heap, so that the way of all others is short: a future is moved more than once.
+        return Box::pin(run_shared(slot, request, asked)).await;
     }
     let bodiless = request.method() == http::Method::HEAD;
     let (mut running, mut head) = Running::new(slot, request, asked);
@@ -109,7 +110,7 @@ enum Polled {
 }
 
 impl Running {
-    fn new(slot: Slot, request: http::Request<GuestBody>, asked: Asked) -> (Self, oneshot::Receiver<Head>) {
+    fn new(slot: Slot, request: GuestRequest, asked: Asked) -> (Self, oneshot::Receiver<Head>) {
         let invocation = asked.invocation;
         let tally = Tally::new(&slot, asked);
         let deadline = tally.deadline();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::instance::in_flight::Answer;
 use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
 use crate::instance::tally::{Asked, Tally};
@@ -18,7 +18,7 @@ use crate::pool::slot::Slot;
 /// or its time is over.
 pub async fn run_shared(
     mut slot: Slot,
-    mut request: http::Request<GuestBody>,
+    mut request: GuestRequest,
     asked: Asked,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     let bodiless = request.method() == http::Method::HEAD;

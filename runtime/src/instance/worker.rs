@@ -7,7 +7,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::instance::{worker_command, worker_p2};
 use crate::invocation::{Fault, InvocationId};
 
@@ -19,7 +19,7 @@ pub struct Call {
     /// Its id, for the log.
     pub invocation: InvocationId,
     /// The request as the guest sees it; it has an authority or a `Host` header that is text.
-    pub request: http::Request<GuestBody>,
+    pub request: GuestRequest,
     /// When it must be over.
     pub deadline: Instant,
     /// Where the guest's answer goes, as soon as it is set.

@@ -8,7 +8,7 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use crate::app::manifest::{Isolation, ScalePolicy};
-use crate::capability::guest::{Guest, GuestBody};
+use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox;
@@ -58,13 +58,9 @@ impl Worker {
         }
     }
 
-    async fn call(
-        &mut self,
-        request: http::Request<GuestBody>,
-        head: oneshot::Sender<Head>,
-    ) -> wasmtime::Result<()> {
+    async fn call(&mut self, request: GuestRequest, head: oneshot::Sender<Head>) -> wasmtime::Result<()> {
         let mut http = self.store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, request)?;
+        let request = http.new_incoming_request(Scheme::Http, *request)?;
         let response = http.new_response_outparam(head)?;
         self.proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, response).await
     }

@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::manifest::{Isolation, OrAuto};
-use crate::capability::guest::{Guest, GuestBody};
+use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
 use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
@@ -127,7 +127,7 @@ impl AsyncWorker {
     /// Begins an invocation: hands `request` to the guest, which runs on this thread until it waits.
     pub fn call(
         self: &Arc<Self>,
-        request: http::Request<GuestBody>,
+        request: GuestRequest,
         invocation: InvocationId,
         deadline: Instant,
     ) -> AsyncCall {
@@ -386,7 +386,7 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
             _ => store.get().begin_beside(origin),
         }
         let http = store.get().http();
-        let (request, _processed) = Request::from_http(http.hooks, request);
+        let (request, _processed) = Request::from_http(http.hooks, *request);
         let request = http.table.push(request)?;
         handle.start_call_concurrent(store, (request,))
     });

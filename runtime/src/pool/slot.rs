@@ -114,12 +114,16 @@ impl Slot {
 
     /// The slot's worker, made now if the instance has no idle one.
     pub async fn worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
-        let instance = match (self.worker.take(), self.instance.take()) {
-            (Some(worker), _) => return Ok(worker),
-            (None, Some(instance)) => instance,
-            (None, None) => {
-                return Err(Fault::plain(Outcome::StartFailed("the slot was used before".into())));
-            }
+        match self.worker.take() {
+            Some(worker) => Ok(worker),
+            // On the heap: nearly always there is one, and its future is to be small.
+            None => Box::pin(self.make_worker(deadline)).await,
+        }
+    }
+
+    async fn make_worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
+        let Some(instance) = self.instance.take() else {
+            return Err(Fault::plain(Outcome::StartFailed("the slot was used before".into())));
         };
         let asked = self.cold_since.take();
         let since = asked.unwrap_or_else(clock::now);

@@ -1,12 +1,11 @@
 //! One call of a function by its trigger, through the one door: what came of it, in the trigger's words.
 
-use http::Request;
 use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::app::running::App;
 use crate::app::triggers::FunctionName;
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::dispatch::{Group, dispatch};
 use crate::invocation::InvocationId;
 
@@ -26,7 +25,7 @@ pub enum Answer {
 pub async fn call(
     app: &App,
     function: &FunctionName,
-    request: Request<GuestBody>,
+    request: GuestRequest,
     invocation: InvocationId,
     keep: usize,
 ) -> Answer {

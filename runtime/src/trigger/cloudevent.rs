@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::capability::blobs::event::BlobEvent;
 use crate::capability::grants::{Place, StoreName};
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::GuestRequest;
 use crate::capability::queues::table::Message;
 use crate::trace::Delivery;
 
@@ -80,7 +80,7 @@ impl Event {
     }
 
     /// The request that delivers it to `path`.
-    pub fn request(self, path: &str) -> Request<GuestBody> {
+    pub fn request(self, path: &str) -> GuestRequest {
         let mut request = post(path, self.data);
         request.extensions_mut().insert(self.delivery);
         let headers = request.headers_mut();
@@ -118,7 +118,7 @@ impl Event {
 }
 
 /// The request that delivers `events` together, in the JSON batch format.
-pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> Request<GuestBody> {
+pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> GuestRequest {
     let events: Vec<Event> = events.collect();
     let from = events.first().map(|event| event.delivery.clone());
     let messages = events.len();
@@ -142,8 +142,9 @@ pub fn failed_of_batch(answer: &[u8]) -> Vec<String> {
     serde_json::from_slice(answer).map_or_else(|_| Vec::new(), |answer: Answer| answer.failed)
 }
 
-fn post(path: &str, body: impl Into<Bytes>) -> Request<GuestBody> {
-    let mut request = Request::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync());
+fn post(path: &str, body: impl Into<Bytes>) -> GuestRequest {
+    let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = Method::POST;
     // The manifest has checked it.
     *request.uri_mut() = path.parse().unwrap_or_default();
@@ -189,7 +190,7 @@ mod tests {
         );
         assert_eq!((header("ce-time"), header("ce-deliverycount")), ("2026-11-21T17:48:30.25Z", "2"));
         assert_eq!(header("content-type"), "application/json");
-        let delivery = |request: &Request<GuestBody>| request.extensions().get::<Delivery>().cloned();
+        let delivery = |request: &GuestRequest| request.extensions().get::<Delivery>().cloned();
         let from = place.store.clone();
         let of_message = Delivery::Message { from: from.clone(), id: "order 7".into() };
         assert_eq!(delivery(&request), Some(of_message));

@@ -1,0 +1,305 @@
+//! Bodies that guests write with `wasi:http` 0.2: of their answers, and of the requests that they send.
+//!
+//! The library makes three channels for each, with room for thirty-two pieces. Nearly every body is one piece, written
+//! before anybody reads: here writer and reader share one small state (docs/decisions/2026-11-22-outgoing-bodies.md).
+//! What a guest can see of it is the same.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::body::{HyperOutgoingBody, StreamContext};
+use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiHttpView};
+
+use crate::capability::guest::Guest;
+use crate::limits;
+use crate::short_queue::ShortQueue;
+
+/// The interface that the bodies belong to, as the library's linker calls it.
+const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// The guest's handle of a body. Dropped, it lets the reader know that nothing more comes.
+pub struct OutgoingBody {
+    shared: Arc<Shared>,
+    context: StreamContext,
+    stream_is_taken: bool,
+    /// What the guest's `content-length` says.
+    promised: Option<u64>,
+}
+
+#[derive(Default)]
+struct Shared(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// At most [`limits::RESPONSE_CHUNKS`].
+    pieces: ShortQueue<Bytes>,
+    written: u64,
+    end: End,
+    reader_is_gone: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+#[derive(Default)]
+enum End {
+    #[default]
+    Open,
+    Whole(Option<HeaderMap>),
+    Aborted,
+}
+
+impl State {
+    fn has_room(&self) -> bool {
+        self.pieces.len() < limits::RESPONSE_CHUNKS
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        self.pieces.push(piece);
+        wake(&mut self.reader);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.pop()?;
+        wake(&mut self.writer);
+        Some(piece)
+    }
+
+    fn end(&mut self, end: End) {
+        if matches!(self.end, End::Open) {
+            self.end = end;
+            wake(&mut self.reader);
+        }
+    }
+}
+
+fn wake(waiting: &mut Option<Waker>) {
+    if let Some(waker) = waiting.take() {
+        waker.wake();
+    }
+}
+
+impl OutgoingBody {
+    fn new(context: StreamContext, promised: Option<u64>) -> (Self, HyperOutgoingBody) {
+        let shared = Arc::<Shared>::default();
+        let reader = Reader(shared.clone()).boxed_unsync();
+        (Self { shared, context, stream_is_taken: false, promised }, reader)
+    }
+
+    fn take_stream(&mut self) -> Option<DynOutputStream> {
+        if std::mem::replace(&mut self.stream_is_taken, true) {
+            return None;
+        }
+        let (shared, context, promised) = (self.shared.clone(), self.context, self.promised);
+        Some(Box::new(Stream { shared, context, promised }))
+    }
+
+    fn finish(self, trailers: Option<HeaderMap>) -> Result<(), ErrorCode> {
+        let mut state = self.shared.0.lock();
+        let written = state.written;
+        if self.promised.is_some_and(|promised| promised != written) {
+            state.end(End::Aborted);
+            return Err(self.context.as_body_size_error(written));
+        }
+        state.end(End::Whole(trailers));
+        Ok(())
+    }
+
+    fn abort(self) {
+        self.shared.0.lock().end(End::Aborted);
+    }
+}
+
+impl Drop for OutgoingBody {
+    fn drop(&mut self) {
+        // Only if its guest is gone: how that ended is said elsewhere.
+        self.shared.0.lock().end(End::Whole(None));
+    }
+}
+
+/// What the guest writes to.
+struct Stream {
+    shared: Arc<Shared>,
+    context: StreamContext,
+    promised: Option<u64>,
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Stream {
+    fn write(&mut self, piece: Bytes) -> StreamResult<()> {
+        let mut state = self.shared.0.lock();
+        if state.reader_is_gone {
+            return Err(StreamError::Closed);
+        }
+        if piece.len() > limits::RESPONSE_CHUNK_BYTES || !state.has_room() {
+            return Err(StreamError::trap("more was written than check-write allowed"));
+        }
+        state.written += piece.len() as u64;
+        let written = state.written;
+        // Nothing is not sent on: it would be an empty frame, of which there may be any number.
+        if !piece.is_empty() {
+            state.push(piece);
+        }
+        if self.promised.is_some_and(|promised| written > promised) {
+            let error = self.context.as_body_size_error(written);
+            return Err(StreamError::LastOperationFailed(wasmtime::Error::new(error)));
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        // What was written is the reader's already.
+        match self.shared.0.lock().reader_is_gone {
+            true => Err(StreamError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        let state = self.shared.0.lock();
+        match (state.reader_is_gone, state.has_room()) {
+            (true, _) => Err(StreamError::Closed),
+            (false, true) => Ok(limits::RESPONSE_CHUNK_BYTES),
+            (false, false) => Ok(0),
+        }
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {
+        poll_fn(|context| {
+            let mut state = self.shared.0.lock();
+            if state.reader_is_gone || state.has_room() {
+                return Poll::Ready(());
+            }
+            state.writer = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// What the host reads.
+struct Reader(Arc<Shared>);
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let mut state = self.0.0.lock();
+        if let Some(piece) = state.pop() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        match &mut state.end {
+            End::Open => {
+                state.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+            End::Whole(trailers) => {
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            End::Aborted => Poll::Ready(Some(Err(HttpError::HttpProtocolError))),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.0.lock();
+        state.reader_is_gone = true;
+        wake(&mut state.writer);
+    }
+}
+
+/// Puts these bodies in the place of the library's.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let mut types = linker.instance(TYPES)?;
+    types.resource("outgoing-body", ResourceType::host::<OutgoingBody>(), |mut store, body| {
+        let table = store.data_mut().http().table;
+        table.delete(Resource::<OutgoingBody>::new_own(body))?.abort();
+        Ok(())
+    })?;
+    types.func_wrap(
+        "[method]outgoing-response.body",
+        |mut store: StoreContextMut<'_, Guest>, (response,): (Resource<HostOutgoingResponse>,)| {
+            let table = store.data_mut().http().table;
+            let HostOutgoingResponse { headers, body, .. } = table.get_mut(&response)?;
+            let made = make(StreamContext::Response, headers, body);
+            Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.body",
+        |mut store: StoreContextMut<'_, Guest>, (request,): (Resource<HostOutgoingRequest>,)| {
+            let table = store.data_mut().http().table;
+            let HostOutgoingRequest { headers, body, .. } = table.get_mut(&request)?;
+            let made = make(StreamContext::Request, headers, body);
+            Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-body.write",
+        |mut store: StoreContextMut<'_, Guest>, (body,): (Resource<OutgoingBody>,)| {
+            let table = store.data_mut().http().table;
+            let stream = table.get_mut(&body)?.take_stream();
+            Ok((stream.map(|stream| table.push_child(stream, &body)).transpose()?.ok_or(()),))
+        },
+    )?;
+    types.func_wrap(
+        "[static]outgoing-body.finish",
+        |mut store: StoreContextMut<'_, Guest>,
+         (body, trailers): (Resource<OutgoingBody>, Option<Resource<FieldMap>>)| {
+            let table = store.data_mut().http().table;
+            let body = table.delete(body)?;
+            let trailers = trailers.map(|trailers| table.delete(trailers)).transpose()?;
+            Ok((body.finish(trailers.map(HeaderMap::from)),))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// A body for a head with `headers`, unless it has one or its `content-length` is none.
+fn make(
+    context: StreamContext,
+    headers: &HeaderMap,
+    body: &mut Option<HyperOutgoingBody>,
+) -> Option<OutgoingBody> {
+    if body.is_some() {
+        return None;
+    }
+    let promised = match headers.get(CONTENT_LENGTH) {
+        Some(length) => Some(bytes_of(length)?),
+        None => None,
+    };
+    let (made, reader) = OutgoingBody::new(context, promised);
+    *body = Some(reader);
+    Some(made)
+}
+
+/// The bytes that a `content-length` promises (RFC 9110: digits alone).
+fn bytes_of(length: &HeaderValue) -> Option<u64> {
+    let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;
