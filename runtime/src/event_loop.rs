@@ -114,14 +114,19 @@ impl EventLoops {
 
 impl EventLoop {
     fn start(index: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let allowed = rustix::thread::sched_getaffinity(None);
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .on_thread_start(move || begin_blocking_thread(allowed.as_ref().ok()))
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("wfn-loop-{index}")).spawn(move || {
             CORE.with(|core| core.set(index));
             pin_to_core(index);
             go_before_others();
-            go_when_others_wait();
+            // A client on the same machine sends its next requests meanwhile (docs/decisions/).
+            schedule(libc::SCHED_BATCH);
             // Ends when told to, or when the other end is dropped.
             let _ = runtime.block_on(stopped);
         })?;
@@ -166,14 +171,24 @@ pub(crate) fn go_before_others() {
     let _ = rustix::process::nice(-10);
 }
 
-/// Lets whoever runs on the core go on when a request comes in, until they wait or their time slice is over. A client
-/// on the same machine sends its next requests meanwhile, and is not interrupted after each (docs/decisions/).
-fn go_when_others_wait() {
-    let normal = libc::sched_param { sched_priority: 0 };
+/// A thread for work that blocks, such as reading the database, comes of the event loop that asked for it and would stay
+/// on its core and behind it. The loop's callers wait for it: it keeps the priority, and goes where there is room.
+fn begin_blocking_thread(allowed: Option<&rustix::thread::CpuSet>) {
+    if let Some(allowed) = allowed {
+        // Without the right to it, it works where it is.
+        let _ = rustix::thread::sched_setaffinity(None, allowed);
+    }
+    schedule(libc::SCHED_OTHER);
+}
+
+/// Gives this thread a scheduling policy: `SCHED_OTHER`, the usual, interrupts others when it wakes up and has priority;
+/// `SCHED_BATCH` waits until they wait or have had their time slice.
+fn schedule(policy: libc::c_int) {
+    let no_priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: the call reads the parameters it is given and changes the scheduling of this thread alone.
     #[expect(unsafe_code, reason = "no library that is in use here offers the call")]
     // Without the right to it, the default serves.
-    let _ = unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const normal) };
+    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const no_priority) };
 }
 
 /// Lowers the priority of a compute thread against the event loops.

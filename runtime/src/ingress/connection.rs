@@ -200,7 +200,7 @@ where
 {
     let watch = watches.open();
     let builder = builder();
-    let io = TokioIo::new(Watched { stream, watch: watch.clone(), let_others_go_first: true });
+    let io = TokioIo::new(Watched { stream, watch: watch.clone(), has_its_turn: false });
     let mut connection = pin!(builder.serve_connection(io, make(watch.clone())));
     let mut draining = false;
     poll_fn(|context| {
@@ -238,22 +238,23 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// A stream that notes what [`Watch`] needs to know.
+/// A stream that notes what [`Watch`] needs to know, and writes when the tasks that are ready have had their turn: answers
+/// that can be computed now leave together, and wake whoever waits for them once (docs/decisions/).
 struct Watched {
     stream: TcpStream,
     watch: Arc<Watch>,
-    /// Whether the next write waits until the tasks that are ready have had their turn.
-    let_others_go_first: bool,
+    has_its_turn: bool,
 }
 
 impl Watched {
+    /// Ready when this task has gone to the end of the queue and come back, once for each write.
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.let_others_go_first = !self.let_others_go_first;
-        if self.let_others_go_first {
-            return Poll::Ready(());
+        self.has_its_turn = !self.has_its_turn;
+        if self.has_its_turn {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Poll::Ready(())
     }
 }
 
