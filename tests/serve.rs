@@ -146,6 +146,36 @@ fn calls_that_wait_go_on_where_they_began() {
     assert!(moved < 50, "the compute threads were woken {moved} times for 100 calls");
 }
 
+/// What the kernel calls the scheduling policies (sched(7)).
+const SCHED_OTHER: &str = "0";
+const SCHED_BATCH: &str = "3";
+
+#[test]
+fn event_loops_interrupt_guests_that_compute_and_nobody_else() {
+    let host = Host::start();
+    host.deploy("faults", &["--timeout", "200ms"]);
+    host.get("/faults/ok").ok();
+    assert!(policies(&host).iter().all(|policy| policy == SCHED_BATCH), "{:?}", policies(&host));
+    host.get("/faults/spin");
+    assert!(policies(&host).iter().all(|policy| policy == SCHED_OTHER), "{:?}", policies(&host));
+    until("nobody computes any more", || {
+        policies(&host).iter().all(|policy| policy == SCHED_BATCH).then_some(())
+    });
+}
+
+/// The scheduling policy of each event loop.
+fn policies(host: &Host) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", host.pid())).expect("the host runs");
+    let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+    let loops = stats.filter(|stat| stat.contains("(wfn-loop"));
+    // The 41st field of proc_pid_stat(5), the 39th after the name.
+    let policies: Vec<String> = loops
+        .filter_map(|stat| stat.rsplit_once(')')?.1.split_whitespace().nth(38).map(str::to_owned))
+        .collect();
+    assert!(!policies.is_empty());
+    policies
+}
+
 #[test]
 fn every_invocation_is_counted_once() {
     let host = Host::start();

@@ -6,6 +6,8 @@
 //! the loop, so its call moves to the compute threads, which share their work among all cores; the kernel
 //! lets the mostly sleeping event loops run first (docs/decisions/).
 
+mod interrupting;
+
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
@@ -23,6 +25,13 @@ thread_local! {
 /// Whether this is a compute thread: what runs here holds up no event loop.
 pub fn is_compute() -> bool {
     IS_COMPUTE.with(Cell::get)
+}
+
+/// A guest is about to be polled on this thread: on a compute thread it may take its time.
+pub fn guest_runs() {
+    if is_compute() {
+        interrupting::computes();
+    }
 }
 
 /// The index of the event loop this thread runs; 0 on all other threads.
@@ -125,8 +134,7 @@ impl EventLoop {
             CORE.with(|core| core.set(index));
             pin_to_core(index);
             go_before_others();
-            // A client on the same machine sends its next requests meanwhile (docs/decisions/).
-            schedule(libc::SCHED_BATCH);
+            let _registered = interrupting::register();
             // Ends when told to, or when the other end is dropped.
             let _ = runtime.block_on(stopped);
         })?;
@@ -178,17 +186,7 @@ fn begin_blocking_thread(allowed: Option<&rustix::thread::CpuSet>) {
         // Without the right to it, it works where it is.
         let _ = rustix::thread::sched_setaffinity(None, allowed);
     }
-    schedule(libc::SCHED_OTHER);
-}
-
-/// Gives this thread a scheduling policy: `SCHED_OTHER`, the usual, interrupts others when it wakes up and has priority;
-/// `SCHED_BATCH` waits until they wait or have had their time slice.
-fn schedule(policy: libc::c_int) {
-    let no_priority = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads the parameters it is given and changes the scheduling of this thread alone.
-    #[expect(unsafe_code, reason = "no library that is in use here offers the call")]
-    // Without the right to it, the default serves.
-    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const no_priority) };
+    interrupting::schedule(None, libc::SCHED_OTHER);
 }
 
 /// Lowers the priority of a compute thread against the event loops.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::app::manifest::ScalePolicy;
-use crate::event_loop::{Stopwatch, is_compute};
+use crate::event_loop::{Stopwatch, guest_runs, is_compute};
 use crate::instance::limiter::{Limiter, RefusedBy};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
@@ -36,6 +36,7 @@ pub struct Computed {
 /// Polls a guest.
 pub fn polled<T>(poll: impl FnOnce() -> T) -> (T, Computed) {
     COMPUTED.set(false);
+    guest_runs();
     let begun = Instant::now();
     POLLED_SINCE.set(Some(begun));
     let stopwatch = Stopwatch::start_at(begun);

@@ -1,0 +1,80 @@
+//! Whether an event loop that is woken interrupts who runs on its core.
+//!
+//! Not a client on the same machine: it is about to send its next requests, and is soon done. A guest that computes would
+//! keep the core until the kernel's next tick, milliseconds later, from each request that comes meanwhile. So event loops
+//! have the policy `SCHED_BATCH`, but `SCHED_OTHER` while guests compute, and a second or two longer
+//! (docs/decisions/2026-11-22-answers-together.md).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::thread::{Pid, gettid};
+
+/// Guests that compute now and then do not change the policy for each call.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The event loops of this process.
+static LOOPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// Whether they interrupt others.
+static INTERRUPTS: AtomicBool = AtomicBool::new(false);
+/// Whether a guest has computed since the last look.
+static HAS_COMPUTED: AtomicBool = AtomicBool::new(false);
+
+/// An event loop, until this is dropped.
+pub(super) struct Registered(Pid);
+
+/// This thread is an event loop.
+pub(super) fn register() -> Registered {
+    let thread = gettid();
+    let mut loops = LOOPS.lock();
+    loops.push(thread);
+    schedule(Some(thread), policy(INTERRUPTS.load(Ordering::SeqCst)));
+    Registered(thread)
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        LOOPS.lock().retain(|thread| *thread != self.0);
+    }
+}
+
+/// A guest is about to compute on this compute thread.
+pub(super) fn computes() {
+    HAS_COMPUTED.store(true, Ordering::SeqCst);
+    if !INTERRUPTS.load(Ordering::SeqCst) && !INTERRUPTS.swap(true, Ordering::SeqCst) {
+        apply();
+        tokio::spawn(async {
+            loop {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if !HAS_COMPUTED.swap(false, Ordering::SeqCst) {
+                    break;
+                }
+            }
+            INTERRUPTS.store(false, Ordering::SeqCst);
+            apply();
+        });
+    }
+}
+
+fn apply() {
+    let loops = LOOPS.lock();
+    // Read under the lock: whoever comes last applies what holds.
+    let policy = policy(INTERRUPTS.load(Ordering::SeqCst));
+    loops.iter().for_each(|thread| schedule(Some(*thread), policy));
+}
+
+fn policy(interrupts: bool) -> libc::c_int {
+    if interrupts { libc::SCHED_OTHER } else { libc::SCHED_BATCH }
+}
+
+/// Gives `thread`, or this one, a scheduling policy: with `SCHED_OTHER`, the usual, a thread that wakes up interrupts one of
+/// lower priority; with `SCHED_BATCH` it waits until that waits or has had its time slice.
+pub(super) fn schedule(thread: Option<Pid>, policy: libc::c_int) {
+    let no_priority = libc::sched_param { sched_priority: 0 };
+    let thread = thread.map_or(0, |thread| thread.as_raw_nonzero().get());
+    // SAFETY: the call reads the parameters it is given, and changes the scheduling of one thread alone.
+    #[expect(unsafe_code, reason = "no library that is in use here offers the call")]
+    // Without the right to it, the default serves.
+    let _ = unsafe { libc::sched_setscheduler(thread, policy, &raw const no_priority) };
+}
