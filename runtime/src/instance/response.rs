@@ -18,9 +18,6 @@ use crate::limits;
 use crate::pool::slot::Slot;
 use crate::short_queue::ShortQueue;
 
-/// What guests hand over as a body.
-pub type OutgoingBody = HyperOutgoingBody;
-
 /// How a call failed; set before anything else can tell that it did, and once.
 #[derive(Default)]
 pub struct Verdict {

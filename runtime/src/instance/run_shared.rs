@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use tokio::sync::oneshot::error::TryRecvError;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::capability::guest::GuestRequest;
 use crate::instance::in_flight::Answer;
@@ -98,7 +99,7 @@ impl Drop for Waiting {
 
 /// The guest's head is there: sends the whole answer if it has come to its end, otherwise streams it.
 fn answered(
-    head: http::Response<response::OutgoingBody>,
+    head: http::Response<HyperOutgoingBody>,
     bodiless: bool,
     slot: Slot,
     call: AsyncCall,
