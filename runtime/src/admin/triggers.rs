@@ -12,7 +12,9 @@ use crate::admin::error::ApiError;
 use crate::app::triggers::pull::PullTrigger;
 use crate::app::triggers::timer::TimerTrigger;
 use crate::app::triggers::{FunctionName, Triggers};
+use crate::clock;
 use crate::names::AppName;
+use crate::trigger::schedule::TimerState;
 use crate::trigger::timer::Stored;
 
 /// `GET /v1/apps/{app}/triggers`: the functions that triggers call, with what calls them; of timers also when.
@@ -26,7 +28,11 @@ pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Resul
         .iter()
         .map(|trigger| of_pull("queue", trigger))
         .chain(blob.iter().map(|trigger| of_pull("blob", trigger)))
-        .chain(timer.iter().map(|trigger| of_timer(trigger, state(trigger).map(|(_, stored)| stored))))
+        .chain(
+            timer
+                .iter()
+                .map(|trigger| of_timer(app.name(), trigger, state(trigger).map(|(_, stored)| stored))),
+        )
         .collect();
     Ok(Json(json!({ "app": app.name(), "triggers": triggers })))
 }
@@ -43,16 +49,22 @@ fn of_pull(kind: &str, trigger: &PullTrigger) -> Value {
     })
 }
 
-fn of_timer(trigger: &TimerTrigger, stored: Option<&Stored>) -> Value {
+/// A timer that was deployed this moment may not have been stored yet: it is shown as it begins.
+fn of_timer(app: &AppName, trigger: &TimerTrigger, stored: Option<&Stored>) -> Value {
+    let begins = || {
+        let timer = trigger.timer(app).ok()?;
+        Some(TimerState::begin(clock::now_ms() as i64, timer.schedule()))
+    };
+    let state = stored.map(|stored| stored.state).or_else(begins).unwrap_or_default();
     json!({
         "kind": "timer",
         "function": trigger.name,
         "path": trigger.path(),
         "schedule": trigger.schedule,
         "time_zone": trigger.time_zone(),
-        "last_ms": stored.and_then(|stored| stored.state.last_run_ms),
-        "next_ms": stored.and_then(|stored| stored.state.next_due_ms),
-        "is_running": stored.is_some_and(|stored| stored.state.begun_ms.is_some()),
+        "last_ms": state.last_run_ms,
+        "next_ms": state.next_due_ms,
+        "is_running": state.begun_ms.is_some(),
         "last_error": stored.and_then(|stored| stored.last_error.clone()),
     })
 }

@@ -324,16 +324,18 @@ async fn run(
 ) {
     let served =
         store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, desk).await).await;
-    if let Err(error) = served {
+    let failed = served.err().map(|error| {
         // The guest that was running is the one that trapped.
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
-        let fault = sandbox::call_fault(&error, &mut store.data_mut().limiter, in_flight.policy());
+        (culprit, sandbox::call_fault(&error, &mut store.data_mut().limiter, in_flight.policy()))
+    });
+    // Before anybody hears of it: what they ask for next must find room in the instance.
+    store.data_mut().limiter.leave_instance();
+    if let Some((culprit, fault)) = failed {
         in_flight.fail(culprit, &fault);
     }
     in_flight.close();
-    let guest = store.data_mut();
-    guest.limiter.leave_instance();
-    if guest.limiter.charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+    if store.data().limiter.charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
         compute.spawn(async move { drop(store) });
     }
 }

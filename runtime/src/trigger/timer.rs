@@ -273,19 +273,21 @@ impl TimerTask {
         self.db.write(move |transaction| change(transaction, &app, &function)).await
     }
 
-    /// A run has ended: `Some` is what came of one that its schedule wanted.
+    /// A run has ended, or panicked, which its thread has reported: stores how, and tells whoever asked for it, who finds it
+    /// stored.
     async fn end(&mut self, ended: Option<Ended>) {
-        let Some(stored) = self.stored.clone() else { return };
-        let ended = match ended {
-            // Cut off with its app or host: the next start takes it for missed.
-            Some(Ended { is_over: false, .. }) => return,
-            Some(ended) => ended,
-            // A run that panicked was reported by its thread.
-            None => Ended { is_over: true, is_by_hand: false, error: Some("the host failed".to_owned()) },
-        };
-        let state = if ended.is_by_hand { stored.state } else { stored.state.ended() };
-        if let Err(error) = self.store(Stored { state, last_error: ended.error, ..stored }).await {
-            tracing::error!("timer {} of app {}: {error}", self.function, self.app.name());
+        let failed = || Ended { is_over: true, error: Some("the host failed".to_owned()), by_hand: None };
+        let Ended { is_over, error, by_hand } = ended.unwrap_or_else(failed);
+        // Cut off with its app or host: the next start takes it for missed.
+        if let Some(stored) = self.stored.clone().filter(|_| is_over) {
+            let state = if by_hand.is_some() { stored.state } else { stored.state.ended() };
+            if let Err(error) = self.store(Stored { state, last_error: error, ..stored }).await {
+                tracing::error!("timer {} of app {}: {error}", self.function, self.app.name());
+            }
+        }
+        if let Some((asked, fired)) = by_hand {
+            // Who asked may be gone.
+            let _ = asked.send(fired);
         }
     }
 
@@ -311,8 +313,9 @@ impl TimerTask {
 struct Ended {
     /// Whether the function has answered, or failed; otherwise the run was cut off.
     is_over: bool,
-    is_by_hand: bool,
     error: Option<String>,
+    /// Who asked for it by hand, and what to tell them.
+    by_hand: Option<(oneshot::Sender<Fired>, Fired)>,
 }
 
 impl Run {
@@ -334,7 +337,7 @@ impl Run {
     }
 }
 
-/// Calls the function until it has seen the event, and tells who asked.
+/// Calls the function until it has seen the event.
 async fn run_once(
     app: Arc<App>,
     run: Run,
@@ -365,10 +368,9 @@ async fn run_once(
         let text = format!("run of timer {function} failed: {error}");
         app.active_pool().template().host_says(Some(invocation), &text);
     }
-    if let Some(asked) = asked {
+    let by_hand = asked.map(|asked| {
         let ms = begun.elapsed().as_millis() as u64;
-        // Who asked may be gone.
-        let _ = asked.send(Fired { invocation: invocation.to_string(), ms, error: error.clone() });
-    }
-    Some(Ended { is_over, is_by_hand: run.is_by_hand, error })
+        (asked, Fired { invocation: invocation.to_string(), ms, error: error.clone() })
+    });
+    Some(Ended { is_over, error, by_hand })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::http::Method;
@@ -11,6 +12,12 @@ use crate::client::{Client, app_path};
 use crate::cmd::text_of;
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
+
+/// How long the host may take to end what it has answered, before it is asked all the same.
+const QUIET_WAIT: Duration = Duration::from_secs(1);
+
+/// Between two looks at a host that is not quiet yet.
+const QUIET_PAUSE: Duration = Duration::from_millis(5);
 
 /// An app that is called.
 pub struct AppUnderTest<'a> {
@@ -87,9 +94,22 @@ impl<'a> AppUnderTest<'a> {
         Ok(Look { now_ms, group, usage })
     }
 
+    /// What the host has counted when nothing is under way any more: an answer may arrive before its invocation has
+    /// ended. An app that others call too is looked at after [`QUIET_WAIT`].
+    fn look_when_quiet(&self) -> Done<Look> {
+        let until = Instant::now() + QUIET_WAIT;
+        loop {
+            let look = self.look()?;
+            if look.group["in_flight"] == 0 || Instant::now() >= until {
+                return Ok(look);
+            }
+            std::thread::sleep(QUIET_PAUSE);
+        }
+    }
+
     /// What the host has counted since `before`.
     pub fn used_since(&self, before: &Look) -> Done<Used> {
-        let after = self.look()?;
+        let after = self.look_when_quiet()?;
         let count = |key: &str| -> u64 {
             let of = |look: &Look| look.group[key].as_u64().unwrap_or_default();
             of(&after).saturating_sub(of(before))
