@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
 thread_local! {
-    static CORE: Cell<usize> = const { Cell::new(0) };
+    static CORE: Cell<Option<usize>> = const { Cell::new(None) };
     static IS_COMPUTE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -34,9 +34,14 @@ pub fn guest_runs() {
     }
 }
 
+/// The index of the event loop this thread runs, if it runs one.
+pub fn own_core() -> Option<usize> {
+    CORE.with(Cell::get)
+}
+
 /// The index of the event loop this thread runs; 0 on all other threads.
 pub fn current_core() -> usize {
-    CORE.with(Cell::get)
+    own_core().unwrap_or_default()
 }
 
 /// Measures the processor time of what runs on this thread without waiting in between.
@@ -131,7 +136,7 @@ impl EventLoop {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name(format!("wfn-loop-{index}")).spawn(move || {
-            CORE.with(|core| core.set(index));
+            CORE.with(|core| core.set(Some(index)));
             pin_to_core(index);
             go_before_others();
             let _registered = interrupting::register();

@@ -347,9 +347,10 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const LOG_LINES_PER_SECOND: u32 = 5_000;
 /// Bytes of guest output kept per second and app.
 pub const LOG_BYTES_PER_SECOND: usize = 2 * 1024 * 1024;
-/// Invocations kept per second and app that did not fail: all of few, samples of many.
-pub const RECORDS_PER_SECOND: u32 = 100;
-/// Invocations kept per app that did not fail: ten seconds and more.
+/// Invocations kept per second and app that did not fail: all of few, samples of many. No more than a person reads:
+/// with a thousand busy apps to keep all of a hundred was a tenth of the host's work.
+pub const RECORDS_PER_SECOND: u32 = 25;
+/// Invocations kept per app that did not fail: forty seconds and more.
 pub const RECORDS_MAX: usize = 1_000;
 /// Failed invocations kept per second and app; each may have a backtrace.
 pub const FAILED_RECORDS_PER_SECOND: u32 = 20;

@@ -4,15 +4,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::event_loop::current_core;
+use crate::event_loop::own_core;
 use crate::invocation::{Outcome, Throttle, is_failure};
-use crate::meter::histogram::{Durations, Histogram};
+use crate::meter::histogram::{Durations, Histogram, Writer};
 
 /// Counters of one group since the host started.
 #[derive(Default)]
 pub struct Counts {
-    /// Of those that got a slot: counted apart on each core, so that cores do not wait for each other.
-    cores: [OnceLock<Box<PerCore>>; CORES],
+    /// Of those that got a slot: counted apart by each event loop, so that none waits for another. The last ones are
+    /// those of all other threads.
+    cores: [OnceLock<Box<PerCore>>; CORES + 1],
     /// By how they ended, except for those that were answered.
     otherwise: [AtomicU64; Outcome::CODES.len()],
     throttled: [AtomicU64; Throttle::CODES.len()],
@@ -21,11 +22,12 @@ pub struct Counts {
     cold_starts: OnceLock<Box<Histogram>>,
 }
 
-/// Cores beyond this share the counters of others.
+/// Event loops that have counters of their own.
 const CORES: usize = 8;
 
+/// In this order: what every invocation touches lies in one cache line, but for one counter of the histogram.
 #[derive(Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct PerCore {
     ended: AtomicU64,
     answered: AtomicU64,
@@ -54,11 +56,11 @@ impl Counts {
     /// Counts an invocation that got a slot, by how it ended and how long it ran. Called once for each. Gives its
     /// number on this core among those that failed, or among those that did not.
     pub fn ended(&self, outcome: &Outcome, ran: Duration) -> u64 {
-        let core = self.core();
-        core.runs.note(ran);
-        let number = core.ended.fetch_add(1, Ordering::Relaxed);
+        let (core, writer) = self.core();
+        core.runs.note(ran, writer);
+        let number = writer.add(&core.ended, 1);
         if *outcome == Outcome::Answered {
-            core.answered.fetch_add(1, Ordering::Relaxed);
+            writer.add(&core.answered, 1);
             return number;
         }
         let alike = self.otherwise[outcome.index()].fetch_add(1, Ordering::Relaxed);
@@ -73,12 +75,13 @@ impl Counts {
     /// Counts processor time that a guest used.
     pub fn computed(&self, cpu: Duration) {
         let nanoseconds = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
-        self.core().cpu_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        let (core, writer) = self.core();
+        writer.add(&core.cpu_nanoseconds, nanoseconds);
     }
 
     /// Notes how long an invocation waited for its slot; one that did not wait need not be noted.
     pub fn waited(&self, waited: Duration) {
-        self.waits.get_or_init(Box::default).note(waited);
+        self.waits.get_or_init(Box::default).note(waited, Writer::OneOfMany);
     }
 
     /// Counts an instance that an invocation had to wait for.
@@ -88,7 +91,7 @@ impl Counts {
 
     /// Notes how long a cold start took: from the decision to create until ready to accept.
     pub fn cold_start(&self, took: Duration) {
-        self.cold_starts.get_or_init(Box::default).note(took);
+        self.cold_starts.get_or_init(Box::default).note(took, Writer::OneOfMany);
     }
 
     /// The present numbers.
@@ -138,8 +141,13 @@ impl Counts {
         all_of(&self.cold_starts)
     }
 
-    fn core(&self) -> &PerCore {
-        self.cores[current_core() % CORES].get_or_init(Box::default)
+    /// The counters of this thread, and who adds to them.
+    fn core(&self) -> (&PerCore, Writer) {
+        let (at, writer) = match own_core() {
+            Some(own) if own < CORES => (own, Writer::Alone),
+            _ => (CORES, Writer::OneOfMany),
+        };
+        (self.cores[at].get_or_init(Box::default), writer)
     }
 }
 

@@ -15,9 +15,33 @@ const UNITS_MAX: u64 = (1 << 34) - 1;
 const BUCKETS: usize = STEPS + 30 * STEPS;
 
 /// A histogram that many threads add to.
+#[repr(C)]
 pub struct Histogram {
-    buckets: [AtomicU64; BUCKETS],
     nanoseconds: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
+}
+
+/// Who adds to a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// This thread and no other, ever: nobody waits, and no other memory is waited for.
+    Alone,
+    /// Any thread.
+    OneOfMany,
+}
+
+impl Writer {
+    /// Adds to `counter`, and says what it was before.
+    pub fn add(self, counter: &AtomicU64, more: u64) -> u64 {
+        match self {
+            Self::OneOfMany => counter.fetch_add(more, Ordering::Relaxed),
+            Self::Alone => {
+                let before = counter.load(Ordering::Relaxed);
+                counter.store(before.wrapping_add(more), Ordering::Relaxed);
+                before
+            }
+        }
+    }
 }
 
 /// What a histogram, or several together, held at one moment.
@@ -29,7 +53,7 @@ pub struct Durations {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], nanoseconds: AtomicU64::new(0) }
+        Self { nanoseconds: AtomicU64::new(0), buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
 }
 
@@ -41,10 +65,10 @@ impl Default for Durations {
 
 impl Histogram {
     /// Counts one that took so long.
-    pub fn note(&self, took: Duration) {
+    pub fn note(&self, took: Duration, writer: Writer) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.buckets[bucket_of(nanoseconds)].fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        writer.add(&self.buckets[bucket_of(nanoseconds)], 1);
+        writer.add(&self.nanoseconds, nanoseconds);
     }
 
     /// How long all took together.
@@ -131,7 +155,7 @@ mod tests {
 
     fn durations(nanoseconds: &[u64]) -> Durations {
         let histogram = Histogram::default();
-        nanoseconds.iter().for_each(|one| histogram.note(Duration::from_nanos(*one)));
+        nanoseconds.iter().for_each(|one| histogram.note(Duration::from_nanos(*one), Writer::OneOfMany));
         let mut sum = Durations::default();
         histogram.add_to(&mut sum);
         sum

@@ -90,7 +90,7 @@ fn escaped(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::histogram::Histogram;
+    use crate::meter::histogram::{Histogram, Writer};
     use std::time::Duration;
 
     #[test]
@@ -100,8 +100,8 @@ mod tests {
         text.metric(&[], 3);
         text.family("wfn_wait_seconds", Kind::Histogram, "Waits.");
         let (histogram, mut waits) = (Histogram::default(), Durations::default());
-        histogram.note(Duration::from_micros(100));
-        histogram.note(Duration::from_secs(100));
+        histogram.note(Duration::from_micros(100), Writer::OneOfMany);
+        histogram.note(Duration::from_secs(100), Writer::OneOfMany);
         histogram.add_to(&mut waits);
         text.histogram(&[("app", "a\"\\\n")], &waits);
         let text = text.into_text();
