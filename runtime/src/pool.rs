@@ -328,8 +328,12 @@ impl Pool {
         self.resources.usage().note(self.template.capabilities().app(), self.group(), used);
     }
 
-    fn exchange(&self, number: usize, worker: Option<Box<Worker>>) -> Option<Box<Worker>> {
-        self.state.lock().ledger.exchange(number, worker, current_core())
+    fn leave_worker(&self, number: usize, worker: Box<Worker>) -> Arc<Instance> {
+        self.state.lock().ledger.leave_worker(number, worker, current_core())
+    }
+
+    fn idle_worker(&self, number: usize) -> Option<Box<Worker>> {
+        self.state.lock().ledger.idle_worker(number, current_core())
     }
 
     fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {

@@ -31,7 +31,7 @@ use crate::pool::slot::Slot;
 /// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
 pub async fn run(
-    slot: Slot,
+    mut slot: Slot,
     request: GuestRequest,
     asked: Asked,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
@@ -40,8 +40,12 @@ pub async fn run(
         return Box::pin(run_shared(slot, request, asked)).await;
     }
     let bodiless = request.method() == http::Method::HEAD;
+    let computes = slot.pool().habit().computes();
+    if computes {
+        slot.begins_later();
+    }
     let (mut running, mut head) = Running::new(slot, request, asked);
-    let begun = match running.tally.pool().habit().computes() {
+    let begun = match computes {
         true => Polled::Computes,
         false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
     };
@@ -138,9 +142,6 @@ impl Running {
 
 /// Gets the slot's worker and calls the guest.
 async fn call(mut slot: Slot, call: Call) -> Ended {
-    if is_compute() {
-        slot.exchange_worker();
-    }
     let mut worker = match slot.worker(call.deadline).await {
         Ok(worker) => worker,
         Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },

@@ -224,7 +224,7 @@ mod tests {
     fn a_flood_does_not_push_out_what_failed() {
         let recent = Recent::default();
         recent.offer(true, 0, || record(1_000, "trapped", Some(500)));
-        for number in 0..400_000 {
+        for number in 0..800_000 {
             recent.offer(false, number, || record(1_000 + number / 8, "answered", Some(200)));
         }
         let all = recent.latest(&Filter::default(), usize::MAX);

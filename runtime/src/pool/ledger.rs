@@ -149,16 +149,18 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         Ok(Taken { number, room })
     }
 
-    /// Exchanges the worker of a taken slot, if it has one, for the idle worker of its instance that was used last:
-    /// for an invocation that begins some time after its slot was taken, so that few workers stay warm instead of
-    /// all of them cold.
-    pub fn exchange(&mut self, number: usize, worker: Option<W>, core: usize) -> Option<W> {
+    /// The holder of a taken slot begins later: leaves its worker to whoever begins before. Gives the instance in which
+    /// it begins then, with [`Self::idle_worker`] or a new one. So those that wait sit on no workers: few stay warm instead
+    /// of all of them cold.
+    pub fn leave_worker(&mut self, number: usize, worker: W, core: usize) -> I {
         let seat = self.seat(number);
-        let Some(warm) = seat.take_idle(core) else { return worker };
-        if let Some(worker) = worker {
-            seat.idle.insert(0, (core, worker));
-        }
-        Some(warm)
+        seat.idle.push((core, worker));
+        seat.instance.clone()
+    }
+
+    /// The idle worker of a taken slot's instance that was used last, for a holder that has none.
+    pub fn idle_worker(&mut self, number: usize, core: usize) -> Option<W> {
+        self.seat(number).take_idle(core)
     }
 
     /// Gives a slot back, with its worker if that may be used again. Says whether its instance is idle now and may

@@ -104,17 +104,16 @@ impl Slot {
         }
     }
 
-    /// Looks again for a worker, where the invocation begins later than its slot was taken: others may have ended
-    /// meanwhile, and what they used is warm.
-    pub fn exchange_worker(&mut self) {
-        if let Some(worker) = self.pool.exchange(self.number, self.worker.take()) {
-            self.worker = Some(worker);
+    /// The invocation begins later than its slot was taken: others may use its worker until then.
+    pub fn begins_later(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.instance = Some(self.pool.leave_worker(self.number, worker));
         }
     }
 
     /// The slot's worker, made now if the instance has no idle one.
     pub async fn worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
-        match self.worker.take() {
+        match self.worker.take().or_else(|| self.pool.idle_worker(self.number)) {
             Some(worker) => Ok(worker),
             // On the heap: nearly always there is one, and its future is to be small.
             None => Box::pin(self.make_worker(deadline)).await,

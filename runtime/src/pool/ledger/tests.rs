@@ -78,19 +78,21 @@ fn who_begins_late_gets_the_worker_used_last() {
         ledger.take(0, || now).unwrap();
     }
     // Nobody has ended yet.
-    assert_eq!((ledger.exchange(0, Some(10), 0), ledger.exchange(0, None, 0)), (Some(10), None));
+    assert_eq!(ledger.idle_worker(0, 0), None);
     ledger.give_back(0, Some(10), 0, now);
-    // One that has no worker needs none of its own; one that has a cold one leaves it to who needs it.
-    assert_eq!(ledger.exchange(0, None, 0), Some(10));
+    assert_eq!(ledger.idle_worker(0, 0), Some(10));
     ledger.give_back(0, Some(10), 0, now);
-    assert_eq!(ledger.exchange(0, Some(11), 0), Some(10));
-    assert_eq!(ledger.take(0, || now).unwrap().room, Room::Worker(11));
+    // One that has to wait leaves its worker to one that does not.
+    let Taken { number, room } = ledger.take(0, || now).unwrap();
+    assert_eq!((ledger.leave_worker(number, 10, 0), room), (0, Room::Worker(10)));
+    assert_eq!(ledger.idle_worker(0, 0), Some(10));
+    assert_eq!(ledger.idle_worker(0, 0), None);
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Take,
-    Exchange { which: usize },
+    BeginLater { which: usize },
     GiveBack { which: usize, reuse: bool },
     Idle { seconds: u64 },
     Stock,
@@ -100,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => Just(Step::Take),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
-        1 => any::<usize>().prop_map(|which| Step::Exchange { which }),
+        1 => any::<usize>().prop_map(|which| Step::BeginLater { which }),
         1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
         1 => Just(Step::Stock),
     ]
@@ -137,12 +139,13 @@ proptest! {
                     dropped += usize::from(!reuse);
                     ledger.give_back(number, reuse.then_some(worker), which % 2, now);
                 }
-                Step::GiveBack { .. } | Step::Exchange { .. } if taken.is_empty() => {}
+                Step::GiveBack { .. } | Step::BeginLater { .. } if taken.is_empty() => {}
                 Step::GiveBack { .. } => {}
-                Step::Exchange { which } => {
+                Step::BeginLater { which } => {
                     let which = which % taken.len();
                     let (number, worker) = taken[which];
-                    taken[which].1 = ledger.exchange(number, Some(worker), 0).expect("there was one");
+                    ledger.leave_worker(number, worker, 0);
+                    taken[which].1 = ledger.idle_worker(number, which % 2).expect("there was one");
                 }
                 Step::Idle { seconds } => {
                     now += Duration::from_secs(seconds);
