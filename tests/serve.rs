@@ -146,26 +146,6 @@ fn calls_that_wait_go_on_where_they_began() {
     assert!(moved < 50, "the compute threads were woken {moved} times for 100 calls");
 }
 
-/// Calls that wait for a core hold no worker: about as many are made, and stay warm, as compute at once.
-#[test]
-fn calls_that_wait_for_a_core_share_few_workers() {
-    const CALLERS: u64 = 64;
-    let host = Host::start();
-    host.deploy("faults", &["--concurrency", "64", "--max-instances", "1"]);
-    // From then on the host knows that its calls compute.
-    for _ in 0..5 {
-        host.get("/faults/spin?ms=5").ok();
-    }
-    std::thread::scope(|scope| {
-        for _ in 0..CALLERS {
-            scope.spawn(|| (0..4).for_each(|_| drop(host.get("/faults/spin?ms=5").ok())));
-        }
-    });
-    let workers = host.admin_get("/v1/host")["workers"].as_u64().unwrap();
-    // As many as there are cores, and some more: where the system takes a core away from a call, another one begins.
-    assert!(workers <= CALLERS / 2, "{CALLERS} callers at once have led to {workers} workers");
-}
-
 /// What the kernel calls the scheduling policies (sched(7)).
 const SCHED_OTHER: &str = "0";
 const SCHED_BATCH: &str = "3";
