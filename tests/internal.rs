@@ -76,3 +76,116 @@ fn apps_that_call_each_other_for_ever_are_stopped() {
         (calls == 17).then_some(())
     });
 }
+
+/// An app of each kind that may call every app.
+fn callers(host: &Host) {
+    for (app, guest) in [("two", "fetch"), ("three", "async-fetch")] {
+        host.deploy_as(app, guest, &["--allow-outbound", "http://*.wfn.internal", "--max-instances", "500"]);
+    }
+}
+
+#[test]
+fn apps_of_every_kind_call_each_other_and_themselves_cold_and_warm() {
+    let host = Host::start();
+    callers(&host);
+    host.deploy("hello", &[]);
+    host.deploy("async-hello", &[]);
+    let greetings = ["hello", "async-hello"].map(|app| (app, host.get(&format!("/{app}/")).ok()));
+    for round in ["cold", "warm"] {
+        for caller in ["two", "three"] {
+            for (callee, greeting) in &greetings {
+                if round == "cold" {
+                    // A new revision has no instance yet.
+                    host.deploy_as(
+                        caller,
+                        if caller == "two" { "fetch" } else { "async-fetch" },
+                        &["--allow-outbound", "http://*.wfn.internal"],
+                    );
+                    host.deploy(callee, &[]);
+                }
+                let answer = host.get(&format!("/{caller}/get?http://{callee}.wfn.internal/")).ok();
+                assert_eq!(&answer, greeting, "{round}: {caller} calls {callee}");
+                let through =
+                    format!("/{caller}/get?http://{caller}.wfn.internal/get?http://{callee}.wfn.internal/");
+                assert_eq!(&host.get(&through).ok(), greeting, "{round}: {caller} calls itself");
+            }
+        }
+    }
+    let ring = "get?http://two.wfn.internal/get?http://three.wfn.internal/";
+    let mut path = String::from("/three/");
+    for _ in 0..6 {
+        path += ring;
+    }
+    assert_eq!(host.get(&format!("{path}get?http://hello.wfn.internal/")).ok(), greetings[0].1);
+    for app in ["two", "three", "hello", "async-hello"] {
+        assert_eq!(host.number(app, "failed"), 0, "{app}");
+    }
+}
+
+#[test]
+fn many_clients_call_through_apps_and_only_depth_is_a_loop() {
+    let host = Host::start();
+    callers(&host);
+    host.deploy("async-hello", &[]);
+    let expected = host.get("/async-hello/").ok();
+    let deep = "get?http://three.wfn.internal/get?http://two.wfn.internal/get?http://three.wfn.internal/get?http://async-hello.wfn.internal/";
+    let shallow = "get?http://async-hello.wfn.internal/";
+    std::thread::scope(|scope| {
+        for client in 0..64 {
+            let (host, expected) = (&host, &expected);
+            scope.spawn(move || {
+                let mut connection = crate::harness::Connection::open(&host.functions);
+                for call in 0..25 {
+                    // Deep and shallow ones run beside each other in the same workers.
+                    let rest = if (client + call) % 4 == 0 { deep } else { shallow };
+                    let head = format!("GET /three/{rest} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                    connection.write(head.as_bytes());
+                    let answer = connection.read_answer().unwrap();
+                    assert_eq!(
+                        (answer.status, &answer.text()),
+                        (200, expected),
+                        "client {client}, call {call}"
+                    );
+                }
+            });
+        }
+    });
+    assert_eq!(host.number("three", "failed"), 0);
+}
+
+#[test]
+fn one_slow_callee_holds_up_only_who_calls_it() {
+    let host = Host::start();
+    callers(&host);
+    host.deploy("async-faults", &[]);
+    host.deploy("async-hello", &[]);
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut connection = crate::harness::Connection::open(&host.functions);
+            connection.write(
+                b"GET /three/get?http://async-faults.wfn.internal/wait?ms=25000 HTTP/1.1\r\nhost: x\r\n\r\n",
+            );
+            connection
+        })
+        .collect();
+    until("the slow calls wait", || (host.number("async-faults", "in_flight") == 8).then_some(()));
+    for _ in 0..50 {
+        host.get("/three/get?http://async-hello.wfn.internal/").ok();
+    }
+    assert_eq!(host.number("async-faults", "in_flight"), 8);
+    drop(slow);
+    until("they ended with their clients", || (host.number("async-faults", "in_flight") == 0).then_some(()));
+}
+
+#[test]
+fn an_app_cannot_say_for_another_from_where_it_calls() {
+    let host = Host::start();
+    host.deploy("echo", &[]);
+    host.deploy("fetch", &["--allow-outbound", "http://echo.wfn.internal"]);
+    let answer = crate::harness::Request::get("/fetch/get?http://echo.wfn.internal/headers")
+        .header("x-forwarded-prefix", "/forged")
+        .send(&host.functions)
+        .ok();
+    assert!(!answer.contains("x-forwarded-prefix"), "{answer}");
+    assert!(answer.contains("[\"x-forwarded-for\",\"127.0.0.1\"]"), "{answer}");
+}

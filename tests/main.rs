@@ -37,6 +37,7 @@ mod secrets;
 mod serve;
 mod sessions;
 mod split;
+mod starts;
 mod tidy;
 mod timers;
 mod traces;

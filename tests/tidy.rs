@@ -111,6 +111,40 @@ fn the_layers_that_decide_do_not_act() {
 }
 
 #[test]
+fn guests_are_entered_in_a_few_files_and_polled_in_one() {
+    // What these files make is a `GuestTask`, which only `instance/guest_task.rs` polls.
+    let enter = [
+        "instance/template.rs",
+        "instance/worker_command.rs",
+        "instance/worker_p2.rs",
+        "instance/worker_p3.rs",
+    ];
+    let calls = [
+        "instantiate_async(",
+        "call_async(",
+        "call_handle(",
+        "run_concurrent(",
+        "call_concurrent(",
+        ".instantiate(",
+    ];
+    for (name, text) in texts(".rs") {
+        let Some(file) = name.strip_prefix("runtime/src/") else { continue };
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let enters = calls.iter().find(|call| code.contains(*call));
+        assert!(
+            enters.is_none() || enter.contains(&file) || file.starts_with("component/"),
+            "{name} calls {}: only a GuestTask may enter a guest",
+            enters.unwrap()
+        );
+        let polls = code.contains("guest_runs(") || code.contains(".beat(");
+        assert!(
+            !polls || ["instance/guest_task.rs", "event_loop.rs"].contains(&file),
+            "{name} polls a guest"
+        );
+    }
+}
+
+#[test]
 fn every_link_in_the_documents_leads_somewhere() {
     for (name, text) in texts(".md") {
         let folder = root().join(&name).parent().unwrap().to_owned();

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod error;
 pub mod manifest;
 pub mod manifest_file;
+pub mod readiness;
 pub mod registry;
 pub mod revision;
 pub mod running;

@@ -6,15 +6,18 @@ pub mod connect;
 pub mod egress;
 pub mod grants;
 pub mod guest;
+pub mod host_objects;
 pub mod identity;
 pub mod internal;
 pub mod key_value;
+pub mod open_files;
 pub mod outbound;
 pub mod outgoing_body;
 pub mod queues;
 pub mod request;
 pub mod scratch;
 pub mod secrets;
+pub mod sender;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -39,6 +42,7 @@ use crate::capability::queues::error::QueueError;
 use crate::capability::queues::{QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
+use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
 use crate::meter::Meter;
@@ -60,6 +64,7 @@ pub struct CapabilityHost {
     queues: Arc<Queues>,
     scratch: ScratchMaker,
     tracer: Tracer,
+    files: Arc<FileBudget>,
 }
 
 /// Where what apps store is kept.
@@ -81,11 +86,25 @@ impl CapabilityHost {
         bundles: Bundles,
         issuer: String,
         tracer: Tracer,
+        shares: Shares,
     ) -> Arc<Self> {
         let Stores { db, blobs, queues } = stores;
-        let (outbound, routes) = (OutboundHost::default(), Arc::downgrade(routes));
+        let (outbound, routes) = (OutboundHost::new(shares.outbound), Arc::downgrade(routes));
+        let files = FileBudget::new(shares.files);
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
-        Arc::new(Self { outbound, secret_key, bundles, identity, routes, db, blobs, queues, scratch, tracer })
+        Arc::new(Self {
+            outbound,
+            secret_key,
+            bundles,
+            identity,
+            routes,
+            db,
+            blobs,
+            queues,
+            scratch,
+            tracer,
+            files,
+        })
     }
 
     /// Where what they store is.
@@ -157,6 +176,7 @@ pub struct Capabilities {
     key_value: KeyValue,
     containers: Containers,
     queues: QueueGrants,
+    open_files: Arc<AppFiles>,
     meter: Arc<Meter>,
 }
 
@@ -189,6 +209,7 @@ impl Capabilities {
         let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
         let containers = Containers::new(&manifest.name, &manifest.blob_containers);
         let queues = QueueGrants::new(&manifest.name, &manifest.queues);
+        let open_files = AppFiles::new(host.files.clone());
         let (app, host, meter) = (manifest.name.clone(), host.clone(), meter.clone());
         Ok(Arc::new(Self {
             app,
@@ -203,6 +224,7 @@ impl Capabilities {
             key_value,
             containers,
             queues,
+            open_files,
             meter,
         }))
     }
@@ -305,6 +327,11 @@ impl Capabilities {
             QueueError::Db(error) => tracing::error!("queue of app {}: {error}", self.app),
             _ => {}
         }
+    }
+
+    /// The descriptors that a new worker may hold for files: none yet.
+    pub fn lease_files(&self) -> FileLease {
+        self.open_files.lease()
     }
 
     /// Names of the secrets.

@@ -1,10 +1,10 @@
 //! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
 //! split, and its outcome an answer. Every trigger comes through here.
 
-use http::{HeaderName, HeaderValue, Response};
+use http::Response;
 
-use crate::app::running::App;
-pub use crate::app::running::Group;
+use crate::app::running::{App, Group};
+use crate::caller::Caller;
 use crate::capability::guest::GuestRequest;
 use crate::capability::internal::Origin;
 use crate::ingress::answer::Refusal;
@@ -15,25 +15,16 @@ use crate::invocation::{InvocationId, Outcome, Throttle};
 use crate::meter::recent::Record;
 use crate::pool::NotTaken;
 
-/// Tells a function that a trigger calls it, and by which name: the host's word, unlike other headers.
-pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
-
-/// Runs `request` in the `group` of what serves of `app` and gives back the guest's answer or the host's own.
+/// Runs the `request` of `caller` in what serves of `app` and gives back the guest's answer or the host's own.
 /// Dropping the future cancels the invocation.
 pub async fn dispatch(
     app: &App,
-    group: Group<'_>,
+    caller: Caller<'_>,
     mut request: GuestRequest,
     invocation: InvocationId,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    match group {
-        Group::Http => drop(request.headers_mut().remove(TRIGGER)),
-        // A function's name is a valid header value.
-        Group::Function(name) => {
-            let name = HeaderValue::from_str(name.as_str());
-            request.headers_mut().extend(name.ok().map(|name| (TRIGGER, name)));
-        }
-    }
+    let group = caller.group();
+    caller.mark(request.headers_mut());
     let mut asked = Asked::new(&request, invocation);
     let slot = loop {
         let Some(pool) = app.next_pool_of(group) else {

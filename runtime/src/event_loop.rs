@@ -45,8 +45,10 @@ pub fn current_core() -> usize {
 }
 
 /// Measures the processor time of what runs on this thread without waiting in between.
+#[derive(Clone, Copy)]
 pub struct Stopwatch(Started);
 
+#[derive(Clone, Copy)]
 enum Started {
     Clock(Instant),
     Thread(Duration),

@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admin::access::Access;
 use crate::admin::api;
 use crate::app::bundle::Bundles;
+use crate::app::readiness::Readiness;
 use crate::app::registry::Registry;
 use crate::capability::blobs::{Blobs, OpenError};
 use crate::capability::queues::Queues;
@@ -24,8 +25,10 @@ use crate::capability::{CapabilityHost, Stores};
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
+use crate::descriptors::Shares;
 use crate::event_loop::EventLoops;
 use crate::ingress::connection::{self, Guarded, Watch, Watches};
+use crate::ingress::health::Health;
 use crate::ingress::http::Client;
 use crate::ingress::listener::{self, Connections};
 use crate::ingress::route::Routes;
@@ -52,6 +55,8 @@ const GARBAGE_PERIOD: Duration = Duration::from_secs(3600);
 pub struct Host {
     functions: SocketAddr,
     admin: SocketAddr,
+    all_back: bool,
+    readiness: Arc<Readiness>,
     registry: Arc<Registry>,
     triggers: Arc<TriggerHost>,
     connections: Arc<Connections>,
@@ -110,15 +115,16 @@ pub enum StartError {
 }
 
 impl Host {
-    /// Starts a host: opens the state, brings back every app, then listens. Must run on a tokio runtime,
-    /// which then carries the control path (admin API, deploys, retiring).
+    /// Starts a host: opens the state, listens, and brings back every app; what takes longer than
+    /// [`limits::RESTORE_AWAITED`] comes back while it serves. Must run on a tokio runtime, which then carries the control
+    /// path (admin API, deploys, retiring).
     pub async fn start(config: &HostConfig) -> Result<Self, StartError> {
         let data_dir = &config.data_dir;
         let in_data_dir = |path: &Path| {
             let path = path.to_owned();
             move |error| StartError::DataDir { path, error }
         };
-        raise_file_limit();
+        let shares = Shares::of(raise_file_limit());
         make_private_dir(data_dir)?;
         let lock = lock(data_dir)?;
         let token = token(data_dir).map_err(in_data_dir(data_dir))?;
@@ -137,6 +143,7 @@ impl Host {
         let cores = loops.count();
         let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory, room);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
+        let readiness = Arc::<Readiness>::default();
         let cache =
             ComponentCache::open(engines, data_dir, config.keep_functions).map_err(in_data_dir(data_dir))?;
         let db = Arc::new(Db::open(&data_dir.join("wfn.db"))?);
@@ -152,7 +159,7 @@ impl Host {
         let blobs = Blobs::open(&db, &config.blobs, data_dir, queues.clone()).await?;
         let tracer = tracer(config)?;
         let stores = Stores { db: db.clone(), blobs: blobs.clone(), queues: queues.clone() };
-        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, issuer, tracer);
+        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, issuer, tracer, shares);
         let (stop, stopped) = watch::channel(false);
         let (governor, fetching) = Governor::new(resources.clone(), db.clone(), loops.handles());
         let triggers =
@@ -164,21 +171,23 @@ impl Host {
             routes.clone(),
             capabilities.clone(),
             triggers.clone(),
+            readiness.clone(),
         );
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
         }
-        registry.restore().await?;
+        let stored = registry.stored().await?;
         registry.collect_garbage(Duration::ZERO).await?;
 
-        let connections = Connections::new(cores);
+        let connections = Connections::new(cores, shares.connections);
         let mut tasks = JoinSet::new();
 
         let watches = Arc::<Watches>::default();
-        let (watched, shared) = (watches.clone(), capabilities.clone());
+        let (watched, shared, health) =
+            (watches.clone(), capabilities.clone(), Health::new(readiness.clone()));
         let serve = move |stream, peer| {
-            let (client, watched) =
-                (Arc::new(Client::new(routes.clone(), shared.clone(), peer)), watched.clone());
+            let client = Client::new(routes.clone(), shared.clone(), health.clone(), peer);
+            let (client, watched) = (Arc::new(client), watched.clone());
             async move {
                 let service = |watch: Arc<Watch>| {
                     service_fn(move |request: http::Request<_>| {
@@ -208,10 +217,21 @@ impl Host {
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
         tasks.spawn(store_usage(registry.clone(), stopped.clone()));
         tasks.spawn(meter::watch::run(registry.clone(), capabilities.clone(), stopped.clone()));
-        tasks.spawn(collect_garbage(registry.clone(), stopped));
+        tasks.spawn(collect_garbage(registry.clone(), stopped.clone()));
+        let restoring = registry.clone();
+        let (came, all_came) = tokio::sync::oneshot::channel();
+        tasks.spawn(until_stopped(stopped, async move {
+            restoring.restore(stored).await;
+            // Nobody waits for long.
+            let _ = came.send(());
+        }));
+        // Nearly always that takes milliseconds; one app that does not start is not to hold up what the others serve.
+        let all_back = tokio::time::timeout(limits::RESTORE_AWAITED, all_came).await.is_ok();
         Ok(Self {
             functions: functions_address,
             admin: admin_address,
+            all_back,
+            readiness,
             registry,
             triggers,
             connections,
@@ -235,6 +255,11 @@ impl Host {
         self.admin
     }
 
+    /// Whether every app that can be brought back was back when the host had started.
+    pub fn all_back(&self) -> bool {
+        self.all_back
+    }
+
     /// The apps of this host.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
@@ -245,6 +270,7 @@ impl Host {
     pub async fn shut_down(mut self) -> usize {
         // Every receiver may be gone already; then there is nobody to tell.
         let _ = self.stop.send(true);
+        self.readiness.end();
         let deadline = Instant::now() + limits::DRAIN_TIMEOUT;
         while self.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -303,9 +329,7 @@ async fn retire_idle(resources: Arc<Resources>, mut stop: watch::Receiver<bool>)
         let now = Instant::now();
         for pool in resources.pools() {
             pool.retire_idle(now);
-            if let Err(fault) = pool.fill_always_ready().await {
-                tracing::warn!("make an always-ready instance: {}", fault.detail);
-            }
+            pool.keep_always_ready(now);
         }
     }
 }
@@ -340,12 +364,13 @@ async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool
     }
 }
 
-/// Each connection is a file; the default of 1,024 would be the real limit.
-fn raise_file_limit() {
+/// Each connection is a file; the default of 1,024 would be the real limit. Gives what the process may have.
+fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // If it may not be raised, 'wfn doctor' says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 /// Makes the data directory, or takes an existing one that is empty or was one before: the permissions of

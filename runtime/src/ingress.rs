@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod body;
 pub mod connection;
+pub mod health;
 pub mod http;
 pub mod listener;
 pub mod route;

@@ -3,6 +3,7 @@
 pub mod bell;
 pub mod cgi;
 pub mod command_http;
+pub mod guest_task;
 pub mod in_flight;
 pub mod limiter;
 pub mod pipe;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod run_shared;
 pub mod sandbox;
 pub mod shared;
+pub mod start;
 pub mod tally;
 pub mod template;
 pub mod worker;

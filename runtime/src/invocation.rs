@@ -127,13 +127,15 @@ pub enum Outcome {
     StartFailed(String),
     /// Its asynchronous worker ended under it, because of another invocation in it.
     WorkerLost(&'static str),
+    /// The host itself failed while it served the guest: a bug of wfn.
+    HostFailed,
     /// The client went away.
     Cancelled,
 }
 
 impl Outcome {
     /// The stable words in `wfn-outcome`, error bodies, logs and metrics, in the order of [`Self::index`].
-    pub const CODES: [&str; 10] = [
+    pub const CODES: [&str; 11] = [
         "answered",
         "throttled",
         "timed-out",
@@ -143,6 +145,7 @@ impl Outcome {
         "invalid-response",
         "start-failed",
         "worker-lost",
+        "host-failed",
         "cancelled",
     ];
 
@@ -163,7 +166,8 @@ impl Outcome {
             Self::InvalidResponse(_) => 6,
             Self::StartFailed(_) => 7,
             Self::WorkerLost(_) => 8,
-            Self::Cancelled => 9,
+            Self::HostFailed => 9,
+            Self::Cancelled => 10,
         }
     }
 
@@ -174,9 +178,11 @@ impl Outcome {
             Self::Answered => StatusCode::OK,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Trapped(_) | Self::MemoryLimit(_) | Self::StartFailed(_) | Self::WorkerLost(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Trapped(_)
+            | Self::MemoryLimit(_)
+            | Self::StartFailed(_)
+            | Self::WorkerLost(_)
+            | Self::HostFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoResponse | Self::InvalidResponse(_) => StatusCode::BAD_GATEWAY,
             // Nobody reads it: the client is gone.
             Self::Cancelled => StatusCode::BAD_REQUEST,
@@ -212,6 +218,7 @@ impl Outcome {
             Self::InvalidResponse(why) => format!("the function's response is not valid: {why}"),
             Self::StartFailed(_) => "the function could not be started; see 'wfn logs'".into(),
             Self::WorkerLost(why) => format!("the function's worker ended under it: {why}"),
+            Self::HostFailed => "the host failed while it served the function; its log says more".into(),
             Self::Cancelled => "the client went away".into(),
         }
     }

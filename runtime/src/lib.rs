@@ -20,10 +20,12 @@
 
 pub mod admin;
 pub mod app;
+pub mod caller;
 pub mod capability;
 pub mod clock;
 pub mod component;
 pub mod config;
+pub mod descriptors;
 pub mod dispatch;
 pub mod event_loop;
 pub mod host;

@@ -84,6 +84,10 @@ pub const ASYNC_STACKS_MAX: u32 = 2_000;
 pub const APPS_MAX: usize = 10_000;
 /// Revisions kept per app for rolling back; the oldest inactive ones are removed beyond that.
 pub const REVISIONS_KEPT: usize = 50;
+/// Descriptors of the process that are shared out; a process that may have more does not need them.
+pub const DESCRIPTORS_COUNTED_MAX: u64 = 256 * 1024;
+/// Files that one worker may have open at a time: what Unix programs count on having.
+pub const WORKER_FILES_MAX: u32 = 1_024;
 /// Open client connections; beyond it new ones wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 20_000;
 
@@ -100,6 +104,12 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Time a guest has from instantiation to being ready, at deploy and for always-ready instances.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Processor time of a start that may begin on an event loop: what a guest may compute there without yielding.
+pub const START_IN_PLACE_MAX: Duration = Duration::from_millis(2);
+/// First pause after an always-ready instance that could not be made; each further one is twice as long.
+pub const REFILL_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest of these pauses: what was mended meanwhile is noticed within a minute.
+pub const REFILL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
 /// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
@@ -117,6 +127,15 @@ pub const WORKER_HANDLES_MAX: usize = 4_096;
 pub const WORKER_HANDLES_KEPT_MAX: usize = 64;
 /// Entries of one guest table; interpreters declare about 8,000.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Bytes that the host counts for each object that it holds for a guest: its entry in the guest's table, and itself.
+pub const OBJECT_BYTES: usize = 256;
+/// Bytes that a header field takes beside its name and value.
+pub const FIELD_BYTES: usize = 64;
+/// Bytes that the host may hold for a worker without charging them: what usual guests stay below, so that they pay
+/// nothing for the counting.
+pub const OBJECTS_UNCHARGED_BYTES: u64 = 64 * 1024;
+/// Bytes of a method, scheme, authority or path that a guest sets: what the library can parse at all.
+pub const REQUEST_TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Bytes one host call may copy out of a guest (the library's own default is 128 MiB).
 pub const HOSTCALL_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Random bytes one call may ask for.
@@ -179,6 +198,9 @@ pub const COMMAND_CONNECTIONS_MAX: usize = 64;
 
 /// Calls from app to app that may lead to one another: more is a loop.
 pub const CALL_DEPTH_MAX: u32 = 16;
+/// Invocations of one asynchronous worker of which it is known what led to them: as many as may be in flight in an
+/// instance, and as many again that go on after their answer.
+pub const ORIGINS_KEPT_MAX: usize = 2 * CONCURRENCY_MAX as usize;
 
 // ── identity ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -406,5 +428,7 @@ pub const TRACE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 // ── ending ───────────────────────────────────────────────────────────────────────────────────────
 
+/// How long a starting host waits for its apps before it says that it serves; those that take longer come back later.
+pub const RESTORE_AWAITED: Duration = Duration::from_secs(2);
 /// How long running invocations have at shutdown.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);

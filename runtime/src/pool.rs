@@ -28,7 +28,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::app::manifest::ScalePolicy;
 use crate::clock;
-use crate::event_loop::current_core;
+use crate::event_loop::{current_core, is_compute};
 use crate::instance::Instance;
 use crate::instance::template::Template;
 use crate::instance::worker::Worker;
@@ -37,6 +37,7 @@ use crate::limits;
 use crate::meter::scaling::{Inputs, Reason};
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
+use crate::pool::ahead::Refill;
 use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
 use crate::pool::line::{Line, Waiting};
@@ -59,6 +60,8 @@ struct State {
     ledger: PoolLedger,
     pace: Pace,
     line: Line,
+    /// When missing always-ready instances may be made.
+    refill: Refill,
     /// Of a pool whose concurrency the host finds.
     adjusting: Option<Adjusting>,
     draining: bool,
@@ -90,6 +93,22 @@ pub struct PoolView {
     pub memory_bytes: u64,
 }
 
+/// Room that an instance gives back which is not yet free: the kernel takes long to take back much memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Freed {
+    /// Of the quota, in MB.
+    pub class_mb: u64,
+    /// Of the host's budget of real memory.
+    pub bytes: u64,
+}
+
+impl AddAssign for Freed {
+    fn add_assign(&mut self, other: Self) {
+        self.class_mb += other.class_mb;
+        self.bytes += other.bytes;
+    }
+}
+
 impl AddAssign for PoolView {
     fn add_assign(&mut self, other: Self) {
         self.instances += other.instances;
@@ -114,6 +133,7 @@ impl Pool {
             ledger,
             pace: Pace::new(policy.scale_out),
             line: Line::default(),
+            refill: Refill::default(),
             adjusting: None,
             draining: false,
             is_awaited: false,
@@ -299,8 +319,8 @@ impl Pool {
     }
 
     /// Retires one idle instance beyond the always-ready ones (any idle one when draining), because
-    /// others need the room; says whether there was one.
-    pub fn yield_one_idle(&self) -> bool {
+    /// others need the room; says what comes free, if there was one.
+    pub fn yield_one_idle(&self) -> Option<Freed> {
         let closed = {
             let mut state = self.state.lock();
             let draining = state.draining;
@@ -308,8 +328,14 @@ impl Pool {
                 ledger.close_some(1, draining, clock::now())
             })
         };
-        // Here and now: whoever asks needs the room.
-        !closed.is_empty()
+        let held_bytes = closed.first()?.0.memory.used_bytes();
+        if held_bytes <= limits::INLINE_DROP_BYTES_MAX || is_compute() {
+            // Here and now: whoever asks needs the room.
+            drop(closed);
+            return Some(Freed::default());
+        }
+        self.drop_closed(closed);
+        Some(Freed { class_mb: self.policy.memory.megabytes(), bytes: held_bytes })
     }
 
     /// Takes nothing new from now on; what is in flight or in the line is served to its end.

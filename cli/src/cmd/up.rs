@@ -231,11 +231,20 @@ async fn stop(host: Host, stops: &mut Stops) -> Done {
     Ok(())
 }
 
+/// Names of apps that are still coming back that the ready line shows.
+const COMING_SHOWN_MAX: usize = 20;
+
 fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
     let (functions, admin) = (host.functions_address(), host.admin_address());
     let mut text = format!("wfn ready: functions on http://{functions}, admin API on http://{admin}");
     let apps = host.registry().apps();
-    if apps.is_empty() {
+    let coming = host.registry().coming();
+    if !host.all_back() && !coming.is_empty() {
+        let names: Vec<_> = coming.iter().take(COMING_SHOWN_MAX).map(ToString::to_string).collect();
+        let more = if coming.len() > names.len() { ", …" } else { "" };
+        text += &format!("\nStill coming back: {}{more}", names.join(", "));
+    }
+    if apps.is_empty() && coming.is_empty() {
         text += "\nNo app is deployed yet. In another terminal: wfn deploy MODULE.wasm";
         text += &flags_of_clients(admin, data_dir);
     } else {

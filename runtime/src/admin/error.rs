@@ -101,6 +101,7 @@ impl From<ChangeError> for ApiError {
             ChangeError::Quota(_) => (StatusCode::CONFLICT, "over-quota"),
             ChangeError::HostTaken { .. } => (StatusCode::CONFLICT, "host-taken"),
             ChangeError::NoApp(_) | ChangeError::NothingToShare(_) => (StatusCode::NOT_FOUND, "no-app"),
+            ChangeError::Coming(_) => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
             ChangeError::Broken(..) => (StatusCode::CONFLICT, "app-broken"),
             ChangeError::NoRevision(..)
             | ChangeError::NoEarlierRevision(..)

@@ -13,8 +13,8 @@ use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
-use crate::capability::internal::CALLER;
-use crate::dispatch::{Group, dispatch};
+use crate::caller::Caller;
+use crate::dispatch::dispatch;
 use crate::ingress::answer::mark;
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -37,17 +37,13 @@ pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     uri.path_and_query = Some(path);
     parts.uri =
         Uri::from_parts(uri).map_err(|_| ApiError::bad_request("bad-request", "the URI is not valid"))?;
-    parts.headers.remove(CALLER);
-    let prefix = HeaderValue::from_str(&format!("/{}", app.name()));
-    if let Ok(prefix) = prefix {
-        parts.headers.insert("x-forwarded-prefix", prefix);
-    }
+    let caller = Caller::Operator { prefix: HeaderValue::from_str(&format!("/{}", app.name())).ok() };
     let body = Limited::new(body, limits::REQUEST_BODY_BYTES_MAX as usize)
         .map_err(|_| HttpError::ConnectionTerminated)
         .boxed_unsync();
     let invocation = InvocationId::next();
     let request = Box::new(http::Request::from_parts(parts, body));
-    let answer = dispatch(&app, Group::Http, request, invocation).await;
+    let answer = dispatch(&app, caller, request, invocation).await;
     let mut response = answer.unwrap_or_else(|refusal| refusal.into_response());
     mark(&mut response, invocation);
     Ok(response.map(Body::new))

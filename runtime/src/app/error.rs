@@ -43,6 +43,9 @@ pub enum ChangeError {
     /// Stored, but it could not be brought back at start.
     #[error("app {0} is not served: {1}; deploy it again, roll back to another revision or remove it")]
     Broken(AppName, String),
+    /// Stored, but the host has started only now.
+    #[error("app {0} is coming back: the host has just started; try again in a moment")]
+    Coming(AppName),
     /// No such revision.
     #[error("app {0} has no revision {1}: 'wfn versions {0}' shows what is kept")]
     NoRevision(AppName, RevisionId),

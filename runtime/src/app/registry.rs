@@ -5,7 +5,9 @@
 //! change leaves everything as it was.
 
 mod activate;
+mod changing;
 mod garbage;
+pub mod restore;
 mod secrets;
 mod split;
 
@@ -15,13 +17,15 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use rusqlite::Transaction;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
-use self::activate::Change;
 pub use self::activate::Deployed;
+use self::activate::{Change, Line};
+use self::changing::Changing;
 use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
+use crate::app::readiness::Readiness;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::App;
 use crate::app::share::Percent;
@@ -31,15 +35,13 @@ use crate::capability::blobs::{self, Blobs};
 use crate::capability::identity::IdentityError;
 use crate::capability::key_value::table;
 use crate::capability::queues::{self, Queues};
-use crate::capability::secrets::SecretChanges;
 use crate::clock;
 use crate::component::cache::{CacheError, ComponentCache};
 use crate::component::inspect;
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
-use crate::meter::Meter;
 use crate::names::{AppName, ModuleHash, RevisionId};
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
 use crate::pool::resources::Resources;
 use crate::trigger::TriggerHost;
 
@@ -60,12 +62,21 @@ pub struct Registry {
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
-    /// One change at a time.
-    changing: Mutex<()>,
+    /// Apps that are stored and have not been brought back yet, with the number of their next revision.
+    coming: RwLock<BTreeMap<AppName, u32>>,
+    readiness: Arc<Readiness>,
+    changing: Changing,
+    /// Held while all routes are read and published, so that none of an earlier look replace those of a later one.
+    publishing: parking_lot::Mutex<()>,
     /// One compilation at a time: the other core serves.
     compiling: Semaphore,
     compile_line: Semaphore,
+    /// Machine code is loaded by a few at a time: it blocks threads.
+    loading: Semaphore,
 }
+
+/// Machine code that is loaded at a time.
+const LOADS_MAX: usize = 8;
 
 impl Registry {
     /// A registry on `db`, with no app brought back yet.
@@ -76,6 +87,7 @@ impl Registry {
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
         triggers: Arc<TriggerHost>,
+        readiness: Arc<Readiness>,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
@@ -86,49 +98,14 @@ impl Registry {
             triggers,
             apps: RwLock::default(),
             broken: RwLock::default(),
-            changing: Mutex::default(),
+            coming: RwLock::default(),
+            readiness,
+            changing: Changing::default(),
+            publishing: parking_lot::Mutex::default(),
             compiling: Semaphore::new(1),
             compile_line: Semaphore::new(limits::COMPILE_LINE_MAX),
+            loading: Semaphore::new(LOADS_MAX),
         })
-    }
-
-    /// Brings back every app that was deployed, from cached machine code. An app that cannot be brought
-    /// back is reported and left stored; the others serve.
-    pub async fn restore(self: &Arc<Self>) -> Result<(), DbError> {
-        self.resources.learned().restore(&self.db).await?;
-        let stored = self.db.write(store::apps).await?;
-        for app in &stored {
-            self.bring_back(app).await;
-        }
-        // What is active comes first, where the quota is less than it was.
-        for app in &stored {
-            self.bring_back_split(app).await;
-        }
-        self.publish_routes();
-        Ok(())
-    }
-
-    /// Serves the active revision of a stored app, or says why not.
-    async fn bring_back(&self, stored: &store::StoredApp) {
-        let (name, next_revision) = (stored.name.clone(), stored.next_revision);
-        match self.restore_app(stored).await {
-            Ok(()) => drop(self.broken.write().remove(&name)),
-            Err(error) => {
-                tracing::error!("app {name} is not served: {error}");
-                self.broken.write().insert(name, Broken { reason: error.to_string(), next_revision });
-            }
-        }
-    }
-
-    async fn restore_app(&self, stored: &store::StoredApp) -> Result<(), ChangeError> {
-        let meter = Arc::<Meter>::default();
-        let secrets = self.secrets(&stored.name, &SecretChanges::new()).await?;
-        let active = Serving::alone(stored.serving.active.clone());
-        let active = self.make_active(&active, &secrets, &meter, None).await?;
-        let app = App::new(meter, stored.next_revision, active);
-        self.apps.write().insert(stored.name.clone(), app.clone());
-        self.triggers.follow(&app);
-        Ok(())
     }
 
     /// The module store.
@@ -177,10 +154,18 @@ impl Registry {
         self.broken.read().iter().map(|(name, broken)| (name.clone(), broken.reason.clone())).collect()
     }
 
+    /// Apps that are stored and have not been brought back yet.
+    pub fn coming(&self) -> Vec<AppName> {
+        self.coming.read().keys().cloned().collect()
+    }
+
     /// One app that is served.
     pub fn app(&self, name: &AppName) -> Result<Arc<App>, ChangeError> {
         if let Some(app) = self.apps.read().get(name) {
             return Ok(app.clone());
+        }
+        if self.coming.read().contains_key(name) {
+            return Err(ChangeError::Coming(name.clone()));
         }
         Err(match self.broken.read().get(name) {
             Some(broken) => ChangeError::Broken(name.clone(), broken.reason.clone()),
@@ -189,7 +174,9 @@ impl Registry {
     }
 
     fn is_known(&self, name: &AppName) -> bool {
-        self.apps.read().contains_key(name) || self.broken.read().contains_key(name)
+        self.apps.read().contains_key(name)
+            || self.broken.read().contains_key(name)
+            || self.coming.read().contains_key(name)
     }
 
     /// The kept revisions of an app, the latest first.
@@ -232,8 +219,8 @@ impl Registry {
         if let Some(missing) = manifest.files.iter().find(|mount| !bundles.has(mount.bundle)) {
             return Err(ChangeError::BundleMissing(missing.bundle));
         }
-        let kind = self.load(module, progress).await?.kind();
-        let _changing = self.changing.lock().await;
+        let kind = self.load(module, Line::Bounded, progress).await?.kind();
+        let _changing = self.changing.app(&manifest.name).await;
         let next = self.next_revision(&manifest.name);
         let created_ms = clock::now_ms();
         let revision = Revision { id: next, kind, language, module, manifest, created_ms };
@@ -254,7 +241,7 @@ impl Registry {
         name: &AppName,
         id: Option<RevisionId>,
     ) -> Result<Deployed, ChangeError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.app(name).await;
         let target = match id {
             Some(id) => self.kept(name, id).await?,
             None => {
@@ -278,7 +265,7 @@ impl Registry {
         name: &AppName,
         changes: &ScaleSettings,
     ) -> Result<Deployed, ChangeError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.app(name).await;
         let app = self.app(name)?;
         let mut revision = app.active().revision.clone();
         revision.manifest.scale = revision.manifest.scale.overlaid(changes);
@@ -292,7 +279,8 @@ impl Registry {
     /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its
     /// next life or for a later call `with_data`.
     pub async fn remove(self: &Arc<Self>, name: &AppName, with_data: bool) -> Result<(), ChangeError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.app(name).await;
+        let _end = self.changing.end().await;
         let stored = name.clone();
         let remove = move |transaction: &Transaction<'_>| {
             store::remove(transaction, &stored)?;
@@ -330,7 +318,8 @@ impl Registry {
     fn next_revision(&self, name: &AppName) -> RevisionId {
         let served = self.apps.read().get(name).map(|app| app.next_revision());
         let broken = || self.broken.read().get(name).map(|broken| RevisionId(broken.next_revision));
-        served.or_else(broken).unwrap_or(RevisionId(1))
+        let coming = || self.coming.read().get(name).copied().map(RevisionId);
+        served.or_else(broken).or_else(coming).unwrap_or(RevisionId(1))
     }
 }
 

@@ -52,10 +52,11 @@ pub struct OutboundBounds {
     lookups: Semaphore,
 }
 
-impl Default for OutboundBounds {
-    fn default() -> Self {
+impl OutboundBounds {
+    /// At most so many `connections` of all apps.
+    pub fn new(connections: usize) -> Self {
         Self {
-            connections: Arc::new(Semaphore::new(limits::OUTBOUND_CONNECTIONS_MAX)),
+            connections: Arc::new(Semaphore::new(connections)),
             lookups: Semaphore::new(limits::OUTBOUND_LOOKUPS_MAX),
         }
     }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderName;
 use wasmtime::Engine;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{GuestTaskId, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
@@ -20,10 +20,14 @@ use wasmtime_wasi_http::{
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
+use crate::capability::host_objects::{self, Objects};
 use crate::capability::internal::Origin;
 use crate::capability::key_value::guest::{self as key_value, KeyValueView};
+use crate::capability::open_files;
 use crate::capability::outgoing_body::{self, OutgoingBody};
 use crate::capability::scratch::Scratch;
+use crate::capability::sender::{self, Origins};
+use crate::descriptors::FileLease;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::limits;
@@ -31,10 +35,15 @@ use crate::meter::output::GuestOutput;
 
 /// The data of one guest's store.
 pub struct Guest {
-    table: ResourceTable,
+    pub(super) table: ResourceTable,
+    /// What the host holds for it.
+    pub(super) objects: Objects,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
+    /// What led to its invocations, where it takes many at a time.
+    origins: Origins,
+    files: FileLease,
     _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
     pub limiter: Limiter,
@@ -56,7 +65,20 @@ impl Guest {
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
         let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        Ok(Self { table, wasi, http, hooks, _scratch: scratch, limiter, deadline: Some(deadline) })
+        let (origins, files) = (Origins::default(), capabilities.lease_files());
+        let objects = Objects::default();
+        Ok(Self {
+            table,
+            objects,
+            wasi,
+            http,
+            hooks,
+            origins,
+            files,
+            _scratch: scratch,
+            limiter,
+            deadline: Some(deadline),
+        })
     }
 
     /// An invocation begins to which `origin` led.
@@ -64,9 +86,19 @@ impl Guest {
         self.hooks.origin = origin;
     }
 
-    /// An invocation begins beside others, whose calls cannot be told from its own.
-    pub fn begin_beside(&mut self, origin: Origin) {
-        self.hooks.origin = self.hooks.origin.or(&origin);
+    /// An invocation begins beside others, as `task`, to which `origin` led.
+    pub fn begin_beside(&mut self, task: GuestTaskId, origin: Origin) {
+        self.origins.begin(task, origin);
+    }
+
+    /// The invocation that runs as `task` is about to send a request.
+    pub fn sends_as(&mut self, task: Option<GuestTaskId>) {
+        self.hooks.origin = self.origins.of(task);
+    }
+
+    /// Its handles, and the descriptors that it may hold for files.
+    pub fn table_and_files(&mut self) -> (&mut ResourceTable, &mut FileLease) {
+        (&mut self.table, &mut self.files)
     }
 
     /// What its calls to key-value stores need.
@@ -78,6 +110,8 @@ impl Guest {
     /// What the guest still holds after an invocation.
     pub fn left_over(&mut self) -> LeftOver {
         if self.table.is_empty() {
+            self.files.give_back();
+            self.uncharge_objects();
             return LeftOver::default();
         }
         self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {
@@ -182,6 +216,8 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     outgoing_body::add_to_linker(&mut linker)?;
+    open_files::add_to_linker(&mut linker)?;
+    host_objects::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| guest.hooks.capabilities.config())?;
     key_value::add_to_linker(&mut linker)?;
     Ok(linker)
@@ -192,6 +228,9 @@ pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = linker(engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    sender::add_to_linker(&mut linker)?;
+    open_files::add_to_async_linker(&mut linker)?;
+    host_objects::add_to_async_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -8,10 +8,12 @@
 //! `http://*.wfn.internal`; so does a request to that host.
 
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use tokio::task::JoinSet;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
+use crate::caller::Caller;
 use crate::capability::Capabilities;
 use crate::capability::blobs;
 use crate::capability::egress::{Destination, Scheme};
@@ -20,9 +22,9 @@ use crate::capability::key_value;
 use crate::capability::outbound::SendError;
 use crate::capability::queues;
 use crate::clock;
-use crate::dispatch::{Group, dispatch};
+use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
-use crate::invocation::InvocationId;
+use crate::invocation::{InvocationId, Outcome};
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::trace::context::TraceContext;
@@ -30,8 +32,6 @@ use crate::trace::state::TRACESTATE;
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";
-/// Tells the app that is called which one calls: the host's word, unlike other headers.
-pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
 
 /// What leads to a request, for the requests that come of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,11 +50,6 @@ impl Origin {
         let origin: Self = request.extensions().get().cloned().unwrap_or_default();
         let state = origin.trace.and_then(|_| request.headers().get(TRACESTATE));
         Self { trace_state: state.cloned(), ..origin }
-    }
-
-    /// What leads to requests that may come of either of two: the longest way, and no trace.
-    pub fn or(&self, other: &Self) -> Self {
-        Self { depth: self.depth.max(other.depth), ..Self::default() }
     }
 }
 
@@ -172,13 +167,18 @@ pub async fn call(
     parts
         .headers
         .insert(http::header::HOST, host.map_err(|_| SendError::Http(HttpError::HttpRequestUriInvalid))?);
-    if let Ok(caller) = HeaderValue::from_str(capabilities.app().as_str()) {
-        parts.headers.insert(CALLER, caller);
-    }
     parts.extensions.insert(Origin { depth: depth + 1, ..Origin::default() });
     let invocation = InvocationId::next();
     let request = Box::new(Request::from_parts(parts, body));
-    let answer = dispatch(&app, Group::Http, request, invocation).await;
+    let caller = capabilities.app().clone();
+    // A task of its own, which ends with this future: one guest is never polled within another's turn.
+    let mut call = JoinSet::new();
+    call.spawn(async move { dispatch(&app, Caller::App(&caller), request, invocation).await });
+    let answer = match call.join_next().await {
+        Some(Ok(answer)) => answer,
+        // The host's own fault, which its log has, or it is ending.
+        _ => Err(Refusal::from(&Outcome::HostFailed)),
+    };
     let mut response = answer.unwrap_or_else(Refusal::into_response);
     mark(&mut response, invocation);
     Ok(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))

@@ -35,13 +35,17 @@ pub struct Outbound {
 }
 
 /// What all apps of a host share on their way out.
-#[derive(Default)]
 pub struct OutboundHost {
     bounds: Arc<OutboundBounds>,
     tls: std::sync::OnceLock<rustls::ClientConfig>,
 }
 
 impl OutboundHost {
+    /// With at most so many `connections` at a time.
+    pub fn new(connections: usize) -> Self {
+        Self { bounds: Arc::new(OutboundBounds::new(connections)), tls: std::sync::OnceLock::new() }
+    }
+
     /// Read when the first app needs it.
     fn tls(&self) -> rustls::ClientConfig {
         self.tls.get_or_init(tls_of_the_system).clone()

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -39,8 +40,18 @@ pub struct OutgoingBody {
     promised: Option<u64>,
 }
 
-#[derive(Default)]
-struct Shared(Mutex<State>);
+struct Shared {
+    state: Mutex<State>,
+    /// What waits to be read in all bodies of the guest.
+    buffered: Arc<AtomicU64>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let waiting: usize = self.state.get_mut().pieces.iter().map(Bytes::len).sum();
+        self.buffered.fetch_sub(waiting as u64, Ordering::Relaxed);
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -92,8 +103,12 @@ fn wake(waiting: &mut Option<Waker>) {
 }
 
 impl OutgoingBody {
-    fn new(context: StreamContext, promised: Option<u64>) -> (Self, HyperOutgoingBody) {
-        let shared = Arc::<Shared>::default();
+    fn new(
+        context: StreamContext,
+        promised: Option<u64>,
+        buffered: &Arc<AtomicU64>,
+    ) -> (Self, HyperOutgoingBody) {
+        let shared = Arc::new(Shared { state: Mutex::default(), buffered: buffered.clone() });
         let reader = Reader(shared.clone()).boxed_unsync();
         (Self { shared, context, stream_is_taken: false, promised }, reader)
     }
@@ -107,7 +122,7 @@ impl OutgoingBody {
     }
 
     fn finish(self, trailers: Option<HeaderMap>) -> Result<(), ErrorCode> {
-        let mut state = self.shared.0.lock();
+        let mut state = self.shared.state.lock();
         let written = state.written;
         if self.promised.is_some_and(|promised| promised != written) {
             state.end(End::Aborted);
@@ -118,14 +133,14 @@ impl OutgoingBody {
     }
 
     fn abort(self) {
-        self.shared.0.lock().end(End::Aborted);
+        self.shared.state.lock().end(End::Aborted);
     }
 }
 
 impl Drop for OutgoingBody {
     fn drop(&mut self) {
         // Only if its guest is gone: how that ended is said elsewhere.
-        self.shared.0.lock().end(End::Whole(None));
+        self.shared.state.lock().end(End::Whole(None));
     }
 }
 
@@ -139,7 +154,7 @@ struct Stream {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Stream {
     fn write(&mut self, piece: Bytes) -> StreamResult<()> {
-        let mut state = self.shared.0.lock();
+        let mut state = self.shared.state.lock();
         if state.reader_is_gone {
             return Err(StreamError::Closed);
         }
@@ -150,6 +165,7 @@ impl OutputStream for Stream {
         let written = state.written;
         // Nothing is not sent on: it would be an empty frame, of which there may be any number.
         if !piece.is_empty() {
+            self.shared.buffered.fetch_add(piece.len() as u64, Ordering::Relaxed);
             state.push(piece);
         }
         if self.promised.is_some_and(|promised| written > promised) {
@@ -161,14 +177,14 @@ impl OutputStream for Stream {
 
     fn flush(&mut self) -> StreamResult<()> {
         // What was written is the reader's already.
-        match self.shared.0.lock().reader_is_gone {
+        match self.shared.state.lock().reader_is_gone {
             true => Err(StreamError::Closed),
             false => Ok(()),
         }
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        let state = self.shared.0.lock();
+        let state = self.shared.state.lock();
         match (state.reader_is_gone, state.has_room()) {
             (true, _) => Err(StreamError::Closed),
             (false, true) => Ok(limits::RESPONSE_CHUNK_BYTES),
@@ -181,7 +197,7 @@ impl OutputStream for Stream {
 impl Pollable for Stream {
     async fn ready(&mut self) {
         poll_fn(|context| {
-            let mut state = self.shared.0.lock();
+            let mut state = self.shared.state.lock();
             if state.reader_is_gone || state.has_room() {
                 return Poll::Ready(());
             }
@@ -203,8 +219,9 @@ impl Body for Reader {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         if let Some(piece) = state.pop() {
+            self.0.buffered.fetch_sub(piece.len() as u64, Ordering::Relaxed);
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         match &mut state.end {
@@ -222,7 +239,7 @@ impl Body for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock();
+        let mut state = self.0.state.lock();
         state.reader_is_gone = true;
         wake(&mut state.writer);
     }
@@ -240,18 +257,20 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-response.body",
         |mut store: StoreContextMut<'_, Guest>, (response,): (Resource<HostOutgoingResponse>,)| {
+            let buffered = body_begins(&mut store)?;
             let table = store.data_mut().http().table;
             let HostOutgoingResponse { headers, body, .. } = table.get_mut(&response)?;
-            let made = make(StreamContext::Response, headers, body);
+            let made = make(StreamContext::Response, headers, body, &buffered);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
     types.func_wrap(
         "[method]outgoing-request.body",
         |mut store: StoreContextMut<'_, Guest>, (request,): (Resource<HostOutgoingRequest>,)| {
+            let buffered = body_begins(&mut store)?;
             let table = store.data_mut().http().table;
             let HostOutgoingRequest { headers, body, .. } = table.get_mut(&request)?;
-            let made = make(StreamContext::Request, headers, body);
+            let made = make(StreamContext::Request, headers, body, &buffered);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
@@ -277,11 +296,19 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
+/// Counts one more body; gives where the guest's bodies count what waits to be read.
+fn body_begins(store: &mut StoreContextMut<'_, Guest>) -> wasmtime::Result<Arc<AtomicU64>> {
+    let guest = store.data_mut();
+    guest.holds_more(0)?;
+    Ok(guest.objects.buffered().clone())
+}
+
 /// A body for a head with `headers`, unless it has one or its `content-length` is none.
 fn make(
     context: StreamContext,
     headers: &HeaderMap,
     body: &mut Option<HyperOutgoingBody>,
+    buffered: &Arc<AtomicU64>,
 ) -> Option<OutgoingBody> {
     if body.is_some() {
         return None;
@@ -290,7 +317,7 @@ fn make(
         Some(length) => Some(bytes_of(length)?),
         None => None,
     };
-    let (made, reader) = OutgoingBody::new(context, promised);
+    let (made, reader) = OutgoingBody::new(context, promised, buffered);
     *body = Some(reader);
     Some(made)
 }

@@ -6,24 +6,20 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderValue, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
 use crate::app::running::App;
+use crate::caller::Caller;
 use crate::capability::CapabilityHost;
-use crate::capability::internal::CALLER;
-use crate::dispatch::{Group, dispatch};
+use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::{BodyError, RequestBody};
+use crate::ingress::health::Health;
 use crate::ingress::route::Routes;
 use crate::instance::response::ResponseBody;
 use crate::invocation::InvocationId;
 use crate::limits;
-
-/// Tells a guest which part of the path was stripped.
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-/// Tells a guest who asks.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The routes as they are now, read without a lock.
 pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;
@@ -32,16 +28,22 @@ pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;
 pub struct Client {
     routes: Arc<LiveRoutes>,
     capabilities: Arc<CapabilityHost>,
+    health: Arc<Health>,
     address: HeaderValue,
 }
 
 impl Client {
     /// A connection from `peer`.
-    pub fn new(routes: Arc<LiveRoutes>, capabilities: Arc<CapabilityHost>, peer: SocketAddr) -> Self {
+    pub fn new(
+        routes: Arc<LiveRoutes>,
+        capabilities: Arc<CapabilityHost>,
+        health: Arc<Health>,
+        peer: SocketAddr,
+    ) -> Self {
         let address = HeaderValue::try_from(peer.ip().to_string())
             // The text of an IP address is always a valid header value.
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { routes, capabilities, address }
+        Self { routes, capabilities, health, address }
     }
 
     /// Answers one request; never fails, because every failure has an answer.
@@ -60,40 +62,60 @@ impl Client {
         request: Request<Incoming>,
         invocation: InvocationId,
     ) -> Result<Response<ResponseBody>, Refusal> {
+        // Of no app, and asked by those who do not know a host's name.
+        if let Some(answer) = self.health.answer(request.uri().path()) {
+            return answer;
+        }
         // Kept to the end: taking a share of the app would make the cores wait for each other.
         let routes = self.routes.load();
         let Some(found) = routes.find(authority(&request)?, request.uri().path()) else {
             let path = request.uri().path();
             // No app has a name that begins with a dot.
-            return self.capabilities.identity().published(path).map(published).ok_or_else(|| no_route(path));
+            if let Some(answer) = self.capabilities.identity().published(path) {
+                return Ok(published(answer));
+            }
+            if self.health.is_coming() {
+                return Box::pin(self.answer_when_back(request, invocation)).await;
+            }
+            return Err(no_route(path));
         };
-        let (parts, body) = self.for_guest(request, found.prefix_length)?;
+        let (parts, body, prefix) = for_guest(request, found.prefix_length)?;
         let body = RequestBody::new(body).into_guest_body().await.map_err(refuse_body)?;
         let request = Box::new(Request::from_parts(parts, body));
-        dispatch(found.target, Group::Http, request, invocation).await
+        let caller = Caller::Client { address: self.address.clone(), prefix };
+        dispatch(found.target, caller, request, invocation).await
     }
 
-    /// The request as the guest is to see it: without the first `prefix_length` bytes of its path.
-    fn for_guest(
+    /// Answers a request for an app that may be coming back, when it has, or when no more will come.
+    async fn answer_when_back(
         &self,
         request: Request<Incoming>,
-        prefix_length: usize,
-    ) -> Result<(request::Parts, Incoming), Refusal> {
-        let (mut parts, body) = request.into_parts();
-        if prefix_length > 0 {
-            let prefix = HeaderValue::from_str(&parts.uri.path()[..prefix_length]);
-            parts.uri = strip(&parts.uri, prefix_length)?;
-            parts.headers.insert(FORWARDED_PREFIX, prefix.map_err(|_| bad_request("the path is not valid"))?);
-        } else {
-            parts.headers.remove(FORWARDED_PREFIX);
-        }
-        // Only the host itself says who calls from within.
-        parts.headers.remove(CALLER);
-        // The last entry is ours and true; what a client wrote before it is only its claim.
-        parts.headers.append(FORWARDED_FOR, self.address.clone());
-        check_length(parts.headers.get(CONTENT_LENGTH))?;
-        Ok((parts, body))
+        invocation: InvocationId,
+    ) -> Result<Response<ResponseBody>, Refusal> {
+        let is_back = || {
+            let found = authority(&request)
+                .map(|authority| self.routes.load().find(authority, request.uri().path()).is_some());
+            found.unwrap_or(true)
+        };
+        self.health.wait_until(is_back).await?;
+        self.try_answer(request, invocation).await
     }
+}
+
+/// The request as the guest is to see it: without the first `prefix_length` bytes of its path, and these bytes.
+fn for_guest(
+    request: Request<Incoming>,
+    prefix_length: usize,
+) -> Result<(request::Parts, Incoming, Option<HeaderValue>), Refusal> {
+    let (mut parts, body) = request.into_parts();
+    let mut prefix = None;
+    if prefix_length > 0 {
+        let stripped = HeaderValue::from_str(&parts.uri.path()[..prefix_length]);
+        prefix = Some(stripped.map_err(|_| bad_request("the path is not valid"))?);
+        parts.uri = strip(&parts.uri, prefix_length)?;
+    }
+    check_length(parts.headers.get(CONTENT_LENGTH))?;
+    Ok((parts, body, prefix))
 }
 
 /// Checks what hyper lets through: exactly one host, and one that is text.

@@ -13,10 +13,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::event_loop::EventLoops;
-use crate::limits;
 
 /// Open connections per event loop.
 pub struct Connections {
+    most: usize,
     per_loop: Vec<AtomicUsize>,
 }
 
@@ -27,9 +27,9 @@ struct Counted {
 }
 
 impl Connections {
-    /// No connections on `loops` event loops.
-    pub fn new(loops: usize) -> Arc<Self> {
-        Arc::new(Self { per_loop: std::iter::repeat_with(AtomicUsize::default).take(loops).collect() })
+    /// No connections on `loops` event loops yet, and never more than `most`.
+    pub fn new(loops: usize, most: usize) -> Arc<Self> {
+        Arc::new(Self { most, per_loop: std::iter::repeat_with(AtomicUsize::default).take(loops).collect() })
     }
 
     /// How many are open.
@@ -99,7 +99,7 @@ where
 }
 
 async fn next(listener: &TcpListener, connections: &Connections) -> io::Result<(StdStream, SocketAddr)> {
-    while connections.open() >= limits::CONNECTIONS_MAX {
+    while connections.open() >= connections.most {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (stream, peer) = listener.accept().await?;

@@ -226,7 +226,7 @@ impl InFlight {
         let running = std::mem::take(&mut *self.running.lock());
         let mut found = false;
         for lost in running {
-            let is_culprit = culprit == Some(lost.task);
+            let is_culprit = culprit == Some(lost.task) || fault.outcome == Outcome::HostFailed;
             found |= is_culprit;
             let fault = if is_culprit { fault.clone() } else { Fault::plain(lost_by(&fault.outcome)) };
             lost.verdict.set(fault.clone());

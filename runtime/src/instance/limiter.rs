@@ -2,7 +2,7 @@
 //! guest gets it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
@@ -124,13 +124,50 @@ pub enum RefusedBy {
     Table,
 }
 
-/// The limiter of one worker's store; gives everything back when dropped.
+/// What one worker holds, charged to its instance and the host until its [`Limiter`] is gone.
 #[derive(Debug)]
-pub struct Limiter {
+pub struct WorkerMemory {
     instance: Arc<InstanceMemory>,
     /// Whether what it holds is the instance's: not once it is only waiting to be freed.
-    in_instance: bool,
-    charged_bytes: u64,
+    in_instance: AtomicBool,
+    charged_bytes: AtomicU64,
+}
+
+impl WorkerMemory {
+    /// Bytes that it holds.
+    pub fn charged_bytes(&self) -> u64 {
+        self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Charges `bytes` more, while the worker runs.
+    pub fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
+        self.instance.take(bytes)?;
+        self.charged_bytes.fetch_add(bytes, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Gives `bytes` of what was taken back.
+    pub fn release(&self, bytes: u64) {
+        self.charged_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if self.in_instance.load(Ordering::Acquire) {
+            self.instance.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        }
+        self.instance.host.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// The worker runs no more: its memory, until it is freed, is the host's to bear and no longer counts
+    /// against the siblings in its instance.
+    pub fn leave_instance(&self) {
+        if self.in_instance.swap(false, Ordering::AcqRel) {
+            self.instance.used_bytes.fetch_sub(self.charged_bytes(), Ordering::AcqRel);
+        }
+    }
+}
+
+/// The limiter of one worker's store; gives everything back when it is dropped with the store.
+#[derive(Debug)]
+pub struct Limiter {
+    memory: Arc<WorkerMemory>,
     /// What the last permitted growth charged, in case it fails after all.
     last_charge: u64,
     refused: Option<RefusedBy>,
@@ -146,41 +183,43 @@ impl Limiter {
                 (live < limits::WORKERS_MAX).then_some(live + 1)
             })
             .ok()?;
-        Some(Self { instance, in_instance: true, charged_bytes: 0, last_charge: 0, refused: None })
+        let memory =
+            WorkerMemory { instance, in_instance: AtomicBool::new(true), charged_bytes: AtomicU64::new(0) };
+        Some(Self { memory: Arc::new(memory), last_charge: 0, refused: None })
     }
 
-    /// Bytes of linear memory this worker holds.
+    /// What its worker holds.
+    pub fn memory(&self) -> &Arc<WorkerMemory> {
+        &self.memory
+    }
+
+    /// Bytes its worker holds.
     pub fn charged_bytes(&self) -> u64 {
-        self.charged_bytes
+        self.memory.charged_bytes()
     }
 
-    /// The worker runs no more: its memory, until it is freed, is the host's to bear and no longer counts
-    /// against the siblings in its instance.
-    pub fn leave_instance(&mut self) {
-        if std::mem::take(&mut self.in_instance) {
-            self.instance.used_bytes.fetch_sub(self.charged_bytes, Ordering::AcqRel);
-        }
+    /// See [`WorkerMemory::leave_instance`].
+    pub fn leave_instance(&self) {
+        self.memory.leave_instance();
+    }
+
+    /// Charges `bytes` more; a refusal is kept for [`Self::take_refusal`].
+    pub fn take(&mut self, bytes: u64) -> Result<(), RefusedBy> {
+        self.memory.take(bytes).inspect_err(|refused| self.refused = Some(*refused))
     }
 
     /// Which bound refused memory since this was last asked.
     pub fn take_refusal(&mut self) -> Option<RefusedBy> {
         self.refused.take()
     }
-
-    fn release(&mut self, bytes: u64) {
-        self.charged_bytes -= bytes;
-        if self.in_instance {
-            self.instance.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        }
-        self.instance.host.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.release(self.charged_bytes);
-        self.instance.host.workers.fetch_sub(1, Ordering::SeqCst);
-        self.instance.host.room.may_be_made();
+        self.memory.release(self.charged_bytes());
+        let host = &self.memory.instance.host;
+        host.workers.fetch_sub(1, Ordering::SeqCst);
+        host.room.may_be_made();
     }
 }
 
@@ -192,18 +231,15 @@ impl ResourceLimiter for Limiter {
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current) as u64;
-        if let Err(refused) = self.instance.take(grown) {
-            self.refused = Some(refused);
+        if self.take(grown).is_err() {
             return Ok(false);
         }
-        self.charged_bytes += grown;
         self.last_charge = grown;
         Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        let grown = std::mem::take(&mut self.last_charge);
-        self.release(grown);
+        self.memory.release(std::mem::take(&mut self.last_charge));
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! to compute ([`crate::pool::habit`]) begin there. Guests that share a worker
 //! go another way ([`run_shared`]).
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,9 +19,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestRequest;
 use crate::event_loop::is_compute;
+use crate::instance::guest_task::{GuestTask, Turn};
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
-use crate::instance::sandbox::polled;
 use crate::instance::tally::{Asked, Tally};
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
@@ -51,6 +51,10 @@ pub async fn run(
     };
     let here = match begun {
         Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok(), bodiless),
+        Polled::Lost(fault) => {
+            running.tally.end(Some(&fault));
+            return Err(fault.outcome);
+        }
         Polled::Waits => Handle::current(),
         Polled::Computes => running.tally.pool().resources().compute().clone(),
     };
@@ -101,7 +105,7 @@ fn conclude(
 
 /// A call under way; owns slot and worker. Dropping it drops the worker and gives the slot back.
 struct Running {
-    call: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    call: GuestTask<Ended>,
     deadline: Instant,
     tally: Tally,
     is_new: bool,
@@ -109,6 +113,8 @@ struct Running {
 
 enum Polled {
     Ended(Ended),
+    /// The host failed; slot and worker are gone.
+    Lost(Fault),
     Waits,
     Computes,
 }
@@ -119,13 +125,12 @@ impl Running {
         let tally = Tally::new(&slot, asked);
         let deadline = tally.deadline();
         let (head, head_set) = oneshot::channel();
-        let call = Box::pin(call(slot, Call { invocation, request, deadline, head }));
+        let call = GuestTask::new(call(slot, Call { invocation, request, deadline, head }));
         (Self { call, deadline, tally, is_new: true }, head_set)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        self.tally.pool().resources().pulse().beat();
-        let (result, computed) = polled(|| self.call.as_mut().poll(context));
+        let Turn { result, computed } = self.call.poll(context, self.tally.pool().resources().pulse());
         self.tally.computed(computed.time);
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
@@ -133,7 +138,8 @@ impl Running {
             self.tally.pool().habit().note(computed.through_tick || was_long);
         }
         match result {
-            Poll::Ready(ended) => Polled::Ended(ended),
+            Poll::Ready(Ok(ended)) => Polled::Ended(ended),
+            Poll::Ready(Err(panic)) => Polled::Lost(panic.fault()),
             Poll::Pending if computed.through_tick => Polled::Computes,
             Poll::Pending => Polled::Waits,
         }
@@ -167,14 +173,16 @@ fn drive(
         let mut body_ended = false;
         let fault = loop {
             let call = poll_fn(|context| match running.poll(context) {
-                Polled::Ended(ended) => Poll::Ready(Some(ended)),
+                Polled::Ended(ended) => Poll::Ready(Some(Ok(ended))),
+                Polled::Lost(fault) => Poll::Ready(Some(Err(fault))),
                 Polled::Computes if !on_compute => Poll::Ready(None),
                 Polled::Computes | Polled::Waits => Poll::Pending,
             });
             tokio::select! {
                 biased;
                 ended = call => match ended {
-                    Some(ended) => match early.send((ended, running.tally)) {
+                    Some(Err(fault)) => break Some(fault),
+                    Some(Ok(ended)) => match early.send((ended, running.tally)) {
                         Ok(()) => return,
                         Err((ended, tally)) => {
                             let client = (!body_ended).then_some(client);

@@ -1,12 +1,12 @@
 //! What holds for every guest, of whatever kind: it is limited, interrupted, and its failures become faults.
 
-use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::app::manifest::ScalePolicy;
-use crate::event_loop::{Stopwatch, guest_runs, is_compute};
+use crate::event_loop::is_compute;
+use crate::instance::guest_task;
 use crate::instance::limiter::{Limiter, RefusedBy};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
@@ -17,41 +17,12 @@ const TICKS_BEFORE_YIELD: u64 = 2;
 /// end in one go instead of all at last.
 const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
 
-thread_local! {
-    /// Since when this thread polls a guest, if it does.
-    static POLLED_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Set by a guest that computes through an epoch tick, on the thread that polls it.
-    static COMPUTED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What a guest did while it was polled.
-#[derive(Debug, Clone, Copy)]
-pub struct Computed {
-    /// Processor time.
-    pub time: Duration,
-    /// Whether it computed through an epoch tick, that is: did not wait for anything.
-    pub through_tick: bool,
-}
-
-/// Polls a guest.
-pub fn polled<T>(poll: impl FnOnce() -> T) -> (T, Computed) {
-    COMPUTED.set(false);
-    guest_runs();
-    let begun = Instant::now();
-    POLLED_SINCE.set(Some(begun));
-    let stopwatch = Stopwatch::start_at(begun);
-    let result = poll();
-    POLLED_SINCE.set(None);
-    (result, Computed { time: stopwatch.elapsed(), through_tick: COMPUTED.get() })
-}
-
-/// Whether a guest that is interrupted at `now` has computed for as long as it may without yielding. Epochs go on while
-/// it waits: one that has just been woken meets its first interruption at once.
-fn has_had_its_turn(now: Instant) -> bool {
+/// Whether a guest that is interrupted has computed for as long as it may without yielding. Epochs go on while it waits
+/// and while its core is with others: one that has just been woken meets its first interruption at once.
+fn has_had_its_turn() -> bool {
     let ticks = if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD };
     // So many ticks end between one tick less and the whole of them.
-    let turn = limits::EPOCH_TICK * (ticks as u32 - 1);
-    POLLED_SINCE.get().is_none_or(|since| now.saturating_duration_since(since) >= turn)
+    guest_task::has_computed_for(limits::EPOCH_TICK * (ticks as u32 - 1))
 }
 
 /// The deadline passed while the guest computed.
@@ -73,11 +44,10 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
     let mut store = Store::new(engine, data);
     store.limiter(|data| data.limiter());
     store.epoch_deadline_callback(|context| {
-        let now = Instant::now();
-        if context.data().is_overdue(now) {
+        if context.data().is_overdue(Instant::now()) {
             return Err(DeadlinePassed.into());
         }
-        if !has_had_its_turn(now) {
+        if !has_had_its_turn() {
             return Ok(UpdateDeadline::Continue(1));
         }
         // Wherever it computed: from here on it is on the compute threads.
@@ -89,7 +59,7 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
 
 /// What an epoch callback answers when the guest may go on: others get a turn first, then it has `ticks` more.
 pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
-    COMPUTED.set(true);
+    guest_task::note_computed();
     UpdateDeadline::YieldCustom(ticks, Box::pin(tokio::task::yield_now()))
 }
 

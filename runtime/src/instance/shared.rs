@@ -32,7 +32,7 @@ impl SharedWorkers {
     ) -> Result<(), Fault> {
         let _turn = self.starting.lock().await;
         if self.is_empty() {
-            let worker = template.start_shared(instance, deadline, resources).await?;
+            let worker = template.start_shared(instance, resources, deadline).await?;
             self.workers.lock().push(worker);
         }
         Ok(())
@@ -61,7 +61,7 @@ impl SharedWorkers {
         if let Some(worker) = self.pick(template.policy(), cores) {
             return Ok(worker);
         }
-        let worker = template.start_shared(instance, deadline, resources).await?;
+        let worker = template.start_shared(instance, resources, deadline).await?;
         if template.policy().isolation == Isolation::Reuse {
             self.workers.lock().push(worker.clone());
         }

@@ -15,8 +15,10 @@ use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
 use crate::instance::Instance;
+use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::{self, Sandboxed};
+use crate::instance::start::{Start, Starts};
 use crate::instance::worker::Worker;
 use crate::instance::worker_command::{self, CommandGuest};
 use crate::instance::worker_p2;
@@ -35,6 +37,7 @@ pub struct Template {
     meter: Arc<GroupMeter>,
     revision: RevisionId,
     policy: ScalePolicy,
+    starts: Starts,
 }
 
 /// A guest with its imports resolved.
@@ -73,7 +76,7 @@ impl Template {
         let engine = engines.get(code.kind().engine_kind());
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         let meter = capabilities.meter().group(group);
-        Ok(Self { pre, capabilities, meter, revision, policy })
+        Ok(Self { pre, capabilities, meter, revision, policy, starts: Starts::default() })
     }
 
     /// What workers of this template go by.
@@ -106,31 +109,44 @@ impl Template {
         matches!(self.pre, Pre::P3(_))
     }
 
-    /// Makes a worker for one invocation at a time in `instance`. Guest code may run; `deadline` bounds it
-    /// together with a timer of the caller's.
-    pub async fn start(&self, instance: &Instance, deadline: Instant) -> Result<Box<Worker>, Fault> {
+    /// Makes a worker for one invocation at a time in `instance`. Guest code may run, until `deadline`.
+    pub async fn start(
+        &self,
+        instance: &Instance,
+        resources: &Arc<Resources>,
+        deadline: Instant,
+    ) -> Result<Box<Worker>, Fault> {
+        self.starts.run(self.begin(instance, deadline)?, &self.meter, resources, deadline).await
+    }
+
+    fn begin(&self, instance: &Instance, deadline: Instant) -> Result<Start<Box<Worker>>, Fault> {
         let (limiter, output) = self.limiter_and_output(instance)?;
         let scratch = self.scratch(instance)?;
         match &self.pre {
             Pre::P2(pre) => {
                 let guest = self.guest(&output, scratch, limiter, deadline)?;
                 let mut store = sandbox::store(pre.engine(), guest);
-                match pre.instantiate_async(&mut store).await {
-                    Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
-                    Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &self.policy)),
-                }
+                let (pre, policy) = (pre.clone(), self.policy);
+                Ok(GuestTask::new(async move {
+                    match pre.instantiate_async(&mut store).await {
+                        Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
+                        Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &policy)),
+                    }
+                }))
             }
             Pre::Command(pre) => {
-                let guest = CommandGuest::new(scratch, limiter, deadline);
+                let guest = CommandGuest::new(scratch, self.capabilities.lease_files(), limiter, deadline);
                 let mut store = sandbox::store(pre.module().engine(), guest);
-                match pre.instantiate_async(&mut store).await {
-                    Ok(command) => {
-                        let capabilities = self.capabilities.clone();
-                        let worker = worker_command::Worker::new(command, store, output, capabilities);
-                        Ok(Box::new(Worker::Command(worker)))
+                let (pre, policy, capabilities) = (pre.clone(), self.policy, self.capabilities.clone());
+                Ok(GuestTask::new(async move {
+                    match pre.instantiate_async(&mut store).await {
+                        Ok(command) => {
+                            let worker = worker_command::Worker::new(command, store, output, capabilities);
+                            Ok(Box::new(Worker::Command(worker)))
+                        }
+                        Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &policy)),
                     }
-                    Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &self.policy)),
-                }
+                }))
             }
             Pre::P3(_) => {
                 let why = "asynchronous workers belong to their instance";
@@ -143,8 +159,8 @@ impl Template {
     pub async fn start_shared(
         &self,
         instance: &Instance,
-        deadline: Instant,
         resources: &Arc<Resources>,
+        deadline: Instant,
     ) -> Result<Arc<AsyncWorker>, Fault> {
         let Pre::P3(pre) = &self.pre else {
             let why = "only asynchronous workers are shared";
@@ -152,7 +168,8 @@ impl Template {
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
         let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
-        AsyncWorker::start(pre, guest, output, self, resources).await
+        let start = AsyncWorker::start(pre.clone(), guest, output, self, resources);
+        self.starts.run(start, &self.meter, resources, deadline).await
     }
 
     fn guest(

@@ -22,7 +22,9 @@ use crate::app::manifest::ScalePolicy;
 use crate::capability::Capabilities;
 use crate::capability::guest::GuestBody;
 use crate::capability::internal::Origin;
+use crate::capability::open_files::{self, OpensFiles};
 use crate::capability::scratch::Scratch;
+use crate::descriptors::FileLease;
 use crate::instance::cgi;
 use crate::instance::command_http::{self, Connections};
 use crate::instance::limiter::Limiter;
@@ -41,14 +43,28 @@ pub struct CommandGuest {
     wasi: WasiP1Ctx,
     scratch: Option<Arc<Scratch>>,
     connections: Option<Connections>,
+    files: FileLease,
+    /// Files that it has open.
+    opened: u32,
     limiter: Limiter,
     deadline: Instant,
 }
 
 impl CommandGuest {
-    /// Store data of a command that has not been given its request yet and may use `scratch`.
-    pub fn new(scratch: Option<Arc<Scratch>>, limiter: Limiter, deadline: Instant) -> Self {
-        Self { wasi: WasiCtx::builder().build_p1(), scratch, connections: None, limiter, deadline }
+    /// Store data of a command that has not been given its request yet and may use `scratch` and `files`.
+    pub fn new(scratch: Option<Arc<Scratch>>, files: FileLease, limiter: Limiter, deadline: Instant) -> Self {
+        let wasi = WasiCtx::builder().build_p1();
+        Self { wasi, scratch, connections: None, files, opened: 0, limiter, deadline }
+    }
+}
+
+impl OpensFiles for CommandGuest {
+    fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
+    }
+
+    fn files(&mut self) -> (&mut FileLease, &mut u32) {
+        (&mut self.files, &mut self.opened)
     }
 }
 
@@ -73,6 +89,7 @@ impl Sandboxed for CommandGuest {
 pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<CommandGuest>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |guest: &mut CommandGuest| &mut guest.wasi)?;
+    open_files::add_to_p1_linker(&mut linker)?;
     command_http::add_to_linker(&mut linker)?;
     Ok(linker)
 }

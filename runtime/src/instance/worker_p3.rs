@@ -4,7 +4,6 @@
 //! thread that already holds the request; its own task ([`drive`]) polls it when something it waited for has
 //! come. A guest that computes through a tick takes that task to the compute threads.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -20,16 +19,19 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::app::manifest::{Isolation, OrAuto};
+use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
 use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
+use crate::instance::guest_task::{self, GuestTask};
 use crate::instance::in_flight::{Answer, InFlight, Job};
+use crate::instance::limiter::WorkerMemory;
 use crate::instance::response::Verdict;
-use crate::instance::sandbox::{self, DeadlinePassed, polled};
+use crate::instance::sandbox::{self, DeadlinePassed};
+use crate::instance::start::Start;
 use crate::instance::template::Template;
-use crate::invocation::{Fault, InvocationId};
+use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
@@ -47,11 +49,13 @@ pub struct AsyncWorker {
     computes: AtomicBool,
     /// The core of the first caller, on whose event loop its own task runs; [`NO_CORE`] before.
     home: AtomicUsize,
+    /// What its store holds, which is inside its event loop.
+    memory: Arc<WorkerMemory>,
     meter: Arc<GroupMeter>,
     resources: Arc<Resources>,
 }
 
-type EventLoop = Pin<Box<dyn Future<Output = ()> + Send>>;
+type EventLoop = GuestTask<()>;
 
 /// How often one caller polls the event loop for what came up while it did; then that is for its own task.
 const TURNS_IN_A_ROW_MAX: u32 = 8;
@@ -82,25 +86,38 @@ pub struct AsyncCall {
 
 impl AsyncWorker {
     /// Instantiates a component with `guest` as its data.
-    pub async fn start(
-        pre: &ServicePre<Guest>,
+    pub fn start(
+        pre: ServicePre<Guest>,
         guest: Guest,
         output: GuestOutput,
         template: &Template,
         resources: &Arc<Resources>,
-    ) -> Result<Arc<Self>, Fault> {
-        let policy = template.policy();
-        let mut store = sandbox::store(pre.engine(), guest);
-        let service = match pre.instantiate_async(&mut store).await {
-            Ok(service) => service,
-            Err(error) => return Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, policy)),
-        };
-        let start_bytes = store.data().limiter.charged_bytes();
+    ) -> Start<Arc<Self>> {
+        let (policy, meter, resources) = (*template.policy(), template.meter().clone(), resources.clone());
+        GuestTask::new(async move {
+            let mut store = sandbox::store(pre.engine(), guest);
+            match pre.instantiate_async(&mut store).await {
+                Ok(service) => Ok(Self::new(store, service, output, policy, meter, resources)),
+                Err(error) => Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, &policy)),
+            }
+        })
+    }
+
+    fn new(
+        mut store: Store<Guest>,
+        service: Service,
+        output: GuestOutput,
+        policy: ScalePolicy,
+        meter: Arc<GroupMeter>,
+        resources: Arc<Resources>,
+    ) -> Arc<Self> {
+        let memory = store.data().limiter.memory().clone();
+        let start_bytes = memory.charged_bytes();
         let workers = match policy.workers {
             OrAuto::Auto => resources.cores() as u32,
             OrAuto::Fixed(count) => count.get(),
         };
-        let in_flight = Arc::new(InFlight::new(output, *policy, start_bytes, workers));
+        let in_flight = Arc::new(InFlight::new(output, policy, start_bytes, workers));
         let watched = in_flight.clone();
         store.epoch_deadline_callback(move |mut context| {
             let task = context.async_call_stack()?.last();
@@ -112,16 +129,17 @@ impl AsyncWorker {
         let bell = Arc::<Bell>::default();
         let desk = Arc::new(Desk(bell.clone()));
         let ending = run(store, service, in_flight.clone(), desk, resources.compute().clone());
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             in_flight,
-            event_loop: Mutex::new(Some(Box::pin(ending))),
+            event_loop: Mutex::new(Some(GuestTask::new(ending))),
             waker: Waker::from(bell.clone()),
             bell,
             computes: AtomicBool::new(false),
             home: AtomicUsize::new(NO_CORE),
-            meter: template.meter().clone(),
-            resources: resources.clone(),
-        }))
+            memory,
+            meter,
+            resources,
+        })
     }
 
     /// Begins an invocation: hands `request` to the guest, which runs on this thread until it waits.
@@ -218,6 +236,11 @@ impl AsyncWorker {
     /// it, that one looks again.
     fn turn(&self) -> Turn {
         self.bell.ring();
+        if guest_task::is_polling() {
+            // A guest's turn ends before another begins.
+            self.bell.wake_driver();
+            return if self.computes() { Turn::Computes } else { Turn::Waits };
+        }
         for _ in 0..TURNS_IN_A_ROW_MAX {
             if !self.bell.is_rung() {
                 break;
@@ -248,20 +271,24 @@ impl AsyncWorker {
             self.drop_event_loop(event_loop.take());
             return Turn::Over;
         }
-        self.resources.pulse().beat();
-        let (polled, computed) = polled(|| running.as_mut().poll(&mut Context::from_waker(&self.waker)));
-        self.meter.counts.computed(computed.time);
-        let computed = computed.through_tick;
-        self.computes.store(computed, Ordering::Release);
-        if polled.is_ready() {
+        let turn = running.poll(&mut Context::from_waker(&self.waker), self.resources.pulse());
+        self.meter.counts.computed(turn.computed.time);
+        let computes = turn.computed.through_tick;
+        self.computes.store(computes, Ordering::Release);
+        if let Poll::Ready(ended) = turn.result {
             *event_loop = None;
+            if let Err(panic) = ended {
+                self.in_flight.fail(None, &panic.fault());
+                self.in_flight.close();
+            }
             return Turn::Over;
         }
-        if computed { Turn::Computes } else { Turn::Waits }
+        if computes { Turn::Computes } else { Turn::Waits }
     }
 
     /// A suspended guest may hold much memory, which no event loop should spend its time on.
     fn drop_event_loop(&self, ending: Option<EventLoop>) {
+        self.memory.leave_instance();
         if self.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
             self.resources.compute().spawn(async move { drop(ending) });
         }
@@ -383,14 +410,12 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
     let handle = service.wasi_http_handler().func_handle();
     let origin = Origin::of(&request);
     let begun = accessor.with(|mut store| {
-        match in_flight.load() {
-            0 | 1 => store.get().begin(origin),
-            _ => store.get().begin_beside(origin),
-        }
         let http = store.get().http();
         let (request, _processed) = Request::from_http(http.hooks, *request);
         let request = http.table.push(request)?;
-        handle.start_call_concurrent(store, (request,))
+        let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
+        store.get().begin_beside(call.task(), origin);
+        wasmtime::Result::Ok(call)
     });
     let call = match begun {
         Ok(call) => call,

@@ -177,6 +177,7 @@ mod tests {
             Outcome::InvalidResponse(String::new()),
             Outcome::StartFailed(String::new()),
             Outcome::WorkerLost(""),
+            Outcome::HostFailed,
             Outcome::Cancelled,
         ]
     }

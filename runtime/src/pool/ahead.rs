@@ -1,6 +1,7 @@
 //! What a pool makes before an invocation asks for it: always-ready instances, and workers in place of used ones.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
@@ -14,6 +15,36 @@ use crate::invocation::Fault;
 use crate::limits;
 use crate::meter::scaling::Reason;
 use crate::pool::Pool;
+
+/// When missing always-ready instances may be made again: one attempt at a time, with a pause after a failure.
+#[derive(Debug, Default)]
+pub(super) struct Refill {
+    under_way: bool,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl Refill {
+    fn may_begin(&self, now: Instant) -> bool {
+        !self.under_way && self.not_before.is_none_or(|not_before| now >= not_before)
+    }
+
+    fn begin(&mut self) {
+        self.under_way = true;
+    }
+
+    fn end(&mut self, filled: bool, now: Instant) {
+        self.under_way = false;
+        self.failures = if filled { 0 } else { self.failures.saturating_add(1) };
+        self.not_before = (!filled).then(|| now + pause(self.failures));
+    }
+}
+
+/// The pause after so many failures in a row, at least one.
+fn pause(failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    limits::REFILL_PAUSE_MIN.saturating_mul(doubled).min(limits::REFILL_PAUSE_MAX)
+}
 
 impl Pool {
     /// Makes the always-ready instances, or, if there are none, tries whether the guest starts at all.
@@ -49,6 +80,29 @@ impl Pool {
         Ok(())
     }
 
+    /// Makes the always-ready instances that are missing, apart from the caller and from other pools; after a failure
+    /// only when its pause is over.
+    pub fn keep_always_ready(self: &Arc<Self>, now: Instant) {
+        {
+            let mut state = self.state.lock();
+            let lacks = !state.draining && state.ledger.lacks_always_ready();
+            if !lacks || !state.refill.may_begin(now) {
+                return;
+            }
+            state.refill.begin();
+        }
+        let pool = self.clone();
+        self.resources.compute().spawn(async move {
+            let filled = pool.fill_always_ready().await;
+            if let Err(fault) = &filled {
+                let text = format!("make an always-ready instance: {}", fault.detail);
+                pool.template.host_says(None, &text);
+                tracing::warn!("app {}: {text}", pool.template.capabilities().app());
+            }
+            pool.state.lock().refill.end(filled.is_ok(), clock::now());
+        });
+    }
+
     fn open_always_ready(&self, instance: Arc<Instance>, worker: Option<Box<Worker>>) {
         let mut state = self.state.lock();
         // Demand may have opened the missing one meanwhile; then this one is surplus.
@@ -67,18 +121,16 @@ impl Pool {
 
     /// Makes a worker ahead: for a slot, or one that stays with `instance`.
     async fn start_within(&self, instance: &Arc<Instance>) -> Result<Option<Box<Worker>>, Fault> {
-        self.resources.pulse().beat();
         let deadline = clock::now() + limits::START_TIMEOUT;
-        let start = async {
-            if self.template.is_shared() {
-                let (template, resources) = (&self.template, &self.resources);
-                instance.shared.stock(instance, template, resources, deadline).await.map(|()| None)
-            } else {
-                self.template.start(instance, deadline).await.map(Some)
-            }
-        };
-        let started = tokio::time::timeout_at(deadline.into(), start).await;
-        started.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT)))
+        let (template, resources) = (&self.template, &self.resources);
+        if template.is_shared() {
+            let stocked = instance.shared.stock(instance, template, resources, deadline);
+            // Another start in the same instance may be under way.
+            let stocked = tokio::time::timeout_at(deadline.into(), stocked).await;
+            stocked.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT))).map(|()| None)
+        } else {
+            template.start(instance, resources, deadline).await.map(Some)
+        }
     }
 
     /// A used-up worker is replaced ahead of the next invocation where one must not wait for it.
@@ -103,5 +155,28 @@ impl Pool {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_one_at_a_time_and_ever_more_rarely_until_one_succeeds() {
+        let mut refill = Refill::default();
+        let mut now = clock::now();
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert!(refill.may_begin(now));
+            refill.begin();
+            assert!(!refill.may_begin(now));
+            refill.end(false, now);
+            now += Duration::from_secs(seconds);
+            assert!(!refill.may_begin(now - Duration::from_millis(1)));
+        }
+        refill.begin();
+        refill.end(true, now);
+        assert!(refill.may_begin(now));
+        assert_eq!(pause(u32::MAX), limits::REFILL_PAUSE_MAX);
     }
 }

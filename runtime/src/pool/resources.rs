@@ -13,10 +13,10 @@ use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
 use crate::meter::usage::keeper::UsageKeeper;
 use crate::persist::db::{Db, DbError};
-use crate::pool::Pool;
 use crate::pool::learned::Learned;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::room::Room;
+use crate::pool::{Freed, Pool};
 
 /// The shared part of all pools.
 pub struct Resources {
@@ -104,23 +104,29 @@ impl Resources {
     }
 
     fn memory_is_short(&self) -> bool {
-        self.memory.used_bytes() > self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
+        self.is_short(self.memory.used_bytes())
     }
 
-    /// Whether there is room for one more instance now.
-    fn fits(&self, class: MemoryClass) -> bool {
-        self.quota.reserved_mb() + class.megabytes() <= self.quota.limit_mb() && !self.memory_is_short()
+    fn is_short(&self, used_bytes: u64) -> bool {
+        used_bytes > self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
     }
 
-    /// Retires idle instances of other pools, one by one, until an instance of `asking` fits. A pool calls
-    /// it without holding its own lock.
+    /// Whether there is room for one more instance as soon as `coming` is free.
+    fn fits(&self, class: MemoryClass, coming: Freed) -> bool {
+        let used_bytes = self.memory.used_bytes().saturating_sub(coming.bytes);
+        self.quota.reserved_mb() + class.megabytes() <= self.quota.limit_mb() + coming.class_mb
+            && !self.is_short(used_bytes)
+    }
+
+    /// Retires idle instances of other pools, one by one, until an instance of `asking` fits, now or as soon as their
+    /// memory is free: then [`Room`] says so. A pool calls it without holding its own lock.
     pub fn make_room(&self, asking: &Arc<Pool>) {
         let class = asking.policy().memory;
+        let mut coming = Freed::default();
         for pool in self.pools().iter().filter(|pool| !Arc::ptr_eq(pool, asking)) {
-            while !self.fits(class) {
-                if !pool.yield_one_idle() {
-                    break;
-                }
+            while !self.fits(class, coming) {
+                let Some(freed) = pool.yield_one_idle() else { break };
+                coming += freed;
             }
         }
     }

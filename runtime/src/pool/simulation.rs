@@ -22,6 +22,7 @@ use crate::capability::{Capabilities, CapabilityHost, Stores};
 use crate::clock;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
+use crate::descriptors::Shares;
 use crate::instance::limiter::HostMemory;
 use crate::instance::template::Template;
 use crate::invocation::{Outcome, Throttle};
@@ -242,7 +243,7 @@ fn simulate(seed: u64) {
         let blobs = Blobs::open(&db, &Location::default(), folder.path(), queues.clone()).await.unwrap();
         let stores = Stores { db, blobs, queues };
         let (routes, tracer) = (Arc::default(), Tracer::default());
-        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, String::new(), tracer);
+        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, String::new(), tracer, Shares::of(0));
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

@@ -126,7 +126,7 @@ impl Slot {
         };
         let asked = self.cold_since.take();
         let since = asked.unwrap_or_else(clock::now);
-        let worker = self.pool.template.start(&instance, deadline).await?;
+        let worker = self.pool.template.start(&instance, &self.pool.resources, deadline).await?;
         self.has_started(since, asked.is_some());
         Ok(worker)
     }

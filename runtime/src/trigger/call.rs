@@ -5,8 +5,9 @@ use http_body_util::BodyExt;
 
 use crate::app::running::App;
 use crate::app::triggers::FunctionName;
+use crate::caller::Caller;
 use crate::capability::guest::GuestRequest;
-use crate::dispatch::{Group, dispatch};
+use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 
 /// How a call ended.
@@ -29,7 +30,7 @@ pub async fn call(
     invocation: InvocationId,
     keep: usize,
 ) -> Answer {
-    let response = match dispatch(app, Group::Function(function), request, invocation).await {
+    let response = match dispatch(app, Caller::Trigger(function), request, invocation).await {
         Ok(response) => response,
         Err(refusal) if refusal.code == "throttled" => return Answer::Throttled,
         Err(refusal) if refusal.code == "no-route" => return Answer::NobodyThere,

@@ -60,11 +60,20 @@ impl Change {
     }
 }
 
+/// How who wants a module compiled waits for the compiler.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Line {
+    /// With [`limits::COMPILE_LINE_MAX`] others at most.
+    Bounded,
+    /// However many wait: apps that come back, of which there are as many as there were.
+    Unbounded,
+}
+
 /// The pools of a revision: that of HTTP, and those of functions.
 type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);
 
 impl Registry {
-    /// Carries out a change. Called with `changing` held.
+    /// Carries out a change, which is the only one of its app.
     pub(super) async fn activate(&self, change: Change) -> Result<Deployed, ChangeError> {
         let Change { revision, is_new, serving, dry_run, secrets: secret_changes } = change;
         let name = revision.manifest.name.clone();
@@ -84,6 +93,12 @@ impl Registry {
         if dry_run {
             active.drain_beside(kept);
             return Ok(deployed);
+        }
+        let _end = self.changing.end().await;
+        // Others may have claimed a name or memory while the guests started.
+        if let Err(error) = self.check_against_others(&deployed.serving, known.is_none()) {
+            active.drain_beside(kept);
+            return Err(error);
         }
         let (stored, new) = (deployed.serving.clone(), is_new.then(|| deployed.revision.clone()));
         let sealed = self.seal(&name, &secret_changes)?;
@@ -165,7 +180,7 @@ impl Registry {
         if let Some(pools) = kept(Group::Http).zip(all.collect()) {
             return Ok(pools);
         }
-        let code = self.load(revision.module, Box::new(|_| {})).await?;
+        let code = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -186,11 +201,19 @@ impl Registry {
     }
 
     /// The machine code of a module; made, if it is not there.
-    pub(super) async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Code, ChangeError> {
+    pub(super) async fn load(
+        &self,
+        module: ModuleHash,
+        line: Line,
+        mut progress: Progress,
+    ) -> Result<Code, ChangeError> {
         if let Some(code) = self.load_compiled(module).await? {
             return Ok(code);
         }
-        let _place = self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?;
+        let _place = match line {
+            Line::Bounded => Some(self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?),
+            Line::Unbounded => None,
+        };
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
         let cache = self.cache.clone();
         blocking(move || cache.compile(module, &mut progress)).await?;
@@ -198,6 +221,7 @@ impl Registry {
     }
 
     async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Code>, ChangeError> {
+        let _place = self.loading.acquire().await.map_err(|_| ChangeError::Busy)?;
         let cache = self.cache.clone();
         Ok(blocking(move || cache.load_compiled(module)).await?)
     }
@@ -224,6 +248,7 @@ impl Registry {
 
     /// Makes the hosts and paths of all apps known.
     pub(super) fn publish_routes(&self) {
+        let _publishing = self.publishing.lock();
         let mut routes = Routes::default();
         for app in self.apps.read().values() {
             let active = app.active();

@@ -30,7 +30,7 @@ impl Registry {
         name: &AppName,
         changes: SecretChanges,
     ) -> Result<Option<Deployed>, ChangeError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.app(name).await;
         let stored = self.stored_secrets(name).await?;
         let is_stored = |name: &SecretName| stored.iter().any(|stored| stored.name == name.as_str());
         if let Some((missing, _)) = changes.iter().find(|(name, value)| value.is_none() && !is_stored(name)) {

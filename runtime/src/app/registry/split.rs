@@ -20,7 +20,7 @@ impl Registry {
         id: Option<RevisionId>,
         percent: Portion,
     ) -> Result<Deployed, ChangeError> {
-        let _changing = self.changing.lock().await;
+        let _changing = self.changing.app(name).await;
         let Serving { active, split } = self.app(name)?.active().serving();
         let second = split.map(|(second, _)| second);
         if percent.get() == 0 {

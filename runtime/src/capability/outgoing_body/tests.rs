@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use proptest::prelude::*;
 
 fn body(promised: Option<u64>) -> (OutgoingBody, DynOutputStream, HyperOutgoingBody) {
-    let (mut body, reader) = OutgoingBody::new(StreamContext::Response, promised);
+    let (mut body, reader) = OutgoingBody::new(StreamContext::Response, promised, &Arc::default());
     let stream = body.take_stream().expect("the first");
     assert!(body.take_stream().is_none(), "there is one");
     (body, stream, reader)

@@ -1,0 +1,130 @@
+//! Who calls a function, and the header fields by which the host tells it so.
+//!
+//! These fields are the host's word. Every call comes through [`Caller::mark`], which removes what anybody else wrote
+//! there, so that neither a client nor an app can forge them (docs/guests.md lists them).
+
+use http::header::HeaderMap;
+use http::{HeaderName, HeaderValue};
+
+use crate::app::running::Group;
+use crate::app::triggers::FunctionName;
+use crate::names::AppName;
+
+/// Tells the app that is called which one calls.
+pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
+/// Tells a function that a trigger calls it, and by which name.
+pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
+/// Tells a guest which part of the path was stripped.
+pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// Tells a guest from which address it is called: the last entry. What stands before it is the caller's claim.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// From where this host itself calls.
+const THIS_HOST: HeaderValue = HeaderValue::from_static("127.0.0.1");
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub enum Caller<'a> {
+    /// A client of the functions listener.
+    Client {
+        /// Its IP address.
+        address: HeaderValue,
+        /// What was stripped from the path.
+        prefix: Option<HeaderValue>,
+    },
+    /// Another app, or the app itself.
+    App(&'a AppName),
+    /// Whoever may use the admin API.
+    Operator {
+        /// What was stripped from the path.
+        prefix: Option<HeaderValue>,
+    },
+    /// A trigger of this function.
+    Trigger(&'a FunctionName),
+}
+
+impl<'a> Caller<'a> {
+    /// Which instances it calls.
+    pub fn group(&self) -> Group<'a> {
+        match self {
+            Self::Trigger(function) => Group::Function(function),
+            _ => Group::Http,
+        }
+    }
+
+    /// Says in `headers` who calls, and removes what others have said of it.
+    pub fn mark(self, headers: &mut HeaderMap) {
+        // Names of apps and functions are valid header values.
+        let word = |name: &str| HeaderValue::from_str(name).ok();
+        let (mut caller, mut trigger) = (None, None);
+        let (address, prefix) = match self {
+            Self::Client { address, prefix } => (address, prefix),
+            Self::Operator { prefix } => (THIS_HOST, prefix),
+            Self::App(app) => {
+                caller = word(app.as_str());
+                (THIS_HOST, None)
+            }
+            Self::Trigger(function) => {
+                trigger = word(function.as_str());
+                (THIS_HOST, None)
+            }
+        };
+        for (name, value) in [(CALLER, caller), (TRIGGER, trigger), (FORWARDED_PREFIX, prefix)] {
+            match value {
+                Some(value) => drop(headers.insert(name, value)),
+                None => drop(headers.remove(name)),
+            }
+        }
+        headers.append(FORWARDED_FOR, address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(caller: Caller<'_>) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for name in [CALLER, TRIGGER, FORWARDED_PREFIX, FORWARDED_FOR] {
+            headers.append(name.clone(), HeaderValue::from_static("forged"));
+            headers.append(name, HeaderValue::from_static("twice"));
+        }
+        caller.mark(&mut headers);
+        let text = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name.to_string(), value.to_str().unwrap().to_owned())
+        };
+        let mut said: Vec<_> = headers.iter().map(text).collect();
+        said.retain(|(_, value)| value != "forged" && value != "twice");
+        assert_eq!(headers.get_all(FORWARDED_FOR).iter().count(), 3);
+        assert_eq!(headers.iter().filter(|(_, value)| *value == "forged").count(), 1);
+        said
+    }
+
+    #[test]
+    fn only_the_host_says_who_calls() {
+        let app = AppName::new("orders").unwrap();
+        let function = FunctionName::new("nightly").unwrap();
+        let address = HeaderValue::from_static("192.0.2.7");
+        let prefix = Some(HeaderValue::from_static("/hello"));
+        for (caller, expected) in [
+            (
+                Caller::Client { address: address.clone(), prefix: prefix.clone() },
+                vec![("x-forwarded-prefix", "/hello"), ("x-forwarded-for", "192.0.2.7")],
+            ),
+            (Caller::Client { address, prefix: None }, vec![("x-forwarded-for", "192.0.2.7")]),
+            (
+                Caller::Operator { prefix },
+                vec![("x-forwarded-prefix", "/hello"), ("x-forwarded-for", "127.0.0.1")],
+            ),
+            (Caller::App(&app), vec![("wfn-caller", "orders"), ("x-forwarded-for", "127.0.0.1")]),
+            (Caller::Trigger(&function), vec![("wfn-trigger", "nightly"), ("x-forwarded-for", "127.0.0.1")]),
+        ] {
+            let mut said = marked(caller.clone());
+            said.sort();
+            let mut expected: Vec<_> =
+                expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            expected.sort();
+            assert_eq!(said, expected, "{caller:?}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! What the host holds for a guest besides its memory: header fields, requests, bodies, handles of all kinds.
+//!
+//! It is charged like linear memory, to the instance and the host. Looking through all of it for each call would be
+//! dear, and so would following each object to its end. So calls that add something count what they add, and only when
+//! that has grown by a quarter, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is looked through and the
+//! charge is put right. A guest that holds little never gets that far.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::HeaderMap;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::{FieldMap, WasiHttpView, p2, p3};
+
+use crate::capability::guest::Guest;
+use crate::instance::limiter::Limiter;
+use crate::limits;
+
+/// What is known of a guest's objects.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// Bytes that are charged.
+    charged: u64,
+    /// Bytes that calls have added since they were.
+    added: u64,
+    /// Bytes of bodies that the guest has written and nobody has read; bodies add and take away.
+    buffered: Arc<AtomicU64>,
+    /// The same when the charge was put right.
+    buffered_then: u64,
+}
+
+/// The guest's objects would pass the memory that its instance or the host may hold.
+#[derive(Debug, thiserror::Error)]
+#[error("the host holds too much for the function: header fields, requests or bodies")]
+pub struct TooMuchHeld;
+
+impl Objects {
+    /// Where bodies count what waits to be read.
+    pub fn buffered(&self) -> &Arc<AtomicU64> {
+        &self.buffered
+    }
+
+    /// Whether the charge has to be put right after `bytes` more.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.added += (bytes + limits::OBJECT_BYTES) as u64;
+        let buffered = self.buffered.load(Ordering::Relaxed).saturating_sub(self.buffered_then);
+        self.added + buffered > limits::OBJECTS_UNCHARGED_BYTES.max(self.charged / 4)
+    }
+
+    /// Charges for `entries` what they hold now.
+    fn charge<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a mut (dyn Any + Send)>,
+        limiter: &mut Limiter,
+    ) -> Result<(), TooMuchHeld> {
+        let buffered = self.buffered.load(Ordering::Relaxed);
+        let held = entries.map(|entry| bytes_of(entry)).sum::<usize>() as u64 + buffered;
+        if held > self.charged {
+            limiter.take(held - self.charged).map_err(|_| TooMuchHeld)?;
+        } else {
+            limiter.memory().release(self.charged - held);
+        }
+        (self.charged, self.added, self.buffered_then) = (held, 0, buffered);
+        Ok(())
+    }
+}
+
+/// Bytes that the host holds for an entry of a guest's table.
+fn bytes_of(entry: &(dyn Any + Send)) -> usize {
+    let fields = |fields: &HeaderMap| -> usize {
+        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + limits::FIELD_BYTES).sum()
+    };
+    let of_type = if let Some(map) = entry.downcast_ref::<FieldMap>() {
+        fields(map)
+    } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        fields(&request.headers) + text(&request.authority) + text(&request.path_with_query)
+    } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
+        fields(&response.headers)
+    } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
+        fields(&response.headers)
+    } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
+        let text = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
+        fields(&request.headers) + text
+    } else if let Some(response) = entry.downcast_ref::<p3::Response>() {
+        fields(&response.headers)
+    } else {
+        0
+    };
+    of_type + limits::OBJECT_BYTES
+}
+
+impl Guest {
+    /// The guest has the host hold about `bytes` more. Fails if it may not.
+    pub fn holds_more(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        if self.objects.add(bytes) { self.charge_objects() } else { Ok(()) }
+    }
+
+    /// Puts right what is charged for its objects.
+    pub fn charge_objects(&mut self) -> wasmtime::Result<()> {
+        let Self { table, objects, limiter, .. } = self;
+        Ok(objects.charge(table.iter_mut(), limiter)?)
+    }
+
+    /// After an invocation that has left nothing: nothing is charged.
+    pub fn uncharge_objects(&mut self) {
+        if self.objects.charged > 0 || self.objects.added > 0 {
+            // It can only become less.
+            let _ = self.charge_objects();
+        }
+    }
+}
+
+/// Puts the functions that add header fields, of one version of `wasi:http`, in the place of the library's.
+macro_rules! count_fields {
+    ($types:ident, $linker:expr) => {{
+        $linker.func_wrap(
+            "[static]fields.from-list",
+            |mut store: StoreContextMut<'_, Guest>, (entries,): (Vec<(String, Vec<u8>)>,)| {
+                let bytes =
+                    entries.iter().map(|(name, value)| name.len() + value.len() + limits::FIELD_BYTES);
+                store.data_mut().holds_more(bytes.sum())?;
+                Ok((match $types::HostFields::from_list(&mut store.data_mut().http(), entries) {
+                    Ok(fields) => Ok(fields),
+                    Err(error) => Err(error.downcast()?),
+                },))
+            },
+        )?;
+        $linker.func_wrap(
+            "[method]fields.set",
+            |mut store: StoreContextMut<'_, Guest>,
+             (fields, name, values): (Resource<FieldMap>, String, Vec<Vec<u8>>)| {
+                let bytes = values.iter().map(|value| value.len() + limits::FIELD_BYTES).sum::<usize>();
+                store.data_mut().holds_more(name.len() + bytes)?;
+                Ok((match $types::HostFields::set(&mut store.data_mut().http(), fields, name, values) {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(error.downcast()?),
+                },))
+            },
+        )?;
+        $linker.func_wrap(
+            "[method]fields.append",
+            |mut store: StoreContextMut<'_, Guest>,
+             (fields, name, value): (Resource<FieldMap>, String, Vec<u8>)| {
+                store.data_mut().holds_more(name.len() + value.len() + limits::FIELD_BYTES)?;
+                Ok((match $types::HostFields::append(&mut store.data_mut().http(), fields, name, value) {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(error.downcast()?),
+                },))
+            },
+        )?;
+        $linker.func_wrap(
+            "[method]fields.clone",
+            |mut store: StoreContextMut<'_, Guest>, (fields,): (Resource<FieldMap>,)| {
+                let bytes = bytes_of(store.data_mut().http().table.get(&fields)?);
+                store.data_mut().holds_more(bytes)?;
+                Ok(($types::HostFields::clone(&mut store.data_mut().http(), fields)?,))
+            },
+        )?;
+    }};
+}
+
+/// Puts a function that sets a text of a request in the place of the library's: a text that is longer than any server
+/// takes is refused, others count.
+macro_rules! count_text {
+    ($linker:expr, $name:literal, $request:ty, $value:ty, $set:path, $length:expr) => {
+        $linker.func_wrap(
+            $name,
+            |mut store: StoreContextMut<'_, Guest>, (request, value): (Resource<$request>, $value)| {
+                let length: usize = $length(&value);
+                if length > limits::REQUEST_TEXT_BYTES_MAX {
+                    return Ok((Err(()),));
+                }
+                store.data_mut().holds_more(length)?;
+                Ok(($set(&mut store.data_mut().http(), request, value)?,))
+            },
+        )?
+    };
+}
+
+/// Counts what guests of WASI 0.2 have the host hold.
+pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use p2::bindings::http::types::{self, HostOutgoingRequest as Setter, Method, Scheme};
+    linker.allow_shadowing(true);
+    let mut http = linker.instance("wasi:http/types@0.2.12")?;
+    count_fields!(types, http);
+    count_text!(
+        http,
+        "[method]outgoing-request.set-method",
+        HostOutgoingRequest,
+        Method,
+        Setter::set_method,
+        |value: &Method| { if let Method::Other(name) = value { name.len() } else { 0 } }
+    );
+    count_text!(
+        http,
+        "[method]outgoing-request.set-scheme",
+        HostOutgoingRequest,
+        Option<Scheme>,
+        Setter::set_scheme,
+        |value: &Option<Scheme>| { if let Some(Scheme::Other(name)) = value { name.len() } else { 0 } }
+    );
+    count_text!(
+        http,
+        "[method]outgoing-request.set-authority",
+        HostOutgoingRequest,
+        Option<String>,
+        Setter::set_authority,
+        text_length
+    );
+    count_text!(
+        http,
+        "[method]outgoing-request.set-path-with-query",
+        HostOutgoingRequest,
+        Option<String>,
+        Setter::set_path_with_query,
+        text_length
+    );
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Counts what guests of WASI 0.3 have the host hold.
+pub fn add_to_async_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    use p3::bindings::http::types::{self, HostRequest as Setter, Method, Scheme};
+    linker.allow_shadowing(true);
+    let mut http = linker.instance("wasi:http/types@0.3.0")?;
+    count_fields!(types, http);
+    count_text!(
+        http,
+        "[method]request.set-method",
+        p3::Request,
+        Method,
+        Setter::set_method,
+        |value: &Method| { if let Method::Other(name) = value { name.len() } else { 0 } }
+    );
+    count_text!(
+        http,
+        "[method]request.set-scheme",
+        p3::Request,
+        Option<Scheme>,
+        Setter::set_scheme,
+        |value: &Option<Scheme>| { if let Some(Scheme::Other(name)) = value { name.len() } else { 0 } }
+    );
+    count_text!(
+        http,
+        "[method]request.set-authority",
+        p3::Request,
+        Option<String>,
+        Setter::set_authority,
+        text_length
+    );
+    count_text!(
+        http,
+        "[method]request.set-path-with-query",
+        p3::Request,
+        Option<String>,
+        Setter::set_path_with_query,
+        text_length
+    );
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn text_length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
+}

@@ -1,0 +1,163 @@
+//! The only way to poll a guest: a call, a start or the event loop of an asynchronous worker.
+//!
+//! What enters a guest is a [`GuestTask`], which is no future: only [`GuestTask::poll`] can poll it. So every poll keeps
+//! the guest interruptible ([`Pulse`]), measures what it computes, tells the thread what runs on it, and catches a panic
+//! of the host's own code, which ends this guest and nothing else. `tests/tidy.rs` names the files that may enter a store.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::component::engine::Pulse;
+use crate::event_loop::{Stopwatch, guest_runs};
+use crate::invocation::{Fault, Outcome};
+
+thread_local! {
+    /// The guest that this thread polls now.
+    static POLLED: Cell<Option<Polled>> = const { Cell::new(None) };
+}
+
+#[derive(Clone, Copy)]
+struct Polled {
+    since: Stopwatch,
+    through_tick: bool,
+}
+
+/// Something that runs a guest, and gives `T` in the end.
+pub struct GuestTask<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+/// What came of one poll of a guest.
+pub struct Turn<T> {
+    /// What it gave, or how the host failed while it served the guest; the task is over then.
+    pub result: Poll<Result<T, HostPanic>>,
+    /// What the guest did meanwhile.
+    pub computed: Computed,
+}
+
+/// What a guest did while it was polled.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed {
+    /// Processor time.
+    pub time: Duration,
+    /// Whether it computed through an epoch tick, that is: did not wait for anything.
+    pub through_tick: bool,
+}
+
+/// The host's own code panicked while it served a guest. The store is lost.
+#[derive(Debug, Clone)]
+pub struct HostPanic {
+    message: String,
+}
+
+impl<T> GuestTask<T> {
+    /// A task of `future`, which enters a guest.
+    pub(in crate::instance) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+
+    /// Lets the guest run until it waits, is interrupted or ends.
+    pub fn poll(&mut self, context: &mut Context<'_>, pulse: &Pulse) -> Turn<T> {
+        pulse.beat();
+        guest_runs();
+        let since = Stopwatch::start_at(Instant::now());
+        let outer = POLLED.replace(Some(Polled { since, through_tick: false }));
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.0 {
+            Some(future) => future.as_mut().poll(context),
+            None => Poll::Pending,
+        }));
+        let through_tick = POLLED.replace(outer).is_some_and(|polled| polled.through_tick);
+        let computed = Computed { time: since.elapsed(), through_tick };
+        let result = match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => {
+                self.0 = None;
+                Poll::Ready(Ok(value))
+            }
+            Err(panic) => Poll::Ready(Err(self.lost(panic.as_ref()))),
+        };
+        Turn { result, computed }
+    }
+
+    /// What is left of the task is dropped; it is never polled again.
+    #[cold]
+    fn lost(&mut self, panic: &(dyn Any + Send)) -> HostPanic {
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        tracing::error!("the host panicked while it served a guest: {message}");
+        let rest = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(rest))).is_err() {
+            tracing::error!("the host panicked again while it dropped that guest");
+        }
+        HostPanic { message }
+    }
+}
+
+impl HostPanic {
+    /// The fault of the invocations that it ended.
+    pub fn fault(&self) -> Fault {
+        let detail = format!("a fault of the host, not of the function: {}", self.message);
+        Fault { outcome: Outcome::HostFailed, detail }
+    }
+}
+
+/// Whether this thread polls a guest at this moment. Then it must not poll another: each has its turn apart.
+pub fn is_polling() -> bool {
+    POLLED.get().is_some()
+}
+
+/// The guest that is polled has computed for long enough: others get a turn.
+pub fn note_computed() {
+    POLLED.set(POLLED.get().map(|polled| Polled { through_tick: true, ..polled }));
+}
+
+/// Whether the guest that is polled has computed for `turn` since its poll began: processor time where others may have
+/// taken the thread's core away meanwhile.
+pub fn has_computed_for(turn: Duration) -> bool {
+    POLLED.get().is_none_or(|polled| polled.since.elapsed() >= turn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::engine::{Engines, EpochTicker};
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    #[test]
+    fn a_panic_of_the_host_ends_the_task_and_is_seen_once() {
+        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut polls = 0;
+        let mut task = GuestTask::<()>::new(poll_fn(move |_| {
+            polls += 1;
+            assert!(polls < 2, "the second poll");
+            Poll::Pending
+        }));
+        assert!(task.poll(&mut context, &pulse).result.is_pending());
+        let Poll::Ready(Err(panic)) = task.poll(&mut context, &pulse).result else { panic!("no panic") };
+        assert_eq!(panic.fault().outcome, Outcome::HostFailed);
+        assert!(panic.fault().detail.ends_with("the second poll"), "{}", panic.fault().detail);
+        assert!(task.poll(&mut context, &pulse).result.is_pending());
+        assert!(!is_polling());
+    }
+
+    #[test]
+    fn what_is_polled_within_a_guest_is_measured_apart() {
+        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let inner_pulse = pulse.clone();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut inner = GuestTask::new(poll_fn(|_| {
+            note_computed();
+            Poll::<()>::Pending
+        }));
+        let mut outer = GuestTask::new(poll_fn(move |context| {
+            assert!(inner.poll(context, &inner_pulse).computed.through_tick && is_polling());
+            Poll::<()>::Pending
+        }));
+        assert!(!outer.poll(&mut context, &pulse).computed.through_tick);
+    }
+}
