@@ -22,6 +22,7 @@ mod dynamic;
 mod examples;
 mod faults;
 mod files;
+mod hoards;
 mod http;
 mod identity;
 mod internal;

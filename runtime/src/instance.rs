@@ -5,6 +5,7 @@ pub mod cgi;
 pub mod command_http;
 pub mod guest_task;
 pub mod in_flight;
+pub mod kept_body;
 pub mod limiter;
 pub mod pipe;
 pub mod response;

@@ -104,6 +104,9 @@ pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Time a guest has from instantiation to being ready, at deploy and for always-ready instances.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory of a worker above which its guest runs on the compute threads from the beginning. One instruction may fill all
+/// of it and cannot be interrupted: this much takes an event loop some ten milliseconds.
+pub const IN_PLACE_MEMORY_BYTES_MAX: u64 = 32 * MEBIBYTE;
 /// Processor time of a start that may begin on an event loop: what a guest may compute there without yielding.
 pub const START_IN_PLACE_MAX: Duration = Duration::from_millis(2);
 /// First pause after an always-ready instance that could not be made; each further one is twice as long.

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
 use crate::capability::guest::GuestRequest;
+use crate::instance::kept_body::KeptBody;
 use crate::instance::response::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
@@ -70,6 +71,8 @@ struct Running {
     deadline: Instant,
     /// Taken when it is answered.
     answer: Option<oneshot::Sender<Answer>>,
+    /// The body of its answer, from then on.
+    body: Option<Arc<KeptBody>>,
     verdict: Arc<Verdict>,
 }
 
@@ -143,7 +146,7 @@ impl InFlight {
         verdict: Arc<Verdict>,
     ) {
         let mut running = self.running.lock();
-        running.push(Running { invocation, task, deadline, answer: Some(answer), verdict });
+        running.push(Running { invocation, task, deadline, answer: Some(answer), body: None, verdict });
         self.mark_output(&running);
     }
 
@@ -153,13 +156,20 @@ impl InFlight {
         invocation: InvocationId,
         response: Result<http::Response<HyperOutgoingBody>, String>,
     ) {
-        let answer = match response {
-            Ok(head) => Answer::Head(head),
-            Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),
-        };
         let mut running = self.running.lock();
         let waits = running.iter_mut().find(|running| running.invocation == invocation);
-        if let Some(sender) = waits.and_then(|running| running.answer.take()) {
+        if let Some(waits) = waits
+            && let Some(sender) = waits.answer.take()
+        {
+            let answer = match response {
+                Ok(head) => {
+                    let (parts, body) = head.into_parts();
+                    let (kept, body) = KeptBody::new(body);
+                    waits.body = Some(kept);
+                    Answer::Head(http::Response::from_parts(parts, body))
+                }
+                Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),
+            };
             // Nobody waits any more, if that fails.
             let _ = sender.send(answer);
         }
@@ -220,12 +230,15 @@ impl InFlight {
         waiting.into_iter().for_each(hand_back);
     }
 
-    /// The store is lost: `culprit` by `fault`, the others by their bad luck. Who was answered whole has left.
+    /// The store is about to be lost: `culprit` by `fault`, the others by their bad luck. Whose answer is whole keeps it.
     pub fn fail(&self, culprit: Option<GuestTaskId>, fault: &Fault) {
         self.retired.store(true, Ordering::Release);
         let running = std::mem::take(&mut *self.running.lock());
         let mut found = false;
         for lost in running {
+            if lost.body.as_ref().is_some_and(|body| body.settle()) {
+                continue;
+            }
             let is_culprit = culprit == Some(lost.task) || fault.outcome == Outcome::HostFailed;
             found |= is_culprit;
             let fault = if is_culprit { fault.clone() } else { Fault::plain(lost_by(&fault.outcome)) };

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use wasmtime::ResourceLimiter;
+use async_trait::async_trait;
+use wasmtime::{ResourceLimiter, ResourceLimiterAsync};
 
 use crate::app::manifest::MemoryClass;
+use crate::event_loop::own_core;
+use crate::instance::guest_task;
 use crate::limits;
 use crate::pool::quota::QuotaLease;
 use crate::pool::room::Room;
@@ -139,6 +142,11 @@ impl WorkerMemory {
         self.charged_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether its guest runs on the compute threads alone.
+    pub fn is_large(&self) -> bool {
+        self.charged_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX
+    }
+
     /// Charges `bytes` more, while the worker runs.
     pub fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
         self.instance.take(bytes)?;
@@ -257,6 +265,38 @@ impl ResourceLimiter for Limiter {
     }
 }
 
+/// The same for a guest that runs: one that grows large on an event loop gets its memory on the compute threads, where
+/// filling it holds up nobody.
+#[async_trait]
+impl ResourceLimiterAsync for Limiter {
+    async fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let permitted = ResourceLimiter::memory_growing(self, current, desired, max)?;
+        if permitted && own_core().is_some() && self.memory.is_large() {
+            guest_task::note_computed();
+            tokio::task::yield_now().await;
+        }
+        Ok(permitted)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        ResourceLimiter::memory_grow_failed(self, error)
+    }
+
+    async fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        max: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        ResourceLimiter::table_growing(self, current, desired, max)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,12 +312,12 @@ mod tests {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut retired = Limiter::new(instance.clone()).unwrap();
-        assert!(retired.memory_growing(0, 2 << 30, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
         retired.leave_instance();
         retired.leave_instance();
         assert_eq!((instance.used_bytes(), host.used_bytes()), (0, 2 << 30));
         let mut next = Limiter::new(instance.clone()).unwrap();
-        assert!(next.memory_growing(0, 65_536, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut next, 0, 65_536, None).unwrap());
         drop(retired);
         assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
     }
@@ -288,13 +328,13 @@ mod tests {
         let instance = instance(&host);
         let mut first = Limiter::new(instance.clone()).unwrap();
         let mut second = Limiter::new(instance.clone()).unwrap();
-        assert!(first.memory_growing(0, 1 << 30, None).unwrap());
-        assert!(second.memory_growing(0, 1 << 30, None).unwrap());
-        assert!(!second.memory_growing(1 << 30, (1 << 30) + 65_536, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut first, 0, 1 << 30, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut second, 0, 1 << 30, None).unwrap());
+        assert!(!ResourceLimiter::memory_growing(&mut second, 1 << 30, (1 << 30) + 65_536, None).unwrap());
         assert_eq!(second.take_refusal(), Some(RefusedBy::Class));
         assert_eq!(second.take_refusal(), None);
         drop(first);
-        assert!(second.memory_growing(1 << 30, 2 << 30, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut second, 1 << 30, 2 << 30, None).unwrap());
         drop(second);
         assert_eq!((instance.used_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
     }
@@ -304,8 +344,8 @@ mod tests {
         let host = HostMemory::new(100_000, Arc::default());
         let instance = instance(&host);
         let mut limiter = Limiter::new(instance.clone()).unwrap();
-        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
-        assert!(!limiter.memory_growing(65_536, 131_072, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
+        assert!(!ResourceLimiter::memory_growing(&mut limiter, 65_536, 131_072, None).unwrap());
         assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
         assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
     }
@@ -314,9 +354,9 @@ mod tests {
     fn growth_that_fails_after_all_is_given_back() {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let mut limiter = Limiter::new(instance(&host)).unwrap();
-        assert!(limiter.memory_growing(0, 65_536, None).unwrap());
-        assert!(limiter.memory_growing(65_536, 1 << 20, None).unwrap());
-        limiter.memory_grow_failed(wasmtime::Error::msg("no pages")).unwrap();
+        assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
+        assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 1 << 20, None).unwrap());
+        ResourceLimiter::memory_grow_failed(&mut limiter, wasmtime::Error::msg("no pages")).unwrap();
         assert_eq!(host.used_bytes(), 65_536);
     }
 }

@@ -18,12 +18,12 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestRequest;
-use crate::event_loop::is_compute;
-use crate::instance::guest_task::{GuestTask, Turn};
+use crate::event_loop::{is_compute, own_core};
+use crate::instance::guest_task::{self, GuestTask, Turn};
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
 use crate::instance::tally::{Asked, Tally};
-use crate::instance::worker::{Call, Head};
+use crate::instance::worker::{Call, Head, Worker};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
@@ -40,7 +40,8 @@ pub async fn run(
         return Box::pin(run_shared(slot, request, asked)).await;
     }
     let bodiless = request.method() == http::Method::HEAD;
-    let computes = slot.pool().habit().computes();
+    let is_large = |worker: &Worker| worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX;
+    let computes = slot.pool().habit().computes() || slot.worker.as_deref().is_some_and(is_large);
     if computes {
         slot.begins_later();
     }
@@ -152,6 +153,11 @@ async fn call(mut slot: Slot, call: Call) -> Ended {
         Ok(worker) => worker,
         Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },
     };
+    if own_core().is_some() && worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX {
+        // One that was just made: its call moves before it begins.
+        guest_task::note_computed();
+        tokio::task::yield_now().await;
+    }
     let policy = *slot.pool().policy();
     let result = worker.handle(call, &policy).await;
     Ended { slot, worker: Some(worker), result, head: None }

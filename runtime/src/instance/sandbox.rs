@@ -57,6 +57,12 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
     store
 }
 
+/// A guest has started in `store`: from now on it is interrupted when its memory grows, too. Not before: a start asks for
+/// each of its memories, and the answers of a limiter that may wait take memory from the heap.
+pub fn started<T: Sandboxed>(store: &mut Store<T>) {
+    store.limiter_async(|data| data.limiter());
+}
+
 /// What an epoch callback answers when the guest may go on: others get a turn first, then it has `ticks` more.
 pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
     guest_task::note_computed();

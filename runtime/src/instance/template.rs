@@ -129,7 +129,10 @@ impl Template {
                 let (pre, policy) = (pre.clone(), self.policy);
                 Ok(GuestTask::new(async move {
                     match pre.instantiate_async(&mut store).await {
-                        Ok(proxy) => Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output)))),
+                        Ok(proxy) => {
+                            sandbox::started(&mut store);
+                            Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output))))
+                        }
                         Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &policy)),
                     }
                 }))
@@ -141,6 +144,7 @@ impl Template {
                 Ok(GuestTask::new(async move {
                     match pre.instantiate_async(&mut store).await {
                         Ok(command) => {
+                            sandbox::started(&mut store);
                             let worker = worker_command::Worker::new(command, store, output, capabilities);
                             Ok(Box::new(Worker::Command(worker)))
                         }

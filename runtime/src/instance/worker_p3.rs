@@ -111,6 +111,7 @@ impl AsyncWorker {
         meter: Arc<GroupMeter>,
         resources: Arc<Resources>,
     ) -> Arc<Self> {
+        sandbox::started(&mut store);
         let memory = store.data().limiter.memory().clone();
         let start_bytes = memory.charged_bytes();
         let workers = match policy.workers {
@@ -170,7 +171,7 @@ impl AsyncWorker {
             drive(self.clone(), Handle::current());
         }
         self.bell.ask();
-        if self.computes() {
+        if self.is_apart() {
             self.waker.wake_by_ref();
         } else {
             self.turn();
@@ -188,9 +189,15 @@ impl AsyncWorker {
         self.computes.load(Ordering::Acquire)
     }
 
+    /// Whether it is polled on the compute threads alone: its guest has been computing, or might, without a break, with
+    /// all the memory that it has.
+    fn is_apart(&self) -> bool {
+        self.computes() || self.memory.is_large()
+    }
+
     /// Whether it cannot be turned to at this moment.
     pub fn is_busy(&self) -> bool {
-        self.computes() || self.event_loop.is_locked()
+        self.is_apart() || self.event_loop.is_locked()
     }
 
     /// Whether calls from `core` find it there: it is at home on that core, or nowhere yet.
@@ -298,14 +305,17 @@ impl AsyncWorker {
 /// Polls a worker whenever it is woken: on `home`, or on the compute threads while its guest computes.
 fn drive(worker: Arc<AsyncWorker>, home: Handle) {
     let compute = worker.resources.compute().clone();
-    let moves = worker.computes.load(Ordering::Acquire);
+    let moves = worker.is_apart();
     let here = if moves { &compute } else { &home }.clone();
     here.spawn(async move {
         let ended = std::future::poll_fn(|context| {
             worker.bell.register_driver(context.waker());
+            if worker.is_apart() != moves {
+                return Poll::Ready(false);
+            }
             match worker.turn() {
                 Turn::Over => Poll::Ready(true),
-                turn if (turn == Turn::Computes) != moves => Poll::Ready(false),
+                Turn::Waits | Turn::Computes if worker.is_apart() != moves => Poll::Ready(false),
                 Turn::Waits | Turn::Computes => Poll::Pending,
             }
         });
@@ -318,7 +328,7 @@ fn drive(worker: Arc<AsyncWorker>, home: Handle) {
 impl AsyncCall {
     /// Lets the worker go on with whatever it can do now.
     pub fn turn(&self) {
-        if !self.worker.computes.load(Ordering::Acquire) {
+        if !self.worker.is_apart() {
             self.worker.turn();
         }
     }

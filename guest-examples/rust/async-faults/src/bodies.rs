@@ -171,6 +171,26 @@ pub(crate) fn trap_in_body() -> Result<Response, ErrorCode> {
     Ok(response)
 }
 
+pub(crate) fn trap_after_body() -> Result<Response, ErrorCode> {
+    let (response, mut writer) = BodyWriter::start(Fields::new());
+    spawn_local(async move {
+        writer.write(b"all of the body\n".to_vec()).await;
+        writer.finish(Ok(None)).await;
+        compute::unreachable()
+    });
+    Ok(response)
+}
+
+pub(crate) fn trap_when_written() -> Result<Response, ErrorCode> {
+    let (response, mut writer) = BodyWriter::start(Fields::new());
+    spawn_local(async move {
+        writer.write(b"all of the body\n".to_vec()).await;
+        drop(writer);
+        compute::unreachable()
+    });
+    Ok(response)
+}
+
 pub(crate) fn error_in_body() -> Result<Response, ErrorCode> {
     let (response, mut writer) = BodyWriter::start(Fields::new());
     spawn_local(async move {

@@ -38,6 +38,8 @@ const HELP: &str = "\
 /trailers-only              no body, two trailers
 /endless-body               streams for as long as the caller reads
 /trap-in-body               traps after the first chunk
+/trap-after-body            writes and ends its body, then traps
+/trap-when-written          writes its body and drops its end, then traps at once
 /error-in-body              ends with an error after the first chunk
 /wrong-length               promises 10 bytes and writes 3
 /scratch                    writes a file in /tmp and reads it
@@ -88,6 +90,8 @@ async fn answer(request: Request, path: &str, query: &Query<'_>) -> Result<Respo
         "/trailers-only" => bodies::trailers_only(),
         "/endless-body" => bodies::endless(),
         "/trap-in-body" => bodies::trap_in_body(),
+        "/trap-after-body" => bodies::trap_after_body(),
+        "/trap-when-written" => bodies::trap_when_written(),
         "/error-in-body" => bodies::error_in_body(),
         "/wrong-length" => bodies::wrong_length(),
         "/many-headers" => many_headers(query.number("n", 10_000)),

@@ -1,0 +1,74 @@
+//! The body of an asynchronous guest's answer, which outlives its worker if the guest has written all of it.
+//!
+//! When a worker is lost, nobody can tell afterwards whether a body ended because its guest had ended it or because the
+//! guest was gone. So it is looked at before: what can be read to its end then is whole, whatever the guest did next.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use wasmtime_wasi_http::Error as HttpError;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+/// A body that two look at: whoever sends it on, and the worker's end.
+pub struct KeptBody(Mutex<State>);
+
+struct State {
+    /// What was read ahead when the worker ended; few frames, since the library's channel holds one.
+    ahead: VecDeque<Frame<Bytes>>,
+    is_whole: bool,
+    body: HyperOutgoingBody,
+}
+
+/// The reading side.
+struct Reader(Arc<KeptBody>);
+
+impl KeptBody {
+    /// `body`, and the same to send on.
+    pub fn new(body: HyperOutgoingBody) -> (Arc<Self>, HyperOutgoingBody) {
+        let kept = Arc::new(Self(Mutex::new(State { ahead: VecDeque::new(), is_whole: false, body })));
+        let reader = Reader(kept.clone()).boxed_unsync();
+        (kept, reader)
+    }
+
+    /// The worker is about to end: reads what is there, and says whether that is all.
+    pub fn settle(&self) -> bool {
+        let mut state = self.0.lock();
+        let mut context = Context::from_waker(Waker::noop());
+        while !state.is_whole {
+            match Pin::new(&mut state.body).poll_frame(&mut context) {
+                Poll::Ready(Some(Ok(frame))) => state.ahead.push_back(frame),
+                Poll::Ready(None) => state.is_whole = true,
+                Poll::Ready(Some(Err(_))) | Poll::Pending => break,
+            }
+        }
+        state.is_whole
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let mut state = self.0.0.lock();
+        match state.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if state.is_whole => Poll::Ready(None),
+            None => {
+                let frame = std::task::ready!(Pin::new(&mut state.body).poll_frame(context));
+                // Polled again after its end, a body may panic.
+                state.is_whole = frame.is_none();
+                Poll::Ready(frame)
+            }
+        }
+    }
+}
