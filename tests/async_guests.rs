@@ -347,3 +347,16 @@ fn a_restart_serves_asynchronous_apps_from_cached_machine_code() {
     assert_eq!(host.get("/async-hello").ok(), "Hello from wfn!\n");
     assert_eq!(host.admin_get("/v1/apps/async-hello")["kind"], "p3");
 }
+
+#[test]
+fn an_answer_that_was_whole_is_kept_when_its_guest_traps_afterwards() {
+    let host = Host::start();
+    host.deploy("async-faults", &[]);
+    for path in ["/trap-after-body", "/trap-when-written"] {
+        for _ in 0..20 {
+            let answer = host.get(&format!("/async-faults{path}"));
+            assert_eq!((answer.status, answer.text().as_str()), (200, "all of the body\n"), "{path}");
+        }
+        assert!(host.logs("async-faults").contains("after its answer, trapped"), "{path}");
+    }
+}

@@ -163,7 +163,7 @@ fn one_slow_callee_holds_up_only_who_calls_it() {
         .map(|_| {
             let mut connection = crate::harness::Connection::open(&host.functions);
             connection.write(
-                b"GET /three/get?http://async-faults.wfn.internal/wait?ms=25000 HTTP/1.1\r\nhost: x\r\n\r\n",
+                b"GET /three/get?http://async-faults.wfn.internal/wait?ms=6000 HTTP/1.1\r\nhost: x\r\n\r\n",
             );
             connection
         })

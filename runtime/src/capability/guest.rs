@@ -109,9 +109,9 @@ impl Guest {
 
     /// What the guest still holds after an invocation.
     pub fn left_over(&mut self) -> LeftOver {
+        self.invocation_ended();
         if self.table.is_empty() {
             self.files.give_back();
-            self.uncharge_objects();
             return LeftOver::default();
         }
         self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {

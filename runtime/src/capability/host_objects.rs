@@ -105,11 +105,13 @@ impl Guest {
         Ok(objects.charge(table.iter_mut(), limiter)?)
     }
 
-    /// After an invocation that has left nothing: nothing is charged.
-    pub fn uncharge_objects(&mut self) {
-        if self.objects.charged > 0 || self.objects.added > 0 {
-            // It can only become less.
+    /// What an invocation has left is charged, and no more.
+    pub fn invocation_ended(&mut self) {
+        if self.objects.charged > 0 {
+            // A refusal changes nothing: what there is was charged before.
             let _ = self.charge_objects();
+        } else if self.table.is_empty() {
+            self.objects.added = 0;
         }
     }
 }

@@ -14,6 +14,7 @@ use wiggle::GuestMemory;
 
 use crate::capability::guest::Guest;
 use crate::descriptors::FileLease;
+use crate::limits;
 
 /// Entries of a guest's table that may hold a descriptor.
 fn open_files(table: &mut ResourceTable) -> u32 {
@@ -104,6 +105,8 @@ fn memory_and_data<'a, T: OpensFiles>(
         wasmtime::bail!("the program exports no memory");
     };
     let (bytes, data) = memory.data_and_store_mut(caller);
+    // What the library does before each of its functions: bytes that this call may copy out of the guest.
+    p1::WasiSnapshotPreview1::set_hostcall_fuel(data.wasi(), limits::HOSTCALL_BYTES_MAX);
     Ok((GuestMemory::Unshared(bytes), data))
 }
 
