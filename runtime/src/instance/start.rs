@@ -17,7 +17,6 @@ use crate::instance::guest_task::{GuestTask, HostPanic};
 use crate::instance::sandbox;
 use crate::invocation::Fault;
 use crate::limits;
-use crate::meter::GroupMeter;
 use crate::pool::resources::Resources;
 
 /// How long the latest starts of one guest took.
@@ -36,12 +35,11 @@ impl Starts {
     pub async fn run<T: Send + 'static>(
         &self,
         start: Start<T>,
-        meter: &Arc<GroupMeter>,
         resources: &Arc<Resources>,
         deadline: Instant,
     ) -> Result<T, Fault> {
         let begun = Instant::now();
-        let started = tokio::time::timeout_at(deadline.into(), self.run_somewhere(start, meter, resources));
+        let started = tokio::time::timeout_at(deadline.into(), self.run_somewhere(start, resources));
         match started.await {
             Ok(started) => started,
             Err(_) => {
@@ -54,12 +52,11 @@ impl Starts {
     async fn run_somewhere<T: Send + 'static>(
         &self,
         mut start: Start<T>,
-        meter: &Arc<GroupMeter>,
         resources: &Arc<Resources>,
     ) -> Result<T, Fault> {
         let here = is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed));
         if here {
-            let (started, time) = poll_to_end(&mut start, meter, resources, !is_compute()).await;
+            let (started, time) = poll_to_end(&mut start, resources, !is_compute()).await;
             self.quick.store(time < limits::START_IN_PLACE_MAX && started.is_some(), Ordering::Relaxed);
             if let Some(started) = started {
                 return started.unwrap_or_else(|panic| Err(panic.fault()));
@@ -67,8 +64,8 @@ impl Starts {
         }
         // Ends with this future.
         let mut moved = JoinSet::new();
-        let (meter, shared) = (meter.clone(), resources.clone());
-        let poll = async move { poll_to_end(&mut start, &meter, &shared, false).await };
+        let shared = resources.clone();
+        let poll = async move { poll_to_end(&mut start, &shared, false).await };
         moved.spawn_on(poll, resources.compute());
         match moved.join_next().await {
             Some(Ok((Some(started), time))) => {
@@ -84,7 +81,6 @@ impl Starts {
 /// Polls `start` to its end, or, where it `may_move`, until it computes. Says how much processor time it used.
 async fn poll_to_end<T>(
     start: &mut Start<T>,
-    meter: &GroupMeter,
     resources: &Resources,
     may_move: bool,
 ) -> (Option<Result<Result<T, Fault>, HostPanic>>, Duration) {
@@ -92,7 +88,6 @@ async fn poll_to_end<T>(
     let ended = poll_fn(|context| {
         let turn = start.poll(context, resources.pulse());
         time += turn.computed.time;
-        meter.counts.computed(turn.computed.time);
         match turn.result {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
             Poll::Pending if may_move && turn.computed.through_tick => Poll::Ready(None),

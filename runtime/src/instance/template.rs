@@ -116,7 +116,7 @@ impl Template {
         resources: &Arc<Resources>,
         deadline: Instant,
     ) -> Result<Box<Worker>, Fault> {
-        self.starts.run(self.begin(instance, deadline)?, &self.meter, resources, deadline).await
+        self.starts.run(self.begin(instance, deadline)?, resources, deadline).await
     }
 
     fn begin(&self, instance: &Instance, deadline: Instant) -> Result<Start<Box<Worker>>, Fault> {
@@ -173,7 +173,7 @@ impl Template {
         let (limiter, output) = self.limiter_and_output(instance)?;
         let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
         let start = AsyncWorker::start(pre.clone(), guest, output, self, resources);
-        self.starts.run(start, &self.meter, resources, deadline).await
+        self.starts.run(start, resources, deadline).await
     }
 
     fn guest(
