@@ -3,6 +3,10 @@
 pub mod answer;
 pub mod body;
 pub mod connection;
+pub mod head;
 pub mod http;
 pub mod listener;
+pub mod malformed;
 pub mod route;
+pub mod watch;
+pub mod wire;

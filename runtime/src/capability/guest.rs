@@ -40,6 +40,8 @@ pub struct Guest {
     pub limiter: Limiter,
     /// When the running invocation must be over.
     pub deadline: Option<Instant>,
+    /// Whether the running invocation, if it is the only one, is a HEAD.
+    pub answers_head: bool,
 }
 
 impl Guest {
@@ -56,7 +58,16 @@ impl Guest {
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
         let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        Ok(Self { table, wasi, http, hooks, _scratch: scratch, limiter, deadline: Some(deadline) })
+        Ok(Self {
+            table,
+            wasi,
+            http,
+            hooks,
+            _scratch: scratch,
+            limiter,
+            deadline: Some(deadline),
+            answers_head: false,
+        })
     }
 
     /// An invocation begins to which `origin` led.

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiHttpView};
 
 use crate::capability::guest::Guest;
+use crate::instance::response::has_no_content;
 use crate::limits;
 use crate::short_queue::ShortQueue;
 
@@ -240,9 +241,12 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-response.body",
         |mut store: StoreContextMut<'_, Guest>, (response,): (Resource<HostOutgoingResponse>,)| {
+            let for_head = store.data().answers_head;
             let table = store.data_mut().http().table;
-            let HostOutgoingResponse { headers, body, .. } = table.get_mut(&response)?;
-            let made = make(StreamContext::Response, headers, body);
+            let HostOutgoingResponse { status, headers, body } = table.get_mut(&response)?;
+            // What its length would be is no promise where there is no content.
+            let is_sent = !for_head && !has_no_content(*status);
+            let made = make(StreamContext::Response, headers, body, is_sent);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
@@ -251,7 +255,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         |mut store: StoreContextMut<'_, Guest>, (request,): (Resource<HostOutgoingRequest>,)| {
             let table = store.data_mut().http().table;
             let HostOutgoingRequest { headers, body, .. } = table.get_mut(&request)?;
-            let made = make(StreamContext::Request, headers, body);
+            let made = make(StreamContext::Request, headers, body, true);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
@@ -277,11 +281,13 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// A body for a head with `headers`, unless it has one or its `content-length` is none.
+/// A body for a head with `headers`, unless it has one or its `content-length` is none. One that `is_sent` has to have that
+/// length.
 fn make(
     context: StreamContext,
     headers: &HeaderMap,
     body: &mut Option<HyperOutgoingBody>,
+    is_sent: bool,
 ) -> Option<OutgoingBody> {
     if body.is_some() {
         return None;
@@ -290,7 +296,7 @@ fn make(
         Some(length) => Some(bytes_of(length)?),
         None => None,
     };
-    let (made, reader) = OutgoingBody::new(context, promised);
+    let (made, reader) = OutgoingBody::new(context, promised.filter(|_| is_sent));
     *body = Some(reader);
     Some(made)
 }

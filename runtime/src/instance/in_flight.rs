@@ -155,7 +155,7 @@ impl InFlight {
     ) {
         let answer = match response {
             Ok(head) => Answer::Head(head),
-            Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),
+            Err(said) => Answer::Failed(Fault::answered_with_error(&said)),
         };
         let mut running = self.running.lock();
         let waits = running.iter_mut().find(|running| running.invocation == invocation);
