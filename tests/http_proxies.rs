@@ -39,7 +39,7 @@ const NGINX: Kind = Kind {
                uwsgi_temp_path {folder}; scgi_temp_path {folder};
                upstream host {{ server {host}; keepalive 8; }}
                server {{
-                 listen {address} http2;
+                 listen {address};
                  location / {{ proxy_pass http://host; proxy_set_header Host $http_host; SETTINGS }}
                }}
              }}"

@@ -23,6 +23,7 @@ mod examples;
 mod faults;
 mod files;
 mod http;
+mod http2;
 mod http_fuzz;
 mod http_proxies;
 mod http_table;

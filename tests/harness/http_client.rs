@@ -132,6 +132,11 @@ impl Connection {
         Ok(line.trim_end().to_owned())
     }
 
+    /// The same connection for another thread, as long as nothing has been read.
+    pub fn second(&self) -> Self {
+        Self { stream: BufReader::new(self.stream.get_ref().try_clone().unwrap()) }
+    }
+
     /// Says that nothing more is written.
     pub fn half_close(&mut self) {
         self.stream.get_mut().shutdown(std::net::Shutdown::Write).unwrap();

@@ -34,7 +34,7 @@ fn early() -> Vec<Row> {
         row("a small body for nobody", sized("/nobody", &small), [refusal(404, "no-route")]),
         row(
             "small bodies for nobody and another request",
-            { format!("{}{}{next}", sized("/nobody", &small), sized("/nobody", &small)) },
+            format!("{}{}{next}", sized("/nobody", &small), sized("/nobody", &small)),
             [answer(404), answer(404), answer(200).body("ok\n")],
         ),
         closes("a large body for nobody", sized("/nobody", &large), refusal(404, "no-route")),
@@ -45,7 +45,7 @@ fn early() -> Vec<Row> {
         .direct(),
         closes(
             "a body over the bound",
-            { format!("POST /echo/ HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n\r\n{large}") },
+            format!("POST /echo/ HTTP/1.1\r\nHost: x\r\nContent-Length: 200000000\r\n\r\n{large}"),
             refusal(413, "body-too-large"),
         )
         .direct(),
@@ -120,7 +120,7 @@ fn programs() -> Vec<Row> {
         ),
         row(
             "chunks without content",
-            { "POST /cgi-echo/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" },
+            "POST /cgi-echo/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             [answer(200).body(":")],
         ),
         row("many chunks", chunked("/cgi-echo/", &large), [answer(200).body(format!("1000000:{large}"))]),

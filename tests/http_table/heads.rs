@@ -48,7 +48,7 @@ fn targets() -> Vec<Row> {
             "two hosts of an old client",
             "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\nConnection: keep-alive\r\n\r\n",
             400,
-            { "bad-request" },
+            "bad-request",
         ),
         refused("a name for a target", &get("hello", "Host: x"), 400, "bad-request"),
         refused("a star for a target", &get("*", "Host: x"), 400, "bad-request"),
@@ -126,9 +126,12 @@ fn fields() -> Vec<Row> {
         bad("a control character", with("a: b\x07c"), 400, "bad-request"),
         bad("a long field", with(&format!("a: {}", "x".repeat(70_000))), 431, "head-too-large"),
         bad("a long name", with(&format!("{}: a", "x".repeat(70_000))), 431, "head-too-large"),
-        bad("a field that never ends", format!("GET /p2/ok HTTP/1.1\r\na: {}", "x".repeat(70_000)), 431, {
-            "head-too-large"
-        }),
+        bad(
+            "a field that never ends",
+            format!("GET /p2/ok HTTP/1.1\r\na: {}", "x".repeat(70_000)),
+            431,
+            "head-too-large",
+        ),
         bad("130 fields", with(&many(129)), 431, "head-too-large"),
         row("127 fields", with(&many(126)), [ok()]).direct(),
         row("60,000 bytes", with(&format!("a: {}", "x".repeat(60_000))), [ok()]).direct(),

@@ -75,8 +75,9 @@ impl Client {
             Ok(app) => call(app, parts, body, invocation).await.unwrap_or_else(Refusal::into_response),
             Err(Own(answer)) => {
                 // Who waits with the body until it is wanted need not send it.
-                if !parts.headers.contains_key(EXPECT) {
-                    body.discard().await;
+                match parts.headers.contains_key(EXPECT) {
+                    true => drop(body),
+                    false => body.discard().await,
                 }
                 *answer
             }

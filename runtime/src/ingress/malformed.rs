@@ -37,10 +37,10 @@ pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
 fn asks_for_another_version(head: &[u8]) -> bool {
     let line = head.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
     let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    // What is wrong with it may be known before it has come whole.
     match version.strip_prefix(b"HTTP/") {
-        Some([major, b'.', minor]) if major.is_ascii_digit() && minor.is_ascii_digit() => {
-            !matches!((major, minor), (b'1', b'0' | b'1'))
-        }
+        Some([b'1', b'.', minor]) => matches!(minor, b'2'..=b'9'),
+        Some([major] | [major, b'.'] | [major, b'.', b'0'..=b'9']) => matches!(major, b'0' | b'2'..=b'9'),
         _ => false,
     }
 }
@@ -57,6 +57,9 @@ mod tests {
             ("GET / HTTP/1.2\r\n\r\n", true),
             ("GET / HTTP/2.0\r\n\r\n", true),
             ("\r\nGET / HTTP/3.0\r\n\r\n", true),
+            ("GET / HTTP/2", true),
+            ("GET / HTTP/1.2", true),
+            ("GET / HTTP/1\r\n\r\n", false),
             ("GET / HTTP/11\r\n\r\n", false),
             ("GET / HTTP/1.1.1\r\n\r\n", false),
             ("GET / HTTP/x.y\r\n\r\n", false),
