@@ -51,6 +51,9 @@ use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
 use crate::trace::Tracer;
 
+/// What the names of variables begin with that are headers of a request (RFC 3875, 4.1.18).
+const HEADER_VARIABLE: &str = "HTTP_";
+
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
     outbound: OutboundHost,
@@ -230,7 +233,7 @@ impl Capabilities {
     }
 
     /// What a guest gets of WASI, of whatever version: settings and secrets, `variables` before those of the same
-    /// name, its files, `scratch` as `/tmp`, and `output` for what it prints. Fails where a folder cannot be opened.
+    /// name unless they are a client's headers, its files, `scratch` as `/tmp`, and `output` for what it prints. Fails where a folder cannot be opened.
     pub fn wasi(
         &self,
         output: &GuestOutput,
@@ -239,12 +242,17 @@ impl Capabilities {
     ) -> wasmtime::Result<WasiCtxBuilder> {
         let mut builder = WasiCtx::builder();
         for (name, value) in &self.env {
-            if variables.iter().all(|(variable, _)| variable != name) {
+            // What a client says in a header does not take the place of what the app's owner says.
+            if name.starts_with(HEADER_VARIABLE) || variables.iter().all(|(variable, _)| variable != name) {
+                builder.env(name, value);
+            }
+        }
+        for (name, value) in variables {
+            if !name.starts_with(HEADER_VARIABLE) || self.env.iter().all(|(setting, _)| setting != name) {
                 builder.env(name, value);
             }
         }
         builder
-            .envs(variables)
             .stdout(output.stdout())
             .stderr(output.stderr())
             .max_random_size(limits::RANDOM_BYTES_MAX)

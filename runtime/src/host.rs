@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hyper::service::service_fn;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -27,11 +28,12 @@ use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
 use crate::descriptors::Shares;
 use crate::event_loop::EventLoops;
-use crate::ingress::connection::{self, Guarded, Watch, Watches};
+use crate::ingress::connection;
 use crate::ingress::health::Health;
 use crate::ingress::http::Client;
 use crate::ingress::listener::{self, Connections};
 use crate::ingress::route::Routes;
+use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
 use crate::instance::limiter::HostMemory;
 use crate::limits;
 use crate::meter;
@@ -185,16 +187,17 @@ impl Host {
         let watches = Arc::<Watches>::default();
         let (watched, shared, health) =
             (watches.clone(), capabilities.clone(), Health::new(readiness.clone()));
-        let serve = move |stream, peer| {
-            let client = Client::new(routes.clone(), shared.clone(), health.clone(), peer);
+        let serve = move |stream: TcpStream, peer| {
+            let local = stream.local_addr().ok();
+            let client = Client::new(routes.clone(), shared.clone(), health.clone(), peer, local);
             let (client, watched) = (Arc::new(client), watched.clone());
             async move {
                 let service = |watch: Arc<Watch>| {
                     service_fn(move |request: http::Request<_>| {
                         let active = watch.begin(request.version());
-                        let client = client.clone();
+                        let (client, watch) = (client.clone(), watch.clone());
                         async move {
-                            let response = client.answer(request).await;
+                            let response = client.answer(request, &watch).await;
                             Ok::<_, std::convert::Infallible>(response.map(|body| Guarded::new(body, active)))
                         }
                     })
@@ -313,13 +316,13 @@ async fn report_end(what: &'static str, task: impl Future<Output = io::Result<()
 }
 
 async fn watch_connections(watches: Arc<Watches>, mut stop: watch::Receiver<bool>) {
-    while tokio::time::timeout(connection::WATCH_PERIOD, stop.changed()).await.is_err() {
+    while tokio::time::timeout(WATCH_PERIOD, stop.changed()).await.is_err() {
         watches.end_overdue();
     }
     watches.drain();
     // What drains still has its limits.
     loop {
-        tokio::time::sleep(connection::WATCH_PERIOD).await;
+        tokio::time::sleep(WATCH_PERIOD).await;
         watches.end_overdue();
     }
 }

@@ -3,7 +3,11 @@
 pub mod answer;
 pub mod body;
 pub mod connection;
+pub mod head;
 pub mod health;
 pub mod http;
 pub mod listener;
+pub mod malformed;
 pub mod route;
+pub mod watch;
+pub mod wire;

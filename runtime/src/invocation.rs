@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use serde::{Serialize, Serializer};
 
 use crate::limits;
@@ -106,6 +107,65 @@ impl Throttle {
     }
 }
 
+/// What was wrong with a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// Longer than [`limits::REQUEST_BODY_BYTES_MAX`].
+    #[error("the request body is longer than {} bytes", limits::REQUEST_BODY_BYTES_MAX)]
+    TooLarge,
+    /// Slower than [`limits::BODY_BYTES_PER_SECOND_MIN`].
+    #[error("the request body arrives slower than {} bytes a second", limits::BODY_BYTES_PER_SECOND_MIN)]
+    TooSlow,
+    /// The client broke off, or its framing is wrong.
+    #[error("the request body ended early or is framed wrongly")]
+    Broken,
+    /// Longer than [`limits::COMMAND_BODY_BYTES_MAX`], without saying how long.
+    #[error(
+        "this function is a program, which is told the length of its input: send a Content-Length with a body of more than {} bytes",
+        limits::COMMAND_BODY_BYTES_MAX
+    )]
+    LengthRequired,
+}
+
+impl BodyError {
+    /// Its stable word.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge => "body-too-large",
+            Self::TooSlow => "body-too-slow",
+            Self::Broken => "body-broken",
+            Self::LengthRequired => "length-required",
+        }
+    }
+
+    /// The HTTP status its client gets.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken => StatusCode::BAD_REQUEST,
+            Self::LengthRequired => StatusCode::LENGTH_REQUIRED,
+        }
+    }
+}
+
+/// What was wrong with a request's body that a function reads while it arrives: known to whoever has to say how the
+/// invocation ended.
+#[derive(Debug, Default)]
+pub struct BodyVerdict(OnceLock<BodyError>);
+
+impl BodyVerdict {
+    /// The body failed. The first word counts.
+    pub fn set(&self, error: BodyError) {
+        let _ = self.0.set(error);
+    }
+
+    /// How, if it did.
+    pub fn get(&self) -> Option<BodyError> {
+        self.0.get().copied()
+    }
+}
+
 /// How an invocation ended. Closed: a new way to end is a new variant here, so that every reader is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -121,8 +181,10 @@ pub enum Outcome {
     MemoryLimit(String),
     /// The guest returned without an answer.
     NoResponse,
-    /// The guest's answer breaks HTTP or a bound.
-    InvalidResponse(String),
+    /// The guest's answer breaks HTTP or a bound. The text is the host's own: it is told to callers.
+    InvalidResponse(&'static str),
+    /// The request's body failed while the guest read it, and the guest could not go on without it.
+    BadBody(BodyError),
     /// No worker could be made.
     StartFailed(String),
     /// Its asynchronous worker ended under it, because of another invocation in it.
@@ -135,7 +197,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The stable words in `wfn-outcome`, error bodies, logs and metrics, in the order of [`Self::index`].
-    pub const CODES: [&str; 11] = [
+    pub const CODES: [&str; 15] = [
         "answered",
         "throttled",
         "timed-out",
@@ -147,6 +209,10 @@ impl Outcome {
         "worker-lost",
         "host-failed",
         "cancelled",
+        "body-too-large",
+        "body-too-slow",
+        "body-broken",
+        "length-required",
     ];
 
     /// Its stable word.
@@ -168,12 +234,15 @@ impl Outcome {
             Self::WorkerLost(_) => 8,
             Self::HostFailed => 9,
             Self::Cancelled => 10,
+            Self::BadBody(BodyError::TooLarge) => 11,
+            Self::BadBody(BodyError::TooSlow) => 12,
+            Self::BadBody(BodyError::Broken) => 13,
+            Self::BadBody(BodyError::LengthRequired) => 14,
         }
     }
 
     /// The HTTP status the caller gets when nothing has been sent yet.
-    pub fn status(&self) -> http::StatusCode {
-        use http::StatusCode;
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::Answered => StatusCode::OK,
             Self::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -184,6 +253,7 @@ impl Outcome {
             | Self::WorkerLost(_)
             | Self::HostFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoResponse | Self::InvalidResponse(_) => StatusCode::BAD_GATEWAY,
+            Self::BadBody(error) => error.status(),
             // Nobody reads it: the client is gone.
             Self::Cancelled => StatusCode::BAD_REQUEST,
         }
@@ -215,7 +285,10 @@ impl Outcome {
             Self::Trapped(_) => "the function trapped; see 'wfn logs'".into(),
             Self::MemoryLimit(_) => "the function ran out of its memory; see 'wfn logs'".into(),
             Self::NoResponse => "the function returned without a response".into(),
-            Self::InvalidResponse(why) => format!("the function's response is not valid: {why}"),
+            Self::InvalidResponse(why) => {
+                format!("the function's response is not valid: {why}; see 'wfn logs'")
+            }
+            Self::BadBody(error) => error.to_string(),
             Self::StartFailed(_) => "the function could not be started; see 'wfn logs'".into(),
             Self::WorkerLost(why) => format!("the function's worker ended under it: {why}"),
             Self::HostFailed => "the host failed while it served the function; its log says more".into(),
@@ -229,9 +302,24 @@ impl Outcome {
     }
 }
 
-/// Whether invocations that ended in the way of this word, one of [`Outcome::CODES`], count as failed.
+/// Whether invocations that ended in the way of this word, one of [`Outcome::CODES`], count as failed: those that a
+/// caller's request cannot bring about.
 pub fn is_failure(code: &str) -> bool {
-    !matches!(code, "answered" | "throttled" | "cancelled")
+    !matches!(
+        code,
+        "answered"
+            | "throttled"
+            | "cancelled"
+            | "body-too-large"
+            | "body-too-slow"
+            | "body-broken"
+            | "length-required"
+    )
+}
+
+/// Whether an invocation that ended in the way of this word may have done so because its request's body failed.
+pub fn may_follow_from_body(code: &str) -> bool {
+    matches!(code, "trapped" | "no-response" | "invalid-response" | "body-broken")
 }
 
 /// How an invocation failed, with what only the app's owner may know.
@@ -248,6 +336,17 @@ impl Fault {
     pub fn plain(outcome: Outcome) -> Self {
         let detail = outcome.message();
         Self { outcome, detail }
+    }
+
+    /// The answer is none, because of `why`; `detail` is for the app's log alone and may be the guest's own words.
+    pub fn invalid_response(why: &'static str, detail: String) -> Self {
+        Self { outcome: Outcome::InvalidResponse(why), detail }
+    }
+
+    /// The guest gave an error instead of an answer, and `said` so.
+    pub fn answered_with_error(said: &str) -> Self {
+        let detail = format!("the function answered with the error {said}");
+        Self::invalid_response("the function answered with an error", detail)
     }
 
     /// The deadline passed; `what` says when.

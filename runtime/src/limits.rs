@@ -156,6 +156,12 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const BODY_BYTES_PER_SECOND_MIN: u64 = 500;
 /// Time a request body has before its rate is looked at.
 pub const BODY_GRACE: Duration = Duration::from_secs(10);
+/// How long a connection that has ended on this side is read on, so that its client can take the answer: as nginx does.
+pub const LINGER_MAX: Duration = Duration::from_secs(30);
+/// The same for a client that sends nothing meanwhile.
+pub const LINGER_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// Bytes of answers that are collected before they are sent; what is longer is sent as it is, without a copy.
+pub const SENT_TOGETHER_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a request's head (and of hyper's read buffer).
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Header fields of a request or a response.
@@ -166,6 +172,9 @@ pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const REQUEST_BODY_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// A request body up to this length is read before a slot is taken: a slow client then costs no slot.
 pub const BODY_WHOLE_BYTES_MAX: u64 = 128 * 1024;
+/// A body without a length is collected for a program up to so many bytes, because a program is told the length (RFC
+/// 3875, 4.1.2): what comes from clients that do not know it beforehand, each in memory.
+pub const COMMAND_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Response chunks buffered between guest and client; small bodies fit whole.
 pub const RESPONSE_CHUNKS: usize = 4;
 /// Bytes of one such chunk.
@@ -183,6 +192,8 @@ pub const OUTBOUND_HOSTS_MAX: usize = 128;
 pub const OUTBOUND_HOST_BYTES_MAX: usize = 512;
 /// Bytes of a request's path and query: what servers take (nginx 8 KiB, most proxies 32).
 pub const OUTBOUND_PATH_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a request's body that are looked at before it is sent, so that a small one goes with its length.
+pub const OUTBOUND_MEASURED_BYTES_MAX: u64 = 64 * 1024;
 /// Open outbound connections of one app: one request each with HTTP/1.1.
 pub const OUTBOUND_CONNECTIONS_PER_APP_MAX: usize = 2_000;
 /// Open outbound connections of the host: each is a file, and an ephemeral port towards one server.

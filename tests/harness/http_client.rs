@@ -19,6 +19,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// Fields after a body in chunks.
+    pub trailers: Vec<(String, String)>,
 }
 
 impl Request {
@@ -130,33 +132,58 @@ impl Connection {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Reads one response with a `content-length`, chunked, or none; an error if it is cut.
+    /// The same connection for another thread, as long as nothing has been read.
+    pub fn second(&self) -> Self {
+        Self { stream: BufReader::new(self.stream.get_ref().try_clone().unwrap()) }
+    }
+
+    /// Says that nothing more is written.
+    pub fn half_close(&mut self) {
+        self.stream.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    fn read_fields(&mut self) -> std::io::Result<Vec<(String, String)>> {
+        let mut fields = Vec::new();
+        loop {
+            let line = self.read_line()?;
+            let Some((name, value)) = line.split_once(':') else { return Ok(fields) };
+            fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+
+    /// Reads one response; an error if it is cut.
     pub fn read_answer(&mut self) -> std::io::Result<Answer> {
+        self.read_answer_to("GET")
+    }
+
+    /// Reads one response to a request with `method`, with or without a body as RFC 9112, 6.3 says.
+    pub fn read_answer_to(&mut self, method: &str) -> std::io::Result<Answer> {
         let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
         let status_line = self.read_line()?;
         let status =
             status_line.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(invalid)?;
-        let mut headers = Vec::new();
-        loop {
-            let line = self.read_line()?;
-            let Some((name, value)) = line.split_once(':') else { break };
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        let headers = self.read_fields()?;
+        let mut answer = Answer { status, headers, body: Vec::new(), trailers: Vec::new() };
+        if method == "HEAD" || matches!(status, 100..200 | 204 | 304) {
+            return Ok(answer);
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
         if answer.header("transfer-encoding") == Some("chunked") {
             loop {
                 let length = usize::from_str_radix(&self.read_line()?, 16).map_err(|_| invalid())?;
+                if length == 0 {
+                    break;
+                }
                 let mut chunk = vec![0; length];
                 self.stream.read_exact(&mut chunk)?;
                 answer.body.extend(chunk);
                 self.read_line()?;
-                if length == 0 {
-                    break;
-                }
             }
+            answer.trailers = self.read_fields()?;
         } else if let Some(length) = answer.header("content-length") {
             answer.body = vec![0; length.parse().map_err(|_| invalid())?];
             self.stream.read_exact(&mut answer.body)?;
+        } else {
+            self.stream.read_to_end(&mut answer.body)?;
         }
         Ok(answer)
     }

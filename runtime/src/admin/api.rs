@@ -27,7 +27,8 @@ use crate::admin::{
 };
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
-use crate::ingress::connection::{self, Guarded, Watch, Watches};
+use crate::ingress::connection;
+use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
 use crate::limits;
 use crate::meter::usage::price::PriceTable;
 use crate::names::AppName;
@@ -174,7 +175,7 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
     let router = api.router();
     let mut connections = JoinSet::new();
     let watches = Arc::<Watches>::default();
-    let mut next_watch = Instant::now() + connection::WATCH_PERIOD;
+    let mut next_watch = Instant::now() + WATCH_PERIOD;
     loop {
         let stream = tokio::select! {
             accepted = listener.accept(), if connections.len() < ADMIN_CONNECTIONS_MAX => match accepted {
@@ -192,7 +193,7 @@ pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiv
             Some(_) = connections.join_next() => continue,
             () = tokio::time::sleep_until(next_watch) => {
                 watches.end_overdue();
-                next_watch += connection::WATCH_PERIOD;
+                next_watch += WATCH_PERIOD;
                 continue;
             }
             _ = stop.changed() => break,

@@ -9,12 +9,18 @@ use tokio::sync::watch;
 pub struct Readiness {
     /// Whether apps are still coming back. Changes with each that has come.
     coming: watch::Sender<bool>,
+    /// The same, for those who ask for each request.
+    is_coming: AtomicBool,
     ends: AtomicBool,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Self { coming: watch::Sender::new(true), ends: AtomicBool::new(false) }
+        Self {
+            coming: watch::Sender::new(true),
+            is_coming: AtomicBool::new(true),
+            ends: AtomicBool::new(false),
+        }
     }
 }
 
@@ -26,7 +32,7 @@ impl Readiness {
 
     /// Whether apps are still coming back.
     pub fn is_coming(&self) -> bool {
-        *self.coming.borrow()
+        self.is_coming.load(Ordering::Relaxed)
     }
 
     /// Some more apps have come back.
@@ -36,6 +42,7 @@ impl Readiness {
 
     /// All that will come have come.
     pub fn all_came(&self) {
+        self.is_coming.store(false, Ordering::Relaxed);
         self.coming.send_replace(false);
     }
 

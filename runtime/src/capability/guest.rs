@@ -49,6 +49,8 @@ pub struct Guest {
     pub limiter: Limiter,
     /// When the running invocation must be over.
     pub deadline: Option<Instant>,
+    /// Whether the running invocation, if it is the only one, is a HEAD.
+    pub answers_head: bool,
 }
 
 impl Guest {
@@ -78,6 +80,7 @@ impl Guest {
             _scratch: scratch,
             limiter,
             deadline: Some(deadline),
+            answers_head: false,
         })
     }
 

@@ -25,6 +25,7 @@ use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiHttpView};
 
 use crate::capability::guest::Guest;
+use crate::instance::response::has_no_content;
 use crate::limits;
 use crate::short_queue::ShortQueue;
 
@@ -257,10 +258,13 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types.func_wrap(
         "[method]outgoing-response.body",
         |mut store: StoreContextMut<'_, Guest>, (response,): (Resource<HostOutgoingResponse>,)| {
+            let for_head = store.data().answers_head;
             let buffered = body_begins(&mut store)?;
             let table = store.data_mut().http().table;
-            let HostOutgoingResponse { headers, body, .. } = table.get_mut(&response)?;
-            let made = make(StreamContext::Response, headers, body, &buffered);
+            let HostOutgoingResponse { status, headers, body } = table.get_mut(&response)?;
+            // What its length would be is no promise where there is no content.
+            let is_sent = !for_head && !has_no_content(*status);
+            let made = make(StreamContext::Response, headers, body, is_sent, &buffered);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
@@ -270,7 +274,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             let buffered = body_begins(&mut store)?;
             let table = store.data_mut().http().table;
             let HostOutgoingRequest { headers, body, .. } = table.get_mut(&request)?;
-            let made = make(StreamContext::Request, headers, body, &buffered);
+            let made = make(StreamContext::Request, headers, body, true, &buffered);
             Ok((made.map(|made| table.push(made)).transpose()?.ok_or(()),))
         },
     )?;
@@ -303,11 +307,13 @@ fn body_begins(store: &mut StoreContextMut<'_, Guest>) -> wasmtime::Result<Arc<A
     Ok(guest.objects.buffered().clone())
 }
 
-/// A body for a head with `headers`, unless it has one or its `content-length` is none.
+/// A body for a head with `headers`, unless it has one or its `content-length` is none. One that `is_sent` has to have that
+/// length.
 fn make(
     context: StreamContext,
     headers: &HeaderMap,
     body: &mut Option<HyperOutgoingBody>,
+    is_sent: bool,
     buffered: &Arc<AtomicU64>,
 ) -> Option<OutgoingBody> {
     if body.is_some() {
@@ -317,7 +323,7 @@ fn make(
         Some(length) => Some(bytes_of(length)?),
         None => None,
     };
-    let (made, reader) = OutgoingBody::new(context, promised, buffered);
+    let (made, reader) = OutgoingBody::new(context, promised.filter(|_| is_sent), buffered);
     *body = Some(reader);
     Some(made)
 }

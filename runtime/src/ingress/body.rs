@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,28 +14,16 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::Error as HttpError;
 
 use crate::capability::guest::GuestBody;
+use crate::ingress::watch::Watch;
+use crate::invocation::{BodyError, BodyVerdict};
 use crate::limits;
-
-/// Why a request body was cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// Longer than [`limits::REQUEST_BODY_BYTES_MAX`].
-    #[error("the request body is longer than {} bytes", limits::REQUEST_BODY_BYTES_MAX)]
-    TooLarge,
-    /// Slower than [`limits::BODY_BYTES_PER_SECOND_MIN`].
-    #[error("the request body arrives slower than {} bytes a second", limits::BODY_BYTES_PER_SECOND_MIN)]
-    TooSlow,
-    /// The client broke off, or its framing is wrong.
-    #[error("the request body ended early or is framed wrongly")]
-    Broken,
-}
 
 impl From<BodyError> for HttpError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::TooLarge => Self::HttpRequestBodySize(Some(limits::REQUEST_BODY_BYTES_MAX)),
             BodyError::TooSlow => Self::ConnectionReadTimeout,
-            BodyError::Broken => Self::ConnectionTerminated,
+            BodyError::Broken | BodyError::LengthRequired => Self::ConnectionTerminated,
         }
     }
 }
@@ -45,6 +34,10 @@ pub struct RequestBody {
     received: u64,
     waited: Duration,
     waiting: Option<Waiting>,
+    has_ended: bool,
+    verdict: Option<Arc<BodyVerdict>>,
+    /// The connection that has to end if this does not come to its end.
+    watch: Option<Arc<Watch>>,
 }
 
 struct Waiting {
@@ -53,24 +46,55 @@ struct Waiting {
 }
 
 impl RequestBody {
-    /// Bounds `incoming`.
-    pub fn new(incoming: Incoming) -> Self {
-        Self { incoming, received: 0, waited: Duration::ZERO, waiting: None }
+    /// Bounds `incoming`. `watch` is of a connection on which no other request can follow if this body is given up; on
+    /// HTTP/2 one can.
+    pub fn new(incoming: Incoming, watch: Option<&Arc<Watch>>) -> Self {
+        // Nearly all requests have none.
+        let watch = watch.filter(|_| !incoming.is_end_stream()).cloned();
+        let (received, waited, waiting) = (0, Duration::ZERO, None);
+        Self { incoming, received, waited, waiting, has_ended: false, verdict: None, watch }
+    }
+
+    /// Whether it comes without a length.
+    pub fn is_chunked(&self) -> bool {
+        self.incoming.size_hint().exact().is_none()
+    }
+
+    /// Whether it is known to be longer than a body may be.
+    pub fn is_too_large(&self) -> bool {
+        self.incoming.size_hint().lower() > limits::REQUEST_BODY_BYTES_MAX
     }
 
     /// What the guest gets: small bodies of known length are read whole first, so that a slow client holds
-    /// no slot and a guest need not wait; larger ones stream.
-    pub async fn into_guest_body(self) -> Result<GuestBody, BodyError> {
-        let length = self.incoming.size_hint().exact();
-        match length {
-            Some(0) => Ok(Empty::new().map_err(|never| match never {}).boxed_unsync()),
-            Some(length) if length > limits::REQUEST_BODY_BYTES_MAX => Err(BodyError::TooLarge),
+    /// no slot and a guest need not wait; larger ones stream, and the verdict says if they fail.
+    pub async fn into_guest_body(mut self) -> Result<(GuestBody, Option<Arc<BodyVerdict>>), BodyError> {
+        match self.incoming.size_hint().exact() {
+            Some(0) => Ok((Empty::new().map_err(|never| match never {}).boxed_unsync(), None)),
             Some(length) if length <= limits::BODY_WHOLE_BYTES_MAX => {
                 let whole = self.collect().await?.to_bytes();
-                Ok(Full::new(whole).map_err(|never| match never {}).boxed_unsync())
+                Ok((Full::new(whole).map_err(|never| match never {}).boxed_unsync(), None))
             }
-            _ => Ok(self.map_err(HttpError::from).boxed_unsync()),
+            _ => {
+                let verdict = Arc::<BodyVerdict>::default();
+                self.verdict = Some(verdict.clone());
+                Ok((self.map_err(HttpError::from).boxed_unsync(), Some(verdict)))
+            }
         }
+    }
+
+    /// Nobody wants it. A small one is read nevertheless, so that another request can follow.
+    pub async fn discard(self) {
+        if self.incoming.size_hint().upper().is_some_and(|upper| upper <= limits::BODY_WHOLE_BYTES_MAX) {
+            // Whatever is wrong with it, the request was refused for another reason.
+            let _ = self.collect().await;
+        }
+    }
+
+    fn fails(&self, error: BodyError) -> BodyError {
+        if let Some(verdict) = &self.verdict {
+            verdict.set(error);
+        }
+        error
     }
 
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -99,16 +123,20 @@ impl Body for RequestBody {
             self.waited += waiting.since.elapsed();
         }
         match polled {
-            Poll::Pending => self.poll_too_slow(context).map(|()| Some(Err(BodyError::TooSlow))),
+            Poll::Pending => self.poll_too_slow(context).map(|()| Some(Err(self.fails(BodyError::TooSlow)))),
             Poll::Ready(Some(Ok(frame))) => {
                 self.received += frame.data_ref().map_or(0, Bytes::len) as u64;
                 if self.received > limits::REQUEST_BODY_BYTES_MAX {
-                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                    return Poll::Ready(Some(Err(self.fails(BodyError::TooLarge))));
                 }
+                self.has_ended = frame.is_trailers() || self.incoming.is_end_stream();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(BodyError::Broken))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.fails(BodyError::Broken)))),
+            Poll::Ready(None) => {
+                self.has_ended = true;
+                Poll::Ready(None)
+            }
         }
     }
 
@@ -118,5 +146,13 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.take_if(|_| !self.has_ended) {
+            watch.leaves_unread();
+        }
     }
 }

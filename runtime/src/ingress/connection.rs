@@ -1,233 +1,93 @@
-//! One client connection and its time limits: a head that never ends, a client that never reads and a
-//! connection that never asks are all cut after a bounded time.
+//! One client connection, from its first byte to its end in stages.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
-use http_body::{Body, Frame, SizeHint};
+use http::StatusCode;
+use http_body::Body;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use crate::ingress::answer::Refusal;
+use crate::ingress::malformed;
+use crate::ingress::watch::{Order, Watch, Watches};
+use crate::ingress::wire::{self, Outbox};
 use crate::limits;
-
-/// How often the limits of all connections are looked at. Coarse on purpose: a timer per request or per
-/// connection would cost more than it is worth.
-pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
-
-/// What a connection is doing, as far as its limits go. Times are milliseconds of a coarse clock; 0 means
-/// "not".
-pub struct Watch {
-    requests: AtomicU32,
-    idle_since: AtomicU64,
-    head_since: AtomicU64,
-    write_blocked_since: AtomicU64,
-    http2: AtomicBool,
-    /// What the connection is to do when it is polled next: [`SERVE`], [`DRAIN`] or [`END`].
-    order: AtomicU8,
-    task: AtomicWaker,
-}
-
-const SERVE: u8 = 0;
-const DRAIN: u8 = 1;
-const END: u8 = 2;
-
-/// The open connections of one listener.
-#[derive(Default)]
-pub struct Watches {
-    open: Mutex<Vec<Weak<Watch>>>,
-    draining: AtomicBool,
-}
-
-impl Watches {
-    /// Ends every connection that has passed a limit. Called every [`WATCH_PERIOD`].
-    pub fn end_overdue(&self) {
-        let now = now_ms();
-        self.open.lock().retain(|watch| {
-            let Some(watch) = watch.upgrade() else { return false };
-            if watch.is_over(now) {
-                watch.tell(END);
-            }
-            true
-        });
-    }
-
-    /// Lets every connection finish the requests under way and then end; new ones begin like that.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        self.open.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.tell(DRAIN));
-    }
-
-    fn open(&self) -> Arc<Watch> {
-        let watch = Arc::new(Watch {
-            requests: AtomicU32::new(0),
-            idle_since: AtomicU64::new(now_ms()),
-            head_since: AtomicU64::new(0),
-            write_blocked_since: AtomicU64::new(0),
-            http2: AtomicBool::new(false),
-            order: AtomicU8::new(SERVE),
-            task: AtomicWaker::new(),
-        });
-        let mut open = self.open.lock();
-        open.push(Arc::downgrade(&watch));
-        if self.draining.load(Ordering::SeqCst) {
-            watch.order.store(DRAIN, Ordering::Release);
-        }
-        watch
-    }
-}
-
-/// Milliseconds of the kernel's coarse monotonic clock (some ms of resolution, no system call); never 0.
-fn now_ms() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000 + 1
-}
-
-impl Watch {
-    fn tell(&self, order: u8) {
-        self.order.fetch_max(order, Ordering::AcqRel);
-        self.task.wake();
-    }
-
-    /// A request's head is complete; the guard says when its response is out.
-    pub fn begin(self: &Arc<Self>, version: http::Version) -> ActiveRequest {
-        if version == http::Version::HTTP_2 {
-            self.http2.store(true, Ordering::Relaxed);
-        }
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        self.head_since.store(0, Ordering::Relaxed);
-        ActiveRequest(self.clone())
-    }
-
-    fn received(&self) {
-        if self.requests.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(now_ms(), Ordering::Relaxed);
-        }
-    }
-
-    fn written(&self, blocked: bool) {
-        if !blocked {
-            if self.write_blocked_since.load(Ordering::Relaxed) != 0 {
-                self.write_blocked_since.store(0, Ordering::Relaxed);
-            }
-        } else if self.write_blocked_since.load(Ordering::Relaxed) == 0 {
-            self.write_blocked_since.store(now_ms(), Ordering::Relaxed);
-        }
-    }
-
-    /// Whether a limit has passed.
-    fn is_over(&self, now: u64) -> bool {
-        let longer = |since: &AtomicU64, limit: Duration| {
-            let since = since.load(Ordering::Relaxed);
-            since != 0 && now.saturating_sub(since) > limit.as_millis() as u64
-        };
-        if longer(&self.write_blocked_since, limits::WRITE_STALL_TIMEOUT) {
-            return true;
-        }
-        if self.requests.load(Ordering::Relaxed) > 0 {
-            return false;
-        }
-        // On HTTP/2 bytes between requests may be pings, so only idleness counts there.
-        let head_is_slow =
-            !self.http2.load(Ordering::Relaxed) && longer(&self.head_since, limits::HEAD_READ_TIMEOUT);
-        head_is_slow || longer(&self.idle_since, limits::CONNECTION_IDLE_TIMEOUT)
-    }
-}
-
-/// A request between the end of its head and the end of its response.
-pub struct ActiveRequest(Arc<Watch>);
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.idle_since.store(now_ms(), Ordering::Relaxed);
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A response body during which its request counts as active.
-pub struct Guarded<B> {
-    body: B,
-    _active: ActiveRequest,
-}
-
-impl<B> Guarded<B> {
-    /// Keeps `active` until `body` is dropped.
-    pub fn new(body: B, active: ActiveRequest) -> Self {
-        Self { body, _active: active }
-    }
-}
-
-impl<B: Body + Unpin> Body for Guarded<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
 
 /// Serves HTTP/1.1 and cleartext HTTP/2 on `stream` until it ends, passes a limit, or has finished what was
 /// under way when `watches` began to drain.
 pub async fn serve<S, B>(stream: TcpStream, watches: &Watches, make: impl FnOnce(Arc<Watch>) -> S)
 where
-    S: Service<http::Request<Incoming>, Response = http::Response<B>>,
+    S: Service<http::Request<Incoming>, Response = http::Response<B>> + Unpin,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let watch = watches.open();
-    let builder = builder();
-    let io = TokioIo::new(Watched { stream, watch: watch.clone(), has_its_turn: false });
-    let mut connection = pin!(builder.serve_connection(io, make(watch.clone())));
-    let mut draining = false;
-    poll_fn(|context| {
-        watch.task.register(context.waker());
-        match watch.order.load(Ordering::Acquire) {
-            END => return Poll::Ready(()),
-            DRAIN if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            _ => {}
+    let (mut wire, outbox) = wire::open(stream, &watch);
+    let driver = Driver { watch: &watch, outbox: &outbox };
+    let version = driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await;
+    let is_malformed = match version {
+        Ended::Over | Ended::Itself(Err(_)) => return,
+        Ended::Late => {
+            outbox.put(&too_slow());
+            true
         }
-        // What ends a connection early is the client's doing; there is nobody to tell.
-        connection.as_mut().poll(context).map(drop)
-    })
-    .await;
+        Ended::Itself(Ok(true)) => {
+            watch.speaks_http2();
+            let connection = http2_builder().serve_connection(TokioIo::new(wire), make(watch.clone()));
+            let connection = pin!(connection);
+            let ended = driver.drive(connection, |connection| {
+                connection.graceful_shutdown();
+                true
+            });
+            // What ends a connection early is the client's doing; there is nobody to tell.
+            if matches!(ended.await, Ended::Over) {
+                return;
+            }
+            false
+        }
+        Ended::Itself(Ok(false)) => {
+            let mut connection = http1_builder().serve_connection(TokioIo::new(wire), make(watch.clone()));
+            let ended = driver.drive(Pin::new(&mut connection), |connection| {
+                connection.graceful_shutdown();
+                true
+            });
+            match ended.await {
+                Ended::Over => return,
+                Ended::Late => {
+                    outbox.put(&too_slow());
+                    true
+                }
+                Ended::Itself(Err(error)) if error.is_parse() => {
+                    let head = connection.into_parts().read_buf;
+                    outbox.put_instead(&malformed::refusal(&error, &head).into_bytes());
+                    true
+                }
+                Ended::Itself(_) => false,
+            }
+        }
+    };
+    driver.end(is_malformed).await;
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits::HEAD_BYTES_MAX).max_headers(limits::HEADERS_MAX);
     builder
-        .http1()
-        .max_buf_size(limits::HEAD_BYTES_MAX)
-        .max_headers(limits::HEADERS_MAX)
-        .pipeline_flush(true);
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
-        .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(limits::WRITE_STALL_TIMEOUT))
         .keep_alive_timeout(limits::HEAD_READ_TIMEOUT)
@@ -238,73 +98,94 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// A stream that notes what [`Watch`] needs to know, and writes when the tasks that are ready have had their turn: answers
-/// that can be computed now leave together, and wake whoever waits for them once (docs/decisions/).
-struct Watched {
-    stream: TcpStream,
-    watch: Arc<Watch>,
-    has_its_turn: bool,
+fn too_slow() -> Vec<u8> {
+    let seconds = limits::HEAD_READ_TIMEOUT.as_secs();
+    let message = format!("the request's head did not end within {seconds} s");
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", message).into_bytes()
 }
 
-impl Watched {
-    /// Ready when this task has gone to the end of the queue and come back, once for each write.
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.has_its_turn = !self.has_its_turn;
-        if self.has_its_turn {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+/// How a part of a connection ended.
+enum Ended<T> {
+    /// By itself.
+    Itself(T),
+    /// The client took too long to send a head.
+    Late,
+    /// It is to end at once, or cannot be written to any more.
+    Over,
+}
+
+/// Polls a connection, and sends what comes of it.
+struct Driver<'a> {
+    watch: &'a Watch,
+    outbox: &'a Outbox,
+}
+
+impl Driver<'_> {
+    /// Polls `part` to its end. What it wrote is sent when the tasks that are ready have had their turn: alone, it is
+    /// polled once more and sends at once. `drain` is called when the host begins to end, and says whether `part` has
+    /// something to finish.
+    async fn drive<F: Future>(
+        &self,
+        mut part: Pin<&mut F>,
+        drain: impl Fn(Pin<&mut F>) -> bool,
+    ) -> Ended<F::Output> {
+        let mut draining = false;
+        poll_fn(|context| {
+            match self.watch.order(context) {
+                Order::End => return Poll::Ready(Ended::Over),
+                Order::Late if self.watch.is_idle() => return Poll::Ready(Ended::Late),
+                Order::Drain if !draining => {
+                    draining = true;
+                    if !drain(part.as_mut()) {
+                        return Poll::Ready(Ended::Over);
+                    }
+                }
+                _ => {}
+            }
+            let sent = self.outbox.poll_send(context);
+            if matches!(sent, Poll::Ready(Err(_))) {
+                return Poll::Ready(Ended::Over);
+            }
+            let polled = part.as_mut().poll(context);
+            if polled.is_pending() && sent.is_ready() && self.outbox.waits() {
+                context.waker().wake_by_ref();
+            }
+            polled.map(Ended::Itself)
+        })
+        .await
+    }
+
+    /// Ends the connection in stages (RFC 9112, 9.6): what was answered is sent, then the end, and what the client still
+    /// sends is read for a while. To close at once would make its system drop the answer with the connection.
+    async fn end(&self, is_malformed: bool) {
+        if self.unless_over(|context| self.outbox.poll_send(context)).await.is_none() {
+            return;
         }
-        Poll::Ready(())
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.watch.received();
+        if self.watch.was_cut() {
+            return self.outbox.abort();
         }
-        polled
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch.written(polled.is_pending());
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_turn(context));
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch.written(polled.is_pending());
-        polled
+        let ended = self.unless_over(|context| self.outbox.poll_end(context)).await;
+        if ended.is_none() || self.watch.client_has_ended() {
+            return;
+        }
+        let expects_more = is_malformed || self.watch.has_left_unread();
+        let some = poll_fn(|context| Poll::Ready(self.outbox.poll_discard(context))).await;
+        if matches!(some, Poll::Ready(Ok(1..))) || (some.is_pending() && expects_more) {
+            let discarding = async {
+                let some = || self.unless_over(|context| self.outbox.poll_discard(context));
+                while let Ok(Some(1..)) = timeout(limits::LINGER_SILENCE_MAX, some()).await {}
+            };
+            // Whoever still sends has had time to read its answer.
+            let _ = timeout(limits::LINGER_MAX, discarding).await;
+        }
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    /// What `poll` gives, if that is no error and the connection may go on until then.
+    async fn unless_over<T>(&self, poll: impl Fn(&mut Context<'_>) -> Poll<std::io::Result<T>>) -> Option<T> {
+        poll_fn(|context| match self.watch.order(context) {
+            Order::End => Poll::Ready(None),
+            _ => poll(context).map(Result::ok),
+        })
+        .await
     }
 }

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Request, Response, StatusCode, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 
 use crate::app::running::App;
@@ -14,12 +14,16 @@ use crate::caller::Caller;
 use crate::capability::CapabilityHost;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
-use crate::ingress::body::{BodyError, RequestBody};
+use crate::ingress::body::RequestBody;
+use crate::ingress::head;
 use crate::ingress::health::Health;
 use crate::ingress::route::Routes;
+use crate::ingress::watch::Watch;
 use crate::instance::response::ResponseBody;
-use crate::invocation::InvocationId;
-use crate::limits;
+use crate::invocation::{BodyError, InvocationId, may_follow_from_body};
+
+/// What the host answers to at places where no app does.
+const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// The routes as they are now, read without a lock.
 pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;
@@ -30,140 +34,170 @@ pub struct Client {
     capabilities: Arc<CapabilityHost>,
     health: Arc<Health>,
     address: HeaderValue,
+    local: Option<SocketAddr>,
+}
+
+/// The host's own answer to a request that no app gets.
+struct Own(Box<Response<ResponseBody>>);
+
+impl From<Refusal> for Own {
+    fn from(refusal: Refusal) -> Self {
+        Self(Box::new(refusal.into_response()))
+    }
 }
 
 impl Client {
-    /// A connection from `peer`.
+    /// A connection from `peer` to `local`.
     pub fn new(
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
         health: Arc<Health>,
         peer: SocketAddr,
+        local: Option<SocketAddr>,
     ) -> Self {
         let address = HeaderValue::try_from(peer.ip().to_string())
             // The text of an IP address is always a valid header value.
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { routes, capabilities, health, address }
+        Self { routes, capabilities, health, address, local }
     }
 
-    /// Answers one request; never fails, because every failure has an answer.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    /// Answers one request of the connection of `watch`; never fails, because every failure has an answer.
+    pub async fn answer(&self, request: Request<Incoming>, watch: &Arc<Watch>) -> Response<ResponseBody> {
         let invocation = InvocationId::next();
-        let mut response = match self.try_answer(request, invocation).await {
-            Ok(response) => response,
-            Err(refusal) => refusal.into_response(),
+        let (mut parts, body) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
+        let is_http2 = parts.version == Version::HTTP_2;
+        let body = RequestBody::new(body, (!is_http2).then_some(watch));
+        let waited = match self.health.is_coming() {
+            true => Box::pin(self.wait_for_app(&parts)).await,
+            false => Ok(()),
+        };
+        // Kept to the end: taking a share of the app would make the cores wait for each other.
+        let routes = self.routes.load();
+        let admitted = waited.map_err(Own::from).and_then(|()| self.admit(&routes, &mut parts, &body));
+        let mut response = match admitted {
+            Ok((app, prefix)) => {
+                let caller = Caller::Client { address: self.address.clone(), prefix };
+                call(app, caller, parts, body, invocation).await.unwrap_or_else(Refusal::into_response)
+            }
+            Err(Own(answer)) => {
+                // Who waits with the body until it is wanted need not send it.
+                match parts.headers.contains_key(EXPECT) {
+                    true => drop(body),
+                    false => body.discard().await,
+                }
+                *answer
+            }
         };
         mark(&mut response, invocation);
+        if is_head {
+            response = without_content(response);
+        }
+        if !is_http2 && watch.has_left_unread() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
-    async fn try_answer(
+    /// Waits for an app that may be coming back, until it has, or until no more will come.
+    async fn wait_for_app(&self, parts: &request::Parts) -> Result<(), Refusal> {
+        let path = parts.uri.path();
+        let host = match parts.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => head::host(&parts.headers).unwrap_or_default(),
+        };
+        let is_back = || self.routes.load().find(host, path).is_some();
+        if self.health.answer(path).is_some() { Ok(()) } else { self.health.wait_until(is_back).await }
+    }
+
+    /// Who answers the request, and what was stripped from its path. It becomes what the guest is to see, whichever way it
+    /// came.
+    fn admit<'r>(
         &self,
-        request: Request<Incoming>,
-        invocation: InvocationId,
-    ) -> Result<Response<ResponseBody>, Refusal> {
+        routes: &'r Routes<Arc<App>>,
+        parts: &mut request::Parts,
+        body: &RequestBody,
+    ) -> Result<(&'r Arc<App>, Option<HeaderValue>), Own> {
+        head::check(parts, body.is_chunked())?;
         // Of no app, and asked by those who do not know a host's name.
-        if let Some(answer) = self.health.answer(request.uri().path()) {
-            return answer;
+        if let Some(answer) = self.health.answer(parts.uri.path()) {
+            return Err(answer.map_or_else(Own::from, |answer| Own(Box::new(answer))));
         }
-        // Kept to the end: taking a share of the app would make the cores wait for each other.
-        let routes = self.routes.load();
-        let Some(found) = routes.find(authority(&request)?, request.uri().path()) else {
-            let path = request.uri().path();
-            // No app has a name that begins with a dot.
-            if let Some(answer) = self.capabilities.identity().published(path) {
-                return Ok(published(answer));
-            }
-            if self.health.is_coming() {
-                return Box::pin(self.answer_when_back(request, invocation)).await;
-            }
-            return Err(no_route(path));
-        };
-        let (parts, body, prefix) = for_guest(request, found.prefix_length)?;
-        let body = RequestBody::new(body).into_guest_body().await.map_err(refuse_body)?;
-        let request = Box::new(Request::from_parts(parts, body));
-        let caller = Caller::Client { address: self.address.clone(), prefix };
-        dispatch(found.target, caller, request, invocation).await
+        head::settle_host(parts, self.local)?;
+        let authority = head::host(&parts.headers)?;
+        let path = parts.uri.path();
+        let Some(found) = routes.find(authority, path) else { return Err(self.own(&parts.method, path)) };
+        let mut prefix = None;
+        if found.prefix_length > 0 {
+            let stripped = HeaderValue::from_str(&path[..found.prefix_length]);
+            prefix = Some(stripped.map_err(|_| head::bad_request("the path is not valid"))?);
+            parts.uri = strip(&parts.uri, found.prefix_length)?;
+        }
+        if body.is_too_large() {
+            return Err(Refusal::from(BodyError::TooLarge).into());
+        }
+        Ok((found.target, prefix))
     }
 
-    /// Answers a request for an app that may be coming back, when it has, or when no more will come.
-    async fn answer_when_back(
-        &self,
-        request: Request<Incoming>,
-        invocation: InvocationId,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        let is_back = || {
-            let found = authority(&request)
-                .map(|authority| self.routes.load().find(authority, request.uri().path()).is_some());
-            found.unwrap_or(true)
-        };
-        self.health.wait_until(is_back).await?;
-        self.try_answer(request, invocation).await
+    /// What the host answers at a path where no app does.
+    fn own(&self, method: &Method, path: &str) -> Own {
+        // No app has a name that begins with a dot.
+        if let Some(document) = self.capabilities.identity().published(path) {
+            return Own(Box::new(published(document)));
+        }
+        if method == Method::OPTIONS && matches!(path, "*" | "/") {
+            // Of the host as a whole (RFC 9110, 9.3.7): proxies ask so whether it lives.
+            let mut response = Response::new(ResponseBody::none());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(ALLOW, OWN_METHODS);
+            return Own(Box::new(response));
+        }
+        no_route(path).into()
     }
 }
 
-/// The request as the guest is to see it: without the first `prefix_length` bytes of its path, and these bytes.
-fn for_guest(
-    request: Request<Incoming>,
-    prefix_length: usize,
-) -> Result<(request::Parts, Incoming, Option<HeaderValue>), Refusal> {
-    let (mut parts, body) = request.into_parts();
-    let mut prefix = None;
-    if prefix_length > 0 {
-        let stripped = HeaderValue::from_str(&parts.uri.path()[..prefix_length]);
-        prefix = Some(stripped.map_err(|_| bad_request("the path is not valid"))?);
-        parts.uri = strip(&parts.uri, prefix_length)?;
+/// Hands the request to `app`. Where its body fails under the function, that is the answer.
+async fn call(
+    app: &App,
+    caller: Caller<'_>,
+    parts: request::Parts,
+    body: RequestBody,
+    invocation: InvocationId,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let (body, verdict) = body.into_guest_body().await?;
+    let mut request = Box::new(Request::from_parts(parts, body));
+    if let Some(verdict) = &verdict {
+        request.extensions_mut().insert(verdict.clone());
     }
-    check_length(parts.headers.get(CONTENT_LENGTH))?;
-    Ok((parts, body, prefix))
-}
-
-/// Checks what hyper lets through: exactly one host, and one that is text.
-fn authority(request: &Request<Incoming>) -> Result<&str, Refusal> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(bad_request("there is more than one Host header"));
-    }
-    let authority = match (request.uri().authority(), host) {
-        (Some(authority), _) => authority.as_str(),
-        (None, Some(host)) => host.to_str().map_err(|_| bad_request("the Host header is not text"))?,
-        (None, None) => return Err(bad_request("there is no Host header")),
-    };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:[]%".contains(&byte);
-    if authority.is_empty() || authority.len() > 255 || !authority.bytes().all(is_plain) {
-        return Err(bad_request("the host is not a valid name or address"));
-    }
-    Ok(authority)
-}
-
-fn check_length(length: Option<&HeaderValue>) -> Result<(), Refusal> {
-    let bytes = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match bytes {
-        Some(bytes) if bytes > limits::REQUEST_BODY_BYTES_MAX => Err(refuse_body(BodyError::TooLarge)),
-        _ => Ok(()),
+    let answered = dispatch(app, caller, request, invocation).await;
+    match verdict.and_then(|verdict| verdict.get()) {
+        // Nothing was sent yet. What the function made of half a body is of no use, and says nothing of its reason.
+        Some(error) if answered.as_ref().err().is_none_or(|refusal| may_follow_from_body(refusal.code)) => {
+            Err(error.into())
+        }
+        _ => answered,
     }
 }
 
-/// The URI without the first `prefix_length` bytes of its path.
+/// The answer to a HEAD: what a GET would get, without its content.
+fn without_content(response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(bytes) = body.own_bytes() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    }
+    Response::from_parts(parts, ResponseBody::none())
+}
+
+/// The path and query of `uri` without the first `prefix_length` bytes.
 fn strip(uri: &Uri, prefix_length: usize) -> Result<Uri, Refusal> {
     let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = &whole[prefix_length..];
     let stripped = match rest.as_bytes() {
-        [] | [b'/'] => PathAndQuery::from_static("/"),
-        [b'/', ..] => PathAndQuery::try_from(rest).map_err(|_| bad_request("the path is not valid"))?,
-        _ => PathAndQuery::try_from(format!("/{rest}")).map_err(|_| bad_request("the path is not valid"))?,
+        [] | [b'/'] => Ok(PathAndQuery::from_static("/")),
+        [b'/', ..] => PathAndQuery::try_from(rest),
+        _ => PathAndQuery::try_from(format!("/{rest}")),
     };
-    if uri.authority().is_none() {
-        return Ok(Uri::from(stripped));
-    }
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(stripped);
-    Uri::from_parts(parts).map_err(|_| bad_request("the URI is not valid"))
-}
-
-fn bad_request(why: &str) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)
+    stripped.map(Uri::from).map_err(|_| head::bad_request("the path is not valid"))
 }
 
 /// What everybody may read: it changes rarely, and is asked for by whoever checks tokens.
@@ -180,15 +214,6 @@ fn no_route(path: &str) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "no-route", message)
 }
 
-fn refuse_body(error: BodyError) -> Refusal {
-    let (status, code) = match error {
-        BodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
-        BodyError::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body-too-slow"),
-        BodyError::Broken => (StatusCode::BAD_REQUEST, "body-broken"),
-    };
-    Refusal::new(status, code, error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +225,7 @@ mod tests {
             ("/hello/", "/"),
             ("/hello/a?b=c", "/a?b=c"),
             ("/hello?b=c", "/?b=c"),
-            ("http://h/hello/a", "http://h/a"),
+            ("http://h/hello/a", "/a"),
         ] {
             assert_eq!(strip(&uri.parse().unwrap(), 6).unwrap().to_string(), expected, "{uri}");
         }

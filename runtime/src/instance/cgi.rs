@@ -108,12 +108,21 @@ pub struct Head {
     pub bytes: usize,
 }
 
+/// What a program wrote is no head.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoHead {
+    /// What is wrong with it.
+    pub why: &'static str,
+    /// The same with the program's own words, for its log alone.
+    pub detail: String,
+}
+
 /// Reads the head at the beginning of `output` (RFC 3875, 6); `None` while its empty line has not come yet. The
 /// error says what is wrong with it.
 ///
 /// `Status` sets the status; without it, a `Location` makes it 302 and anything else 200. Lines may end with or
 /// without a carriage return.
-pub fn parse_head(output: &[u8]) -> Result<Option<Head>, String> {
+pub fn parse_head(output: &[u8]) -> Result<Option<Head>, NoHead> {
     let (mut parts, ()) = http::Response::new(()).into_parts();
     let mut status = None;
     let mut at = 0;
@@ -133,20 +142,22 @@ pub fn parse_head(output: &[u8]) -> Result<Option<Head>, String> {
         read_line(line, &mut parts.headers, &mut status)?;
     }
     if at > limits::RESPONSE_HEADER_BYTES_MAX || output.len() > limits::RESPONSE_HEADER_BYTES_MAX {
-        return Err(format!(
+        let detail = format!(
             "no empty line within {} bytes: a CGI response begins with header lines and an empty line",
             limits::RESPONSE_HEADER_BYTES_MAX
-        ));
+        );
+        return Err(NoHead { why: "its header lines are too long or do not end", detail });
     }
     Ok(None)
 }
 
-fn read_line(line: &[u8], headers: &mut HeaderMap, status: &mut Option<StatusCode>) -> Result<(), String> {
-    let wrong = || {
-        let shown: String = String::from_utf8_lossy(line).chars().take(60).collect();
-        format!(
-            "{shown:?} is not a header line: a CGI response begins with lines like \"Content-Type: text/plain\""
-        )
+fn read_line(line: &[u8], headers: &mut HeaderMap, status: &mut Option<StatusCode>) -> Result<(), NoHead> {
+    let wrong = || NoHead {
+        why: "it does not begin with CGI header lines",
+        detail: format!(
+            "this is not a header line; a CGI response begins with lines like \"Content-Type: text/plain\": {}",
+            String::from_utf8_lossy(line)
+        ),
     };
     let colon = line.iter().position(|byte| *byte == b':').ok_or_else(wrong)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -159,7 +170,7 @@ fn read_line(line: &[u8], headers: &mut HeaderMap, status: &mut Option<StatusCod
     let value = HeaderValue::from_bytes(value).map_err(|_| wrong())?;
     // The connection to the client is the host's business.
     if !is_hop_by_hop(&name) {
-        headers.try_append(name, value).map_err(|_| "too many header fields".to_owned())?;
+        headers.try_append(name, value).map_err(|_| wrong())?;
     }
     Ok(())
 }

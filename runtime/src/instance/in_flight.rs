@@ -168,7 +168,7 @@ impl InFlight {
                     waits.body = Some(kept);
                     Answer::Head(http::Response::from_parts(parts, body))
                 }
-                Err(why) => Answer::Failed(Fault::plain(Outcome::InvalidResponse(why))),
+                Err(said) => Answer::Failed(Fault::answered_with_error(&said)),
             };
             // Nobody waits any more, if that fails.
             let _ = sender.send(answer);

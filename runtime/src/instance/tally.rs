@@ -9,7 +9,7 @@ use http::{Method, Request, StatusCode};
 use http_body::Body;
 
 use crate::clock;
-use crate::invocation::{Fault, InvocationId, Outcome};
+use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome, may_follow_from_body};
 use crate::limits;
 use crate::meter::recent::Record;
 use crate::pool::Pool;
@@ -42,6 +42,8 @@ pub struct Asked {
     delivery: Option<Delivery>,
     /// Its place in a trace.
     pub traced: Option<Traced>,
+    /// Whether its body failed, if it is read while it arrives.
+    body: Option<Arc<BodyVerdict>>,
 }
 
 impl Asked {
@@ -54,7 +56,15 @@ impl Asked {
             request_bytes: request.body().size_hint().exact(),
             delivery: request.extensions().get().cloned(),
             traced: None,
+            body: request.extensions().get().cloned(),
         }
+    }
+
+    /// What is to blame if the body failed and the function could not go on without it: not the function.
+    fn blame_of_body(&self, fault: &Fault) -> Option<Fault> {
+        let error = self.body.as_ref()?.get()?;
+        let outcome = Outcome::BadBody(error);
+        may_follow_from_body(fault.outcome.code()).then(|| Fault { outcome, detail: fault.detail.clone() })
     }
 
     /// A record of it, so far as nothing else is known.
@@ -130,6 +140,8 @@ impl Tally {
     /// It has ended, by `fault` if there is one.
     pub fn end(&mut self, fault: Option<&Fault>) {
         let Some(fault) = fault else { return self.count(&Outcome::Answered, None) };
+        let blamed = self.asked.blame_of_body(fault);
+        let fault = blamed.as_ref().unwrap_or(fault);
         self.count(&fault.outcome, Some(&fault.detail));
         if fault.outcome.is_failure() {
             let text = format!("{}: {}", fault.outcome.code(), fault.detail);

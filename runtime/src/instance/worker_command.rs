@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::Body;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -29,9 +29,10 @@ use crate::instance::cgi;
 use crate::instance::command_http::{self, Connections};
 use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};
+use crate::instance::response::has_no_content;
 use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::worker::{Call, Head};
-use crate::invocation::{Fault, Outcome};
+use crate::invocation::{BodyError, Fault, Outcome};
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
@@ -120,8 +121,9 @@ impl Worker {
         self.output.begin(invocation);
         let origin = Origin::of(&request);
         let (parts, body) = request.into_parts();
+        let body = measured(body).await?;
         let variables = cgi::variables(&parts, body.size_hint().exact());
-        self.response = Response::new(head);
+        self.response = Response::new(head, parts.method == http::Method::HEAD);
         // What the host says about the request cannot be said by the app's settings.
         let guest = self.store.data_mut();
         let wasi = self.capabilities.wasi(&self.output, &variables, guest.scratch.as_deref());
@@ -148,19 +150,19 @@ impl Worker {
     /// otherwise the caller says so first.
     fn conclude(&mut self, ended: wasmtime::Result<()>, policy: &ScalePolicy) -> Result<(), Fault> {
         if let Err(error) = &ended {
-            if let Some(why) = self.response.refusal() {
-                return Err(Fault::plain(Outcome::InvalidResponse(why)));
+            if let Some(fault) = self.response.refusal() {
+                return Err(fault);
             }
             match error.downcast_ref::<I32Exit>() {
                 Some(I32Exit(0)) => {}
                 Some(I32Exit(code)) => {
-                    let why = format!("the program exited with code {code}");
-                    return Err(Fault::plain(Outcome::InvalidResponse(why)));
+                    let detail = format!("the program exited with code {code}");
+                    return Err(Fault::invalid_response("the program exited with an error", detail));
                 }
                 None => return Err(sandbox::call_fault(error, &mut self.store.data_mut().limiter, policy)),
             }
         }
-        self.response.finish().map_err(Fault::plain)
+        self.response.finish()
     }
 
     /// Charges its memory.
@@ -174,6 +176,26 @@ impl Worker {
     }
 }
 
+/// `body` with its length, which a program is told before it reads. What comes without one is collected.
+async fn measured(mut body: GuestBody) -> Result<GuestBody, Fault> {
+    if body.size_hint().exact().is_some() {
+        return Ok(body);
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        // Whoever reads it for a client knows better what happened, and says so.
+        let frame = frame.map_err(|error| Fault {
+            outcome: Outcome::BadBody(BodyError::Broken),
+            detail: format!("the request's body failed: {error:?}"),
+        })?;
+        whole.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        if whole.len() > limits::COMMAND_BODY_BYTES_MAX {
+            return Err(Fault::plain(Outcome::BadBody(BodyError::LengthRequired)));
+        }
+    }
+    Ok(Full::new(whole.freeze()).map_err(|never| match never {}).boxed_unsync())
+}
+
 /// The program's stdout: becomes the response's head, then its body.
 #[derive(Clone, Default)]
 struct Response(Arc<Mutex<ResponseState>>);
@@ -181,35 +203,37 @@ struct Response(Arc<Mutex<ResponseState>>);
 #[derive(Default)]
 enum ResponseState {
     /// The head has not come whole.
-    Head { bytes: Vec<u8>, head: oneshot::Sender<Head> },
+    Head { bytes: Vec<u8>, head: oneshot::Sender<Head>, for_head: bool },
     /// The head was handed over.
     Body(PipeWriter),
     /// What it wrote is no response.
-    Refused(String),
+    Refused(cgi::NoHead),
     #[default]
     Ended,
 }
 
 impl Response {
-    fn new(head: oneshot::Sender<Head>) -> Self {
-        Self(Arc::new(Mutex::new(ResponseState::Head { bytes: Vec::new(), head })))
+    /// `for_head` if a HEAD is answered.
+    fn new(head: oneshot::Sender<Head>, for_head: bool) -> Self {
+        Self(Arc::new(Mutex::new(ResponseState::Head { bytes: Vec::new(), head, for_head })))
     }
 
-    fn refusal(&self) -> Option<String> {
+    fn refusal(&self) -> Option<Fault> {
         match &*self.0.lock() {
-            ResponseState::Refused(why) => Some(why.clone()),
+            ResponseState::Refused(no_head) => Some(refused(no_head)),
             _ => None,
         }
     }
 
     /// The program has exited in order: its body, if it has begun one, is whole.
-    fn finish(&self) -> Result<(), Outcome> {
+    fn finish(&self) -> Result<(), Fault> {
         match std::mem::take(&mut *self.0.lock()) {
-            ResponseState::Head { bytes, .. } if bytes.is_empty() => Err(Outcome::NoResponse),
-            ResponseState::Head { .. } => Err(Outcome::InvalidResponse(
-                "the program's output ended before the empty line that ends the header lines".into(),
-            )),
-            ResponseState::Refused(why) => Err(Outcome::InvalidResponse(why)),
+            ResponseState::Head { bytes, .. } if bytes.is_empty() => Err(Fault::plain(Outcome::NoResponse)),
+            ResponseState::Head { .. } => {
+                let why = "the program's output ended before the empty line that ends the header lines";
+                Err(Fault::invalid_response(why, why.to_owned()))
+            }
+            ResponseState::Refused(no_head) => Err(refused(&no_head)),
             ResponseState::Body(_) | ResponseState::Ended => Ok(()),
         }
     }
@@ -223,8 +247,8 @@ impl Response {
                 match cgi::parse_head(bytes) {
                     Ok(None) => {}
                     Ok(Some(found)) => state.begin_body(found),
-                    Err(why) => {
-                        *state = ResponseState::Refused(why);
+                    Err(no_head) => {
+                        *state = ResponseState::Refused(no_head);
                         // Nothing it could still write would be used.
                         return Err(StreamError::trap("the output is not a CGI response"));
                     }
@@ -238,14 +262,19 @@ impl Response {
 
 impl ResponseState {
     fn begin_body(&mut self, found: cgi::Head) {
-        let ResponseState::Head { bytes, head } = std::mem::take(self) else { return };
+        let ResponseState::Head { bytes, head, for_head } = std::mem::take(self) else { return };
         let length = found.parts.headers.get(http::header::CONTENT_LENGTH);
+        let length = length.filter(|_| !for_head && !has_no_content(found.parts.status));
         let (writer, body) = pipe(length.and_then(|length| length.to_str().ok()?.parse().ok()));
         writer.write(&bytes[found.bytes..]);
         // If the client has gone away, the call is being dropped.
         let _ = head.send(Ok(http::Response::from_parts(found.parts, body.boxed_unsync())));
         *self = ResponseState::Body(writer);
     }
+}
+
+fn refused(no_head: &cgi::NoHead) -> Fault {
+    Fault::invalid_response(no_head.why, no_head.detail.clone())
 }
 
 impl IsTerminal for Response {

@@ -41,6 +41,7 @@ impl Worker {
         let guest = self.store.data_mut();
         guest.deadline = Some(deadline);
         guest.begin(Origin::of(&request));
+        guest.answers_head = request.method() == http::Method::HEAD;
         sandbox::allow(&mut self.store);
         match self.call(request, head).await {
             Ok(()) => {
@@ -49,8 +50,8 @@ impl Worker {
                     return Err(Fault::plain(Outcome::NoResponse));
                 }
                 if left.unfinished_body {
-                    let why = "the function returned without finishing its response body".to_owned();
-                    return Err(Fault::plain(Outcome::InvalidResponse(why)));
+                    let why = "the function returned without finishing its response body";
+                    return Err(Fault::invalid_response(why, why.to_owned()));
                 }
                 Ok(())
             }

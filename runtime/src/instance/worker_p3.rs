@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, Stream};
+use http::header::HOST;
+use http::uri::Scheme;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -17,6 +19,7 @@ use wasmtime::component::Accessor;
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
@@ -421,7 +424,11 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
     let origin = Origin::of(&request);
     let begun = accessor.with(|mut store| {
         let http = store.get().http();
-        let (request, _processed) = Request::from_http(http.hooks, *request);
+        let authority = request.headers().get(HOST).and_then(|host| host.as_bytes().try_into().ok());
+        let (mut request, _processed) = Request::from_http(http.hooks, *request);
+        // As 0.2 guests see it: a request from a client has its authority in the header that guests do not get.
+        request.scheme.get_or_insert(Scheme::HTTP);
+        request.authority = request.authority.or(authority);
         let request = http.table.push(request)?;
         let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
         store.get().begin_beside(call.task(), origin);
@@ -447,7 +454,8 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
                 response.into_http(store, std::future::ready(Ok(())))
             })
             .map_err(|error| format!("{error:#}")),
-        Err(code) => Err(format!("the function answered with the error {code:?}")),
+        Err(ErrorCode::InternalError(Some(text))) => Err(text),
+        Err(code) => Err(format!("{code:?}")),
     };
     in_flight.answer(invocation, response);
 }

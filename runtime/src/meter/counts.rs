@@ -165,6 +165,7 @@ fn all_of(histogram: &OnceLock<Box<Histogram>>) -> Durations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invocation::BodyError;
 
     fn every_outcome() -> [Outcome; Outcome::CODES.len()] {
         [
@@ -174,11 +175,15 @@ mod tests {
             Outcome::Trapped(String::new()),
             Outcome::MemoryLimit(String::new()),
             Outcome::NoResponse,
-            Outcome::InvalidResponse(String::new()),
+            Outcome::InvalidResponse(""),
             Outcome::StartFailed(String::new()),
             Outcome::WorkerLost(""),
             Outcome::HostFailed,
             Outcome::Cancelled,
+            Outcome::BadBody(BodyError::TooLarge),
+            Outcome::BadBody(BodyError::TooSlow),
+            Outcome::BadBody(BodyError::Broken),
+            Outcome::BadBody(BodyError::LengthRequired),
         ]
     }
 

@@ -6,6 +6,7 @@ use wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
 use wasip3::wit_bindgen::{FutureWriter, StreamResult, StreamWriter};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
+use crate::query::Query;
 use crate::{compute, time};
 
 /// How much of a request's body is in memory at once, in bytes.
@@ -197,6 +198,18 @@ pub(crate) fn error_in_body() -> Result<Response, ErrorCode> {
         writer.write(b"some bytes, then an error\n".to_vec()).await;
         writer.finish(Err(ErrorCode::InternalError(Some("this body was asked to fail".into())))).await;
     });
+    Ok(response)
+}
+
+/// Answers as the query says, whether or not that is right.
+pub(crate) fn as_told(query: &Query<'_>) -> Result<Response, ErrorCode> {
+    let length: Vec<_> = query.text("length").map(|length| ("content-length", length)).into_iter().collect();
+    let (response, writer) = BodyWriter::start(fields(&length)?);
+    let status = u16::try_from(query.number("status", 200)).unwrap_or(200);
+    response
+        .set_status_code(status)
+        .map_err(|()| ErrorCode::InternalError(Some(format!("the host refuses status {status}"))))?;
+    writer.send(vec![b'x'; usize::try_from(query.number("bytes", 0)).unwrap_or(0)]);
     Ok(response)
 }
 

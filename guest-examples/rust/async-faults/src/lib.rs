@@ -44,6 +44,8 @@ const HELP: &str = "\
 /wrong-length               promises 10 bytes and writes 3
 /scratch                    writes a file in /tmp and reads it
 /many-headers?n=N           answers with N headers (10000)
+/answer?status=N            answers with status N (200), ?bytes=N (0) of body, ?length=N as content-length
+/target                     answers scheme, authority and cookies of the request, a line each
 ";
 
 struct Faults;
@@ -95,6 +97,8 @@ async fn answer(request: Request, path: &str, query: &Query<'_>) -> Result<Respo
         "/error-in-body" => bodies::error_in_body(),
         "/wrong-length" => bodies::wrong_length(),
         "/many-headers" => many_headers(query.number("n", 10_000)),
+        "/answer" => bodies::as_told(query),
+        "/target" => target_of(&request),
         _ => text(404, HELP),
     }
 }
@@ -103,6 +107,15 @@ fn print(words: &str) -> Result<Response, ErrorCode> {
     println!("stdout: {words}");
     eprintln!("stderr: {words}");
     text(200, "printed one line on stdout and one on stderr\n")
+}
+
+/// What the host says of the request's target, and its cookies, a line for each field.
+fn target_of(request: &Request) -> Result<Response, ErrorCode> {
+    let cookies = request.get_headers().get("cookie").into_iter();
+    let cookies: String =
+        cookies.map(|cookie| format!("cookie {}\n", String::from_utf8_lossy(&cookie))).collect();
+    let (scheme, authority) = (request.get_scheme(), request.get_authority());
+    text(200, &format!("scheme {scheme:?}\nauthority {authority:?}\n{cookies}"))
 }
 
 /// Adds headers until all are in or the host refuses one, then answers, saying how far that was.

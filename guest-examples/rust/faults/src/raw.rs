@@ -12,6 +12,7 @@ pub(crate) const FAULTS: &[(&str, &str, Run)] = &[
     ("/no-response", "returns without a response", |_, out| drop(out)),
     ("/answer-twice", "answers, then answers again", answer_twice),
     ("/many-headers", "answers with ?n=N (default 10000) headers", many_headers),
+    ("/answer", "answers ?status=N (200), ?bytes=N (0) of body, ?length=N as content-length", as_told),
 ];
 
 /// Sets the response's slot twice. The types forbid it, so the second time its number is made up again.
@@ -37,6 +38,33 @@ fn many_headers(target: &str, out: ResponseOutparam) {
         }
     }
     answer(out, headers, &format!("added {n} of {n} headers; all were taken\n"));
+}
+
+/// Answers as the query says, whether or not that is right, and says on stderr what the host made of the body.
+fn as_told(target: &str, out: ResponseOutparam) {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let value = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find_map(|(known, value)| (known == name).then_some(value))
+    };
+    let number = |name: &str| value(name).and_then(|value| value.parse::<usize>().ok());
+    let headers = Fields::new();
+    if let Some(length) = value("length") {
+        headers.append("content-length", length.as_bytes()).expect("a content-length can be set");
+    }
+    let response = OutgoingResponse::new(headers);
+    let status = number("status").and_then(|status| u16::try_from(status).ok()).unwrap_or(200);
+    response.set_status_code(status).expect("the status is one");
+    let Ok(body) = response.body() else {
+        return ResponseOutparam::set(out, Ok(response));
+    };
+    ResponseOutparam::set(out, Ok(response));
+    let written = number("bytes").filter(|bytes| *bytes > 0).map(|bytes| {
+        let stream = body.write().expect("a new body has a stream");
+        stream.blocking_write_and_flush(&vec![b'x'; bytes])
+    });
+    let finished = OutgoingBody::finish(body, None);
+    eprintln!("written: {written:?}, finished: {finished:?}");
 }
 
 /// Answers 200 with these headers and bytes. A host that refuses something finds a guest that panics.

@@ -1,0 +1,183 @@
+//! Heads of requests, of all versions of HTTP: what has to be refused, and what is the same said in different ways.
+
+use std::net::SocketAddr;
+
+use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
+
+use crate::ingress::answer::Refusal;
+use crate::limits;
+
+/// A refusal of a request that breaks HTTP.
+pub fn bad_request(why: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)
+}
+
+/// Refuses what is well-formed but not to be served; `is_chunked` says whether there is a body without a length. Cookie
+/// fields, which HTTP/2 may split, become one (RFC 9113, 8.2.3).
+pub fn check(parts: &mut request::Parts, is_chunked: bool) -> Result<(), Refusal> {
+    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
+        let message = format!("this host does not do {}", parts.method);
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message));
+    }
+    let path = parts.uri.path();
+    if !path.starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+        return Err(bad_request("the request's target is neither a path nor a URL"));
+    }
+    if is_chunked {
+        check_coding(&parts.headers)?;
+    }
+    if parts.version == Version::HTTP_2 {
+        check_count(&parts.headers)?;
+        join_cookies(&mut parts.headers);
+    }
+    Ok(())
+}
+
+/// Bodies come chunked, and in no other coding (RFC 9112, 6.1).
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => {
+            let message = "this host takes no Transfer-Encoding but chunked";
+            Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message))
+        }
+    }
+}
+
+/// The bound that hyper keeps for HTTP/1.
+fn check_count(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.len() <= limits::HEADERS_MAX {
+        return Ok(());
+    }
+    let message = format!("the request has more than {} header fields", limits::HEADERS_MAX);
+    Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", message))
+}
+
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Valid values are valid with this between them.
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Puts whom the request is for into its one `Host`, and leaves a path as its target, whichever way it came. Where an old
+/// client does not say, that is the address it connected to, `local`.
+pub fn settle_host(parts: &mut request::Parts, local: Option<SocketAddr>) -> Result<(), Refusal> {
+    let Some(authority) = parts.uri.authority() else {
+        if let (Version::HTTP_10, Some(local)) = (parts.version, local)
+            && !parts.headers.contains_key(HOST)
+        {
+            parts.headers.extend(HeaderValue::try_from(local.to_string()).ok().map(|local| (HOST, local)));
+        }
+        return Ok(());
+    };
+    let mut stated = parts.headers.get_all(HOST).iter();
+    match (stated.next(), stated.next(), parts.version) {
+        (_, Some(_), _) => return Err(bad_request("there is more than one Host header")),
+        (None, _, Version::HTTP_11) => return Err(bad_request("there is no Host header")),
+        (Some(host), _, Version::HTTP_2)
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+        {
+            return Err(bad_request(":authority and host differ"));
+        }
+        _ => {}
+    }
+    // What the target says goes before what the field says (RFC 9112, 3.2.2).
+    let host = HeaderValue::from_str(authority.as_str());
+    parts.headers.insert(HOST, host.map_err(|_| bad_request("the host is not a valid name or address"))?);
+    let path = parts.uri.path_and_query().cloned();
+    parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    Ok(())
+}
+
+/// The one host that `headers` name.
+pub fn host(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => {
+            let host = host.to_str().ok().filter(|host| is_authority(host));
+            host.ok_or_else(|| bad_request("the host is not a valid name or address"))
+        }
+        (None, _) => Err(bad_request("there is no Host header")),
+        (Some(_), Some(_)) => Err(bad_request("there is more than one Host header")),
+    }
+}
+
+/// A name or an address, perhaps with a port.
+fn is_authority(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:[]%".contains(&byte);
+    (1..=255).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parts(version: Version, uri: &str, hosts: &[&str]) -> request::Parts {
+        let request = hosts
+            .iter()
+            .fold(http::Request::get(uri).version(version), |request, host| request.header(HOST, *host));
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_host_is_found_where_each_version_has_it() {
+        let local = "10.0.0.1:80".parse().ok();
+        let (old, one, two) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        for (version, uri, hosts, expected) in [
+            (one, "/x?y", &["a:1"][..], Ok(("a:1", "/x?y"))),
+            (one, "http://b/x", &["a"], Ok(("b", "/x"))),
+            (one, "http://b", &["a"], Ok(("b", "/"))),
+            (one, "http://b/x", &[], Err("no Host")),
+            (one, "/x", &[], Err("no Host")),
+            (one, "/x", &["a", "a"], Err("more than one")),
+            (one, "http://b/x", &["a", "a"], Err("more than one")),
+            (one, "/x", &["a b"], Err("not a valid name")),
+            (one, "/x", &[""], Err("not a valid name")),
+            (one, "http://u@b/x", &["b"], Err("not a valid name")),
+            (old, "/x", &[], Ok(("10.0.0.1:80", "/x"))),
+            (old, "/x", &["a"], Ok(("a", "/x"))),
+            (two, "https://b/x", &[], Ok(("b", "/x"))),
+            (two, "https://b/x", &["B"], Ok(("b", "/x"))),
+            (two, "https://b/x", &["c"], Err("differ")),
+            (two, "/x", &["c"], Ok(("c", "/x"))),
+        ] {
+            let mut parts = parts(version, uri, hosts);
+            let settled =
+                settle_host(&mut parts, local).and_then(|()| host(&parts.headers).map(str::to_owned));
+            let settled = settled.map_err(|refusal| refusal.message);
+            match (settled, expected) {
+                (Ok(host), Ok((expected, path))) => {
+                    assert_eq!((host.as_str(), parts.uri.to_string().as_str()), (expected, path), "{uri}");
+                    assert_eq!(parts.headers.get(HOST).unwrap(), expected);
+                }
+                (Err(message), Err(part)) => assert!(message.contains(part), "{uri} {hosts:?}: {message}"),
+                (settled, expected) => panic!("{uri} {hosts:?}: {settled:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cookies_become_one_field_and_lose_nothing(crumbs in prop::collection::vec("[a-z]=[!-:<-~]{0,9}", 0..6)) {
+            let mut headers = HeaderMap::new();
+            for crumb in &crumbs {
+                headers.append(COOKIE, HeaderValue::from_str(crumb).unwrap());
+            }
+            join_cookies(&mut headers);
+            let fields: Vec<_> = headers.get_all(COOKIE).iter().collect();
+            prop_assert_eq!(fields.len(), crumbs.len().min(1));
+            prop_assert_eq!(fields.first().map_or("", |field| field.to_str().unwrap()), crumbs.join("; "));
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Heads of HTTP/1 that cannot be read: which answer tells their client why.
+
+use http::StatusCode;
+
+use crate::ingress::answer::Refusal;
+use crate::limits;
+
+/// The answer to a head that hyper could not read because of `error`. `rest` is what it had not taken of it: all of the
+/// head, unless `error` is about the framing of its body.
+pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
+    let (status, code, message) = match () {
+        () if error.is_parse_too_large() && !rest.contains(&b'\n') => (
+            StatusCode::URI_TOO_LONG,
+            "target-too-long",
+            format!("the request's first line is longer than {} bytes", limits::HEAD_BYTES_MAX),
+        ),
+        () if error.is_parse_too_large() => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head-too-large",
+            format!(
+                "the request's head is larger than {} bytes, or has more than {} fields",
+                limits::HEAD_BYTES_MAX,
+                limits::HEADERS_MAX
+            ),
+        ),
+        () if asks_for_another_version(rest) => (
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "version-not-supported",
+            "this host speaks HTTP/1.0, HTTP/1.1 and HTTP/2".to_owned(),
+        ),
+        () => (StatusCode::BAD_REQUEST, "bad-request", format!("the request cannot be read: {error}")),
+    };
+    Refusal::new(status, code, message)
+}
+
+/// Whether the first line of `head` is one of HTTP, of a version that is not spoken here (RFC 9112, 2.3).
+fn asks_for_another_version(head: &[u8]) -> bool {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    // What is wrong with it may be known before it has come whole.
+    match version.strip_prefix(b"HTTP/") {
+        Some([b'1', b'.', minor]) => matches!(minor, b'2'..=b'9'),
+        Some([major] | [major, b'.'] | [major, b'.', b'0'..=b'9']) => matches!(major, b'0' | b'2'..=b'9'),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_versions_are_told_from_what_is_no_version() {
+        for (head, expected) in [
+            ("GET / HTTP/1.1\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\n", false),
+            ("GET / HTTP/1.2\r\n\r\n", true),
+            ("GET / HTTP/2.0\r\n\r\n", true),
+            ("\r\nGET / HTTP/3.0\r\n\r\n", true),
+            ("GET / HTTP/2", true),
+            ("GET / HTTP/1.2", true),
+            ("GET / HTTP/1\r\n\r\n", false),
+            ("GET / HTTP/11\r\n\r\n", false),
+            ("GET / HTTP/1.1.1\r\n\r\n", false),
+            ("GET / HTTP/x.y\r\n\r\n", false),
+            ("GET / http/2.0\r\n\r\n", false),
+            ("GET /\r\nx: HTTP/2.0\r\n\r\n", false),
+            ("", false),
+        ] {
+            assert_eq!(asks_for_another_version(head.as_bytes()), expected, "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What each connection is doing, and the time limits it is held to: a head that never ends, a client that never reads
+//! and a connection that never asks are all cut after a bounded time.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+
+use crate::limits;
+
+/// How often the limits of all connections are looked at. Coarse on purpose: a timer per request or per
+/// connection would cost more than it is worth.
+pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a connection is doing, as far as its limits and its end go. Times are milliseconds of a coarse clock; 0 means
+/// "not".
+pub struct Watch {
+    requests: AtomicU32,
+    idle_since: AtomicU64,
+    head_since: AtomicU64,
+    write_blocked_since: AtomicU64,
+    http2: AtomicBool,
+    /// Bits that are set once: [`LEFT_UNREAD`], [`WAS_CUT`], [`CLIENT_ENDED`].
+    facts: AtomicU8,
+    /// What the connection is to do when it is polled next: an [`Order`].
+    order: AtomicU8,
+    task: AtomicWaker,
+}
+
+/// A request's body was not read to its end: no other request can follow it.
+const LEFT_UNREAD: u8 = 1;
+/// A response was cut whose length its client cannot know.
+const WAS_CUT: u8 = 2;
+/// The client sends nothing more.
+const CLIENT_ENDED: u8 = 4;
+
+/// What a connection is to do. A later one takes the place of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Order {
+    /// Go on.
+    Serve,
+    /// Finish what is under way.
+    Drain,
+    /// Say that a head took too long, and end.
+    Late,
+    /// End at once.
+    End,
+}
+
+impl Order {
+    const ALL: [Self; 4] = [Self::Serve, Self::Drain, Self::Late, Self::End];
+}
+
+/// The open connections of one listener.
+#[derive(Default)]
+pub struct Watches {
+    open: Mutex<Vec<Weak<Watch>>>,
+    draining: AtomicBool,
+}
+
+impl Watches {
+    /// Ends every connection that has passed a limit. Called every [`WATCH_PERIOD`].
+    pub fn end_overdue(&self) {
+        let now = now_ms();
+        self.open.lock().retain(|watch| {
+            let Some(watch) = watch.upgrade() else { return false };
+            if let Some(order) = watch.overdue(now) {
+                watch.tell(order);
+            }
+            true
+        });
+    }
+
+    /// Lets every connection finish the requests under way and then end; new ones begin like that.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.open.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.tell(Order::Drain));
+    }
+
+    /// Begins to watch a connection.
+    pub fn open(&self) -> Arc<Watch> {
+        let watch = Arc::new(Watch {
+            requests: AtomicU32::new(0),
+            idle_since: AtomicU64::new(now_ms()),
+            head_since: AtomicU64::new(0),
+            write_blocked_since: AtomicU64::new(0),
+            http2: AtomicBool::new(false),
+            facts: AtomicU8::new(0),
+            order: AtomicU8::new(Order::Serve as u8),
+            task: AtomicWaker::new(),
+        });
+        let mut open = self.open.lock();
+        open.push(Arc::downgrade(&watch));
+        if self.draining.load(Ordering::SeqCst) {
+            watch.order.store(Order::Drain as u8, Ordering::Release);
+        }
+        watch
+    }
+}
+
+/// Milliseconds of the kernel's coarse monotonic clock (some ms of resolution, no system call); never 0.
+fn now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000 + 1
+}
+
+impl Watch {
+    fn tell(&self, order: Order) {
+        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        self.task.wake();
+    }
+
+    /// What the connection is to do; its task is woken when that changes.
+    pub fn order(&self, context: &Context<'_>) -> Order {
+        self.task.register(context.waker());
+        let order = usize::from(self.order.load(Ordering::Acquire));
+        Order::ALL.get(order).copied().unwrap_or(Order::End)
+    }
+
+    /// A request's head is complete; the guard says when its response is out.
+    pub fn begin(self: &Arc<Self>, version: Version) -> ActiveRequest {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.head_since.store(0, Ordering::Relaxed);
+        ActiveRequest { watch: self.clone(), ends_with_connection: version == Version::HTTP_10 }
+    }
+
+    /// The client speaks HTTP/2.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether no request is under way.
+    pub fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
+    /// Bytes came.
+    pub fn received(&self) {
+        if self.is_idle() && self.head_since.load(Ordering::Relaxed) == 0 {
+            self.head_since.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes went, or were `blocked` by a client that does not read.
+    pub fn written(&self, blocked: bool) {
+        if !blocked {
+            if self.write_blocked_since.load(Ordering::Relaxed) != 0 {
+                self.write_blocked_since.store(0, Ordering::Relaxed);
+            }
+        } else if self.write_blocked_since.load(Ordering::Relaxed) == 0 {
+            self.write_blocked_since.store(now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// A request's body was given up before its end.
+    pub fn leaves_unread(&self) {
+        self.facts.fetch_or(LEFT_UNREAD, Ordering::Relaxed);
+    }
+
+    /// Whether one was, so that the connection has to end with this answer.
+    pub fn has_left_unread(&self) -> bool {
+        self.is(LEFT_UNREAD)
+    }
+
+    /// Whether a response was cut whose length its client cannot know.
+    pub fn was_cut(&self) -> bool {
+        self.is(WAS_CUT)
+    }
+
+    /// The client sends nothing more.
+    pub fn client_ends(&self) {
+        self.facts.fetch_or(CLIENT_ENDED, Ordering::Relaxed);
+    }
+
+    /// Whether it has said so.
+    pub fn client_has_ended(&self) -> bool {
+        self.is(CLIENT_ENDED)
+    }
+
+    fn is(&self, fact: u8) -> bool {
+        self.facts.load(Ordering::Relaxed) & fact != 0
+    }
+
+    /// What follows from a limit that has passed.
+    fn overdue(&self, now: u64) -> Option<Order> {
+        let longer = |since: &AtomicU64, limit: Duration| {
+            let since = since.load(Ordering::Relaxed);
+            since != 0 && now.saturating_sub(since) > limit.as_millis() as u64
+        };
+        if longer(&self.write_blocked_since, limits::WRITE_STALL_TIMEOUT) {
+            return Some(Order::End);
+        }
+        if !self.is_idle() {
+            return None;
+        }
+        if longer(&self.idle_since, limits::CONNECTION_IDLE_TIMEOUT) {
+            return Some(Order::End);
+        }
+        // On HTTP/2 bytes between requests may be pings, so only idleness counts there.
+        let head_is_slow =
+            !self.http2.load(Ordering::Relaxed) && longer(&self.head_since, limits::HEAD_READ_TIMEOUT);
+        head_is_slow.then_some(Order::Late)
+    }
+}
+
+/// A request between the end of its head and the end of its response.
+pub struct ActiveRequest {
+    watch: Arc<Watch>,
+    /// Its response may have no other end than that of the connection.
+    ends_with_connection: bool,
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.watch.idle_since.store(now_ms(), Ordering::Relaxed);
+        self.watch.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A response body during which its request counts as active.
+pub struct Guarded<B> {
+    body: B,
+    active: ActiveRequest,
+}
+
+impl<B> Guarded<B> {
+    /// Keeps `active` until `body` is dropped.
+    pub fn new(body: B, active: ActiveRequest) -> Self {
+        Self { body, active }
+    }
+}
+
+impl<B: Body + Unpin> Body for Guarded<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if self.active.ends_with_connection && matches!(polled, Poll::Ready(Some(Err(_)))) {
+            self.active.watch.facts.fetch_or(WAS_CUT, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,233 @@
+//! The bytes of one connection. What is to be sent is collected, and sent when the tasks that are ready have had their
+//! turn: answers that can be computed now leave together, and wake whoever waits for them once
+//! (docs/decisions/2026-11-22-answers-together.md). Nothing but that turn holds them back.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::ingress::watch::Watch;
+use crate::limits;
+
+/// What a client of HTTP/2 sends first (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Bytes that are read before the version is known: most requests fit.
+const FIRST_READ_BYTES: usize = 2 * 1024;
+/// Room for bytes to be sent that an idle connection keeps.
+const ROOM_KEPT_BYTES: usize = 4 * 1024;
+/// Bytes that are read at once to be dropped.
+const DISCARD_BYTES: usize = 16 * 1024;
+
+/// A connection as hyper sees it: reads come from the client, writes go to the [`Outbox`].
+pub struct Wire {
+    reading: OwnedReadHalf,
+    /// What was read to find out the version, and how much of it was handed on.
+    first: (Vec<u8>, usize),
+    outbox: Arc<Outbox>,
+    watch: Arc<Watch>,
+}
+
+/// What the client is to get. Whoever polls the connection sends it.
+pub struct Outbox {
+    /// Whether [`Sending`] holds bytes.
+    waits: AtomicBool,
+    sending: Mutex<Sending>,
+    watch: Arc<Watch>,
+}
+
+struct Sending {
+    stream: OwnedWriteHalf,
+    bytes: Vec<u8>,
+    /// How many of them are out.
+    sent: usize,
+}
+
+/// Both sides of `stream`.
+pub fn open(stream: TcpStream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
+    let (reading, writing) = stream.into_split();
+    let sending = Mutex::new(Sending { stream: writing, bytes: Vec::new(), sent: 0 });
+    let outbox = Arc::new(Outbox { waits: AtomicBool::new(false), sending, watch: watch.clone() });
+    (Wire { reading, first: (Vec::new(), 0), outbox: outbox.clone(), watch: watch.clone() }, outbox)
+}
+
+impl Wire {
+    /// Reads until it is clear whether the client speaks HTTP/2. What was read is read again.
+    pub fn poll_is_http2(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let (first, _) = &self.first;
+            if first.starts_with(HTTP2_PREFACE) {
+                return Poll::Ready(Ok(true));
+            }
+            if !HTTP2_PREFACE.starts_with(first) {
+                return Poll::Ready(Ok(false));
+            }
+            let mut room = [0; FIRST_READ_BYTES];
+            let mut buffer = ReadBuf::new(&mut room);
+            ready!(self.poll_client(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            self.first.0.extend_from_slice(buffer.filled());
+        }
+    }
+
+    fn poll_client(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.reading).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.watch.received();
+        } else if matches!(polled, Poll::Ready(Ok(()))) && buffer.remaining() > 0 {
+            self.watch.client_ends();
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (first, taken) = &mut self.first;
+        if first.is_empty() {
+            return self.poll_client(context, buffer);
+        }
+        let count = buffer.remaining().min(first.len() - *taken);
+        buffer.put_slice(&first[*taken..*taken + count]);
+        *taken += count;
+        if *taken == first.len() {
+            self.first = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[io::IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.outbox.poll_put(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // It leaves with the turn of the connection's task.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The end of a connection is the business of whoever serves it.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Outbox {
+    /// Whether something is to be sent.
+    pub fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    /// Sends all there is. Pending while the client does not take it.
+    pub fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.waits() {
+            return Poll::Ready(Ok(()));
+        }
+        let sent = self.sending.lock().poll_send(context, &self.watch);
+        if sent.is_ready() {
+            self.waits.store(false, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Takes `slices`, or, if that would be too much to keep, sends what it has and then as much of them as goes.
+    fn poll_put(&self, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut sending = self.sending.lock();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if sending.bytes.len() + total <= limits::SENT_TOGETHER_BYTES_MAX {
+            slices.iter().for_each(|slice| sending.bytes.extend_from_slice(slice));
+            self.waits.store(true, Ordering::Relaxed);
+            return Poll::Ready(Ok(total));
+        }
+        ready!(sending.poll_send(context, &self.watch))?;
+        self.waits.store(false, Ordering::Relaxed);
+        let polled = Pin::new(&mut sending.stream).poll_write_vectored(context, slices);
+        self.watch.written(polled.is_pending());
+        polled
+    }
+
+    /// Adds an answer that no part of hyper has made.
+    pub fn put(&self, answer: &[u8]) {
+        self.sending.lock().bytes.extend_from_slice(answer);
+        self.waits.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts `answer` in the place of the one without a body that hyper gave last, to a head that it could not read.
+    pub fn put_instead(&self, answer: &[u8]) {
+        let mut sending = self.sending.lock();
+        let Sending { bytes, sent, .. } = &mut *sending;
+        let begins = |bytes: &[u8]| bytes.windows(9).rposition(|part| part == b"HTTP/1.1 ");
+        if let Some(at) = begins(&bytes[*sent..]) {
+            bytes.truncate(*sent + at);
+            bytes.extend_from_slice(answer);
+        }
+    }
+
+    /// Says that nothing more comes, after what was sent.
+    pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.sending.lock().stream).poll_shutdown(context)
+    }
+
+    /// Lets the end of the connection be seen as an error by the client.
+    pub fn abort(&self) {
+        // If it fails, the connection has an error already.
+        let _ = self.sending.lock().stream.as_ref().set_zero_linger();
+    }
+
+    /// Reads what the client still sends, and drops it. Gives how many bytes that were: 0 at their end.
+    pub fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let sending = self.sending.lock();
+        let stream = sending.stream.as_ref();
+        let mut room = [0; DISCARD_BYTES];
+        loop {
+            ready!(stream.poll_read_ready(context))?;
+            match stream.try_read(&mut room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+}
+
+impl Sending {
+    fn poll_send(&mut self, context: &mut Context<'_>, watch: &Watch) -> Poll<io::Result<()>> {
+        while self.sent < self.bytes.len() {
+            let polled = Pin::new(&mut self.stream).poll_write(context, &self.bytes[self.sent..]);
+            watch.written(polled.is_pending());
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        self.sent = 0;
+        self.bytes.clear();
+        self.bytes.shrink_to(ROOM_KEPT_BYTES);
+        Poll::Ready(Ok(()))
+    }
+}

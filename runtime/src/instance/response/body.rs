@@ -1,0 +1,260 @@
+//! The body of an answer on its way to the client: all of it, or as the guest writes it.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::instance::response::head::broken_body;
+use crate::invocation::Fault;
+use crate::pool::slot::Slot;
+use crate::short_queue::ShortQueue;
+
+/// How a call failed; set before anything else can tell that it did, and once.
+#[derive(Default)]
+pub struct Verdict {
+    fault: OnceLock<Fault>,
+    /// Whoever reads the body.
+    reader: AtomicWaker,
+}
+
+impl Verdict {
+    /// The call failed. The first word counts.
+    pub fn set(&self, fault: Fault) {
+        let _ = self.fault.set(fault);
+        self.reader.wake();
+    }
+
+    /// How, if it did.
+    pub fn get(&self) -> Option<&Fault> {
+        self.fault.get()
+    }
+}
+
+/// The body of a response on the functions listener.
+pub struct ResponseBody(pub(super) Inner);
+
+/// What a body consists of.
+pub enum Inner {
+    /// The host's own words.
+    Host(Option<Bytes>),
+    /// All frames are here; the slot is kept until the last is taken.
+    Whole { frames: ShortQueue<Frame<Bytes>>, length: Option<u64>, slot: Option<Slot> },
+    /// The guest, or its buffer, goes on.
+    Streamed(Box<Streamed>),
+}
+
+/// A body that comes as the guest writes it.
+pub struct Streamed {
+    /// Frames that came before the head was sent.
+    pub(super) ahead: ShortQueue<Frame<Bytes>>,
+    pub(super) inner: HyperOutgoingBody,
+    pub(super) verdict: Arc<Verdict>,
+    /// Taken when the body has ended; dropped unused, the client went away.
+    pub(super) client: Option<oneshot::Sender<ClientEnd>>,
+    pub(super) promise: Promise,
+    pub(super) status: StatusCode,
+    /// Bytes passed on.
+    pub(super) bytes: u64,
+    /// Whether nobody reads it.
+    pub(super) is_left_out: bool,
+    /// Whether the head, or a frame, was passed on since the reader last waited: it may not be out yet.
+    pub(super) is_behind: bool,
+    /// What the response is cut for.
+    pub(super) cut: Option<&'static str>,
+}
+
+/// How the client's side of an invocation ended.
+pub enum ClientEnd {
+    /// The answer of this status was passed on whole, with a body of so many bytes.
+    Whole(StatusCode, u64),
+    /// The guest's answer was refused.
+    Refused(Fault),
+}
+
+/// The response was cut because the guest failed; the client sees a broken connection, never a body that
+/// looks whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the response was cut: {0}")]
+pub struct Cut(&'static str);
+
+impl ResponseBody {
+    /// A body of the host's own.
+    pub fn host(text: impl Into<Bytes>) -> Self {
+        Self(Inner::Host(Some(text.into())))
+    }
+
+    /// No content.
+    pub fn none() -> Self {
+        Self(Inner::Host(None))
+    }
+
+    /// Bytes of the host's own.
+    pub fn own_bytes(&self) -> Option<usize> {
+        match &self.0 {
+            Inner::Host(text) => text.as_ref().map(Bytes::len),
+            Inner::Whole { .. } | Inner::Streamed(_) => None,
+        }
+    }
+}
+
+/// What the guest's own `content-length` says of its body, checked here for every kind of guest: the library
+/// loses its own verdict on a body that ends early if nobody has read what came before
+/// (wasmtime-wasi-http 48, `LimitedGuestBodyConsumer`).
+pub struct Promise {
+    /// Bytes still to come; `None` where no length was given.
+    pub(super) remaining: Option<u64>,
+}
+
+impl Promise {
+    /// A frame of it has come.
+    pub fn take(&mut self, frame: &Frame<Bytes>) {
+        self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes_of(frame)));
+    }
+
+    /// Whether the body may end here.
+    pub fn is_kept(&self) -> bool {
+        self.remaining.is_none_or(|remaining| remaining == 0)
+    }
+}
+
+/// Bytes of content in `frame`.
+pub fn bytes_of(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, Bytes::len) as u64
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match &mut self.0 {
+            Inner::Host(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Inner::Whole { frames, slot, .. } => {
+                let frame = frames.pop();
+                if frames.is_empty() {
+                    drop(slot.take());
+                }
+                Poll::Ready(frame.map(Ok))
+            }
+            Inner::Streamed(streamed) => streamed.poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Host(text) => text.is_none(),
+            Inner::Whole { frames, .. } => frames.is_empty(),
+            Inner::Streamed(streamed) => streamed.client.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Host(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Inner::Whole { length: Some(length), .. } => SizeHint::with_exact(*length),
+            Inner::Whole { .. } | Inner::Streamed(_) => SizeHint::default(),
+        }
+    }
+}
+
+impl Streamed {
+    /// The next frame.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(code) = self.cut {
+            return Poll::Ready(Some(Err(Cut(code))));
+        }
+        self.verdict.reader.register(context.waker());
+        loop {
+            if let Some(fault) = self.verdict.get() {
+                let code = fault.outcome.code();
+                return self.poll_cut(context, code);
+            }
+            if let Some(frame) = self.ahead.pop() {
+                return Poll::Ready(Some(Ok(self.passed_on(frame))));
+            }
+            let polled = Pin::new(&mut self.inner).poll_frame(context);
+            self.is_behind &= polled.is_ready();
+            match std::task::ready!(polled) {
+                // The verdict is set before the guest's end of the body is dropped, so an end without a
+                // verdict is the guest's own.
+                None if self.verdict.get().is_some() => {}
+                None if self.promise.is_kept() => {
+                    self.end_whole();
+                    return Poll::Ready(None);
+                }
+                // That a length was promised and not kept is right where there is no content.
+                Some(Err(_)) if self.is_left_out && self.verdict.get().is_none() => {
+                    self.end_whole();
+                    return Poll::Ready(None);
+                }
+                None | Some(Err(_)) => {
+                    self.end(ClientEnd::Refused(broken_body()));
+                    return self.poll_cut(context, "invalid-response");
+                }
+                Some(Ok(frame)) => {
+                    self.promise.take(&frame);
+                    // An empty frame would be forwarded as one, without bound on HTTP/2.
+                    if frame.data_ref().is_none_or(|data| !data.is_empty()) {
+                        return Poll::Ready(Some(Ok(self.passed_on(frame))));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cuts the response when what came before has had its chance to go out: hyper drops what it holds.
+    fn poll_cut(
+        &mut self,
+        context: &Context<'_>,
+        code: &'static str,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        self.cut = Some(code);
+        if self.is_behind {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Err(Cut(code))))
+    }
+
+    /// Trailers are the last frame: the body is not polled once more.
+    fn passed_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        self.is_behind = true;
+        if !self.is_left_out {
+            self.bytes += bytes_of(&frame);
+        }
+        if frame.is_trailers() && self.promise.is_kept() {
+            self.end_whole();
+        }
+        frame
+    }
+
+    fn end_whole(&mut self) {
+        self.end(ClientEnd::Whole(self.status, self.bytes));
+    }
+
+    fn end(&mut self, end: ClientEnd) {
+        if let Some(client) = self.client.take() {
+            // The call may have ended first, with its own verdict.
+            let _ = client.send(end);
+        }
+    }
+}
+
+impl Drop for Streamed {
+    fn drop(&mut self) {
+        // A body of known length is not polled once more after its last byte.
+        if self.ahead.is_empty() && self.promise.remaining == Some(0) {
+            self.end_whole();
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The head of a guest's answer: what a hostile guest could do with it.
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, StatusCode};
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::instance::worker::Head;
+use crate::invocation::{Fault, OUTCOME};
+use crate::limits;
+
+/// Whether answers of this status have no content (RFC 9110, 15.3.5, 15.3.6 and 15.4.5).
+pub fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Checks what a hostile guest could do to the response's head.
+pub fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {
+    let mut response = head.map_err(|code| {
+        let said = match code {
+            ErrorCode::InternalError(Some(text)) => text,
+            code => format!("{code:?}"),
+        };
+        Fault::answered_with_error(&said)
+    })?;
+    // The host's own words; a guest cannot put them into its mouth.
+    response.headers_mut().remove(OUTCOME);
+    settle_length(response.headers_mut())?;
+    let headers = response.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let most = (limits::HEADERS_MAX, limits::RESPONSE_HEADER_BYTES_MAX);
+    if headers.len() > most.0 || bytes > most.1 {
+        let detail = format!(
+            "{} header fields of {bytes} bytes, at most {} of {} are allowed",
+            headers.len(),
+            most.0,
+            most.1
+        );
+        return Err(Fault::invalid_response("it has more or longer header fields than are allowed", detail));
+    }
+    if response.status().is_informational() {
+        return Err(invalid("an informational status cannot end a request"));
+    }
+    Ok(response)
+}
+
+/// Leaves one `content-length`, if there is any, which is a number (RFC 9110, 8.6).
+fn settle_length(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(()) };
+    let text = length.to_str().unwrap_or_default();
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok();
+    let Some(other) = lengths.next() else {
+        return if is_number { Ok(()) } else { Err(invalid("its content-length is no number")) };
+    };
+    if !is_number || other != length || lengths.any(|other| other != length) {
+        return Err(invalid("its content-length fields are not one number"));
+    }
+    let length = length.clone();
+    headers.insert(CONTENT_LENGTH, length);
+    Ok(())
+}
+
+/// An answer that breaks HTTP because of `why`.
+pub fn invalid(why: &'static str) -> Fault {
+    Fault::invalid_response(why, why.to_owned())
+}
+
+/// A body that is not what its head says.
+pub fn broken_body() -> Fault {
+    invalid("the body ended early or does not match its content-length")
+}
