@@ -4,7 +4,7 @@ use crate::harness::{Connection, Host, Request, until};
 
 /// A program whose `_start` is `body`. It can `(call $say FD AT LENGTH)`, `(call $echo)` its stdin to its stdout,
 /// `(call $environ)` its variables to its stdout, `(call $wait MS)`, `(call $exit CODE)`, and finds `text` at 1024.
-fn program(text: &str, body: &str) -> Vec<u8> {
+pub fn program(text: &str, body: &str) -> Vec<u8> {
     let data: String = text.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let wat = format!(
         r#"(module
@@ -54,7 +54,7 @@ fn program(text: &str, body: &str) -> Vec<u8> {
 
 /// Deploys a program as `app`.
 #[track_caller]
-fn deploy(host: &Host, app: &str, program: &[u8], flags: &[&str]) {
+pub fn deploy(host: &Host, app: &str, program: &[u8], flags: &[&str]) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), program).unwrap();
     let module = file.path().to_str().unwrap();

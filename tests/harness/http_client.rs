@@ -130,8 +130,8 @@ impl Connection {
         Ok(line.trim_end().to_owned())
     }
 
-    /// Reads one response with a `content-length`, chunked, or none; an error if it is cut.
-    pub fn read_answer(&mut self) -> std::io::Result<Answer> {
+    /// Reads the head of a response, which has no body.
+    pub fn read_head(&mut self) -> std::io::Result<Answer> {
         let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
         let status_line = self.read_line()?;
         let status =
@@ -142,7 +142,13 @@ impl Connection {
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
+        Ok(Answer { status, headers, body: Vec::new() })
+    }
+
+    /// Reads one response with a `content-length`, chunked, or none; an error if it is cut.
+    pub fn read_answer(&mut self) -> std::io::Result<Answer> {
+        let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+        let mut answer = self.read_head()?;
         if answer.header("transfer-encoding") == Some("chunked") {
             loop {
                 let length = usize::from_str_radix(&self.read_line()?, 16).map_err(|_| invalid())?;

@@ -3,6 +3,7 @@
 //! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
 //! answers with the guest's own error codes.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::HeaderName;
 use wasmtime::Engine;
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::{GuestTaskId, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
@@ -24,8 +25,10 @@ use crate::capability::internal::Origin;
 use crate::capability::key_value::guest::{self as key_value, KeyValueView};
 use crate::capability::outgoing_body::{self, OutgoingBody};
 use crate::capability::scratch::Scratch;
+use crate::capability::stdio;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
+use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
@@ -35,6 +38,9 @@ pub struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
+    /// The invocation of each task that began one, in a worker that runs several. One that has ended stays until another
+    /// gets its number: a guest may go on after its answer.
+    tasks: HashMap<GuestTaskId, InvocationId>,
     _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
     pub limiter: Limiter,
@@ -56,7 +62,8 @@ impl Guest {
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
         let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        Ok(Self { table, wasi, http, hooks, _scratch: scratch, limiter, deadline: Some(deadline) })
+        let (tasks, deadline) = (HashMap::new(), Some(deadline));
+        Ok(Self { table, wasi, http, hooks, tasks, _scratch: scratch, limiter, deadline })
     }
 
     /// An invocation begins to which `origin` led.
@@ -67,6 +74,16 @@ impl Guest {
     /// An invocation begins beside others, whose calls cannot be told from its own.
     pub fn begin_beside(&mut self, origin: Origin) {
         self.hooks.origin = self.hooks.origin.or(&origin);
+    }
+
+    /// `task` runs an invocation.
+    pub fn runs(&mut self, task: GuestTaskId, invocation: InvocationId) {
+        self.tasks.insert(task, invocation);
+    }
+
+    /// What is written next is written by `task`, if that is known.
+    pub fn writes(&mut self, task: Option<GuestTaskId>) {
+        self.hooks.output.writes(task.and_then(|task| self.tasks.get(&task)).copied());
     }
 
     /// What its calls to key-value stores need.
@@ -192,6 +209,7 @@ pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = linker(engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    stdio::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -110,6 +110,11 @@ impl Watch {
         ActiveRequest(self.clone())
     }
 
+    /// Whether no request is under way.
+    pub fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
     fn received(&self) {
         if self.requests.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(now_ms(), Ordering::Relaxed);

@@ -42,7 +42,9 @@ impl Worker {
         guest.deadline = Some(deadline);
         guest.begin(Origin::of(&request));
         sandbox::allow(&mut self.store);
-        match self.call(request, head).await {
+        let called = self.call(request, head).await;
+        self.output.end(invocation);
+        match called {
             Ok(()) => {
                 let left = self.store.data_mut().left_over();
                 if left.unset_response {

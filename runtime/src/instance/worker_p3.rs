@@ -390,7 +390,9 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
         let http = store.get().http();
         let (request, _processed) = Request::from_http(http.hooks, *request);
         let request = http.table.push(request)?;
-        handle.start_call_concurrent(store, (request,))
+        let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
+        store.data_mut().runs(call.task(), invocation);
+        Ok(call)
     });
     let call = match begun {
         Ok(call) => call,
