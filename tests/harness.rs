@@ -62,6 +62,7 @@ pub struct Host {
     pub admin: String,
     /// Its data directory; kept as long as the test holds it.
     pub data: DataDir,
+    said: std::sync::Arc<std::sync::Mutex<String>>,
 }
 
 /// A data directory that outlives the hosts started on it.
@@ -163,8 +164,11 @@ impl Host {
             .unwrap();
         let (lines, stderr) = channel();
         let pipe = BufReader::new(child.stderr.take().unwrap());
+        let all_said = std::sync::Arc::<std::sync::Mutex<String>>::default();
+        let own_log = all_said.clone();
         std::thread::spawn(move || {
             for line in pipe.lines().map_while(Result::ok) {
+                own_log.lock().unwrap().push_str(&format!("{line}\n"));
                 // The test may have ended and stopped listening.
                 let _ = lines.send(line);
             }
@@ -178,7 +182,7 @@ impl Host {
             }
             said.push(line);
         };
-        Self { child, functions, admin, data: data.clone() }
+        Self { child, functions, admin, data: data.clone(), said: all_said }
     }
 
     pub fn pid(&self) -> u32 {
@@ -259,6 +263,18 @@ impl Host {
     #[track_caller]
     pub fn logs(&self, app: &str) -> String {
         self.wfn(&["logs", app]).ok()
+    }
+
+    /// What it has said on stderr.
+    pub fn own_log(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    /// Processor time that it has used, in hundredths of a second.
+    pub fn processor_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     /// Ends the host as the kernel would.

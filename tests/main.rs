@@ -6,6 +6,8 @@
 mod harness;
 mod upstream;
 
+mod admin;
+mod admin_fuzz;
 mod async_guests;
 mod bad_input;
 mod bench;

@@ -34,17 +34,18 @@ use serde_json::Value;
 use wfn_runtime::names::AppName;
 
 use crate::failure::{Done, Failure};
+use crate::output;
 
 /// Reads an app name by the host's own rule.
 pub fn app_name(text: &str) -> Result<AppName, String> {
     AppName::new(text).map_err(|error| error.to_string())
 }
 
-/// A member of an answer as text; `-` where it is missing.
+/// A member of an answer as text to be shown, on one line whatever is in it; `-` where it is missing.
 pub fn text_of(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => output::line(text).into_owned(),
         other => other.to_string(),
     }
 }

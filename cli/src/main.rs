@@ -5,6 +5,7 @@ mod client;
 mod cmd;
 mod failure;
 mod flags;
+mod host_log;
 mod moment;
 mod output;
 mod project;

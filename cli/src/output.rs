@@ -46,11 +46,20 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(text));
 }
 
-/// The text without control characters, which a terminal would obey: names and log lines come from
-/// functions that nobody vouches for.
+/// Text of ours, in which there may be names and messages of others: without what a terminal would obey or a reader would be
+/// deceived by. Its line ends and tabs stay; what others have written goes through [`line`] first.
 pub fn plain(text: &str) -> Cow<'_, str> {
-    let harmful = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
-    if !text.contains(harmful) {
+    shown(text, |character| is_harmful(character) && !matches!(character, '\n' | '\t'))
+}
+
+/// A name, a message or a line of a log, which somebody chose whom nobody vouches for: on one line, whatever is in it.
+pub fn line(text: &str) -> Cow<'_, str> {
+    shown(text, is_harmful)
+}
+
+/// The text with `harmful` characters escaped.
+fn shown(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&harmful) {
         return Cow::Borrowed(text);
     }
     let shown = |character: char| match harmful(character) {
@@ -60,10 +69,21 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// Lays out rows in columns; numbers go to the right, text to the left.
+/// Control characters, which a terminal obeys; ends of lines and paragraphs; marks, embeddings, overrides and isolates of the
+/// bidirectional algorithm (Unicode UAX 9), which show a text in another order; and what is not seen at all.
+pub fn is_harmful(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Lays out rows in columns; numbers go to the right, text to the left. No cell can make a line of its own.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<Cow<'_, str>>> =
+        rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
     let width_of = |text: &str| text.chars().count();
-    let cells = |column: usize| rows.iter().map(move |row| row[column].as_str());
+    let cells = |column: usize| rows.iter().map(move |row| row[column].as_ref());
     let mut lines = vec![String::new(); rows.len() + 1];
     for (column, name) in head.iter().enumerate() {
         let width = cells(column).map(width_of).max().unwrap_or(0).max(width_of(name));
@@ -187,6 +207,18 @@ mod tests {
     fn a_terminal_is_not_given_orders() {
         assert_eq!(plain("a\x1b[2Jb\r\u{9b}\tc"), "a\\u{1b}[2Jb\\r\\u{9b}\tc");
         assert!(matches!(plain("Grüße\n"), Cow::Borrowed(_)));
+        assert_eq!(
+            line("a\nb\tc\u{202e}d\u{2066}\u{200f}e\u{2028}"),
+            "a\\nb\\tc\\u{202e}d\\u{2066}\\u{200f}e\\u{2028}"
+        );
+        assert!(matches!(line("می‌خواهم 👩‍💻 Grüße"), Cow::Borrowed(_)), "joiners are letters' business");
+    }
+
+    #[test]
+    fn no_cell_makes_a_line() {
+        let rows = [vec!["a\nforged  1".into(), "7".into()], vec!["\u{202e}b".into(), "8".into()]];
+        let lines = table(&["APP", "CALLS"], &rows);
+        assert_eq!(lines, "APP           CALLS\na\\nforged  1      7\n\\u{202e}b         8");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod request;
 pub mod scratch;
 pub mod secrets;
 pub mod sender;
+pub mod stdio;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -41,12 +42,13 @@ use crate::capability::outbound::{Outbound, OutboundHost, SendError};
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::{QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
-use crate::capability::secrets::{Redactor, SecretKey, SecretName, Secrets};
+use crate::capability::secrets::{SecretKey, SecretName, Secrets};
 use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
 use crate::meter::Meter;
 use crate::meter::output::GuestOutput;
+use crate::meter::redactor::Redactor;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
 use crate::trace::Tracer;
@@ -208,7 +210,8 @@ impl Capabilities {
             })?;
         }
         let secret_names = secrets.keys().cloned().collect();
-        let redactor = Arc::new(Redactor::new(secrets));
+        let named = secrets.iter().map(|(name, value)| (name.as_str(), value.expose()));
+        let redactor = Arc::new(Redactor::new(named)?);
         let key_value = KeyValue::new(&manifest.name, &manifest.key_value_stores);
         let containers = Containers::new(&manifest.name, &manifest.blob_containers);
         let queues = QueueGrants::new(&manifest.name, &manifest.queues);
@@ -352,6 +355,11 @@ impl Capabilities {
         GuestOutput::new(self.meter.log.clone(), revision, self.redactor.clone())
     }
 
+    /// What takes the values of secrets out of text.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// `text` without the values of secrets.
     pub fn redacted(&self, text: String) -> String {
         self.redactor.redact(text)
@@ -383,7 +391,8 @@ impl Capabilities {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
         let (method, tracer) = (request.method().clone(), &self.host.tracer);
         let Origin { depth, trace, trace_state } = origin;
-        let leaving = tracer.leaves(trace, trace_state, &method, &destination.host, request.headers_mut());
+        let host = || self.redacted(destination.host.clone());
+        let leaving = tracer.leaves(trace, trace_state, &method, host, request.headers_mut());
         let sent = match internal::service(&destination) {
             Some(Service::Host) => internal::answer(self, request, output, depth).await,
             Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,

@@ -61,7 +61,7 @@ fn refuse(app: &App, group: Group<'_>, throttle: Throttle, asked: &Asked) -> Ref
     let number = meter.group(&group).counts.refused(throttle);
     meter.recent.offer(false, number, || Record {
         status: Some(outcome.status().as_u16()),
-        ..asked.record(&group, outcome.code())
+        ..asked.record(&group, outcome.code(), app.active_pool().template().capabilities().redactor())
     });
     Refusal::from(&outcome)
 }

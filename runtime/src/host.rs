@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::access::Access;
-use crate::admin::api;
+use crate::admin::{api, listener as admin_listener, routes as admin_routes};
 use crate::app::bundle::Bundles;
 use crate::app::readiness::Readiness;
 use crate::app::registry::Registry;
@@ -212,7 +212,8 @@ impl Host {
         let access = Access::new(&token, config.is_open());
         let (prices, shared) = (config.prices.clone(), capabilities.clone());
         let api = api::Api::new(registry.clone(), shared, access, addresses, prices, stopped.clone());
-        tasks.spawn(report_end("admin listener", api::serve(admin, api, stopped.clone())));
+        let serving = admin_listener::serve(admin, admin_routes::router(api), stopped.clone());
+        tasks.spawn(report_end("admin listener", serving));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
         tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));

@@ -33,6 +33,7 @@ pub mod ingress;
 pub mod instance;
 pub mod invocation;
 pub mod limits;
+pub mod media_type;
 pub mod meter;
 pub mod names;
 pub mod persist;

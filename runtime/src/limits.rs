@@ -90,6 +90,18 @@ pub const DESCRIPTORS_COUNTED_MAX: u64 = 256 * 1024;
 pub const WORKER_FILES_MAX: u32 = 1_024;
 /// Open client connections; beyond it new ones wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// How long nothing is accepted where descriptors or memory are short: fifty attempts a second cost nothing.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Open connections of the admin listener.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Those of them over which nobody has shown the token: the oldest gives way to the next. The others are room for the
+/// operator.
+pub const ADMIN_STRANGERS_MAX: usize = 128;
+/// Logs that are read at once by those who show the token: each holds a connection as long as it follows, and a batch of
+/// lines. Some screens of dashboards, some scripts.
+pub const LOG_READERS_MAX: usize = 64;
+/// The same without the token.
+pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 
 // ── the line of a pool ───────────────────────────────────────────────────────────────────────────
 
@@ -212,9 +224,6 @@ pub const COMMAND_CONNECTIONS_MAX: usize = 64;
 
 /// Calls from app to app that may lead to one another: more is a loop.
 pub const CALL_DEPTH_MAX: u32 = 16;
-/// Invocations of one asynchronous worker of which it is known what led to them: as many as may be in flight in an
-/// instance, and as many again that go on after their answer.
-pub const ORIGINS_KEPT_MAX: usize = 2 * CONCURRENCY_MAX as usize;
 
 // ── identity ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -321,8 +330,16 @@ pub const QUEUE_DELIVERIES_MAX: u32 = 1_000;
 pub const QUEUE_RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(5);
 /// Longest time between deliveries when the manifest says nothing.
 pub const QUEUE_RETRY_DELAY_MAX_DEFAULT: Duration = Duration::from_secs(600);
-/// Time after which a message is tried again that a bound of the host refused, which is no delivery.
-pub const QUEUE_THROTTLED_PAUSE: Duration = Duration::from_millis(100);
+/// Time after which a call by a trigger is tried again that a bound of the host refused, which is no delivery; it doubles with
+/// each refusal.
+pub const THROTTLED_PAUSE: Duration = Duration::from_millis(100);
+/// Longest such time: ten thousand messages of a function then make two thousand attempts a second.
+pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Sessions of one function that wait until their first message is delivered again: each is held in memory. While there are
+/// as many, no others begin.
+pub const QUEUE_SESSIONS_WAITING_MAX: usize = 10_000;
+/// Least time between two looks for messages whose time to live is over.
+pub const QUEUE_EXPIRY_PERIOD: Duration = Duration::from_secs(1);
 /// Time after which the database is asked again that failed.
 pub const QUEUE_DB_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of an answer to a batch that are read: the names of all its messages fit.

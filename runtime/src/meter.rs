@@ -2,11 +2,13 @@
 
 pub mod counts;
 pub mod histogram;
+pub mod line;
 pub mod log;
 pub mod machine;
 pub mod metrics;
 pub mod output;
 pub mod recent;
+pub mod redactor;
 pub mod sampling;
 pub mod scaling;
 pub mod series;

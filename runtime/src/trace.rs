@@ -22,6 +22,7 @@ use crate::clock;
 use crate::invocation::random_bits;
 use crate::limits;
 use crate::meter::recent::Record;
+use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
 use crate::names::AppName;
 use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
@@ -67,6 +68,18 @@ pub enum Delivery {
     },
     /// A timer.
     Timer,
+}
+
+impl Delivery {
+    /// The same without what `redactor` takes out.
+    fn redacted(&self, redactor: &Redactor) -> Self {
+        match self {
+            Self::Message { from, id } => {
+                Self::Message { from: from.clone(), id: redactor.redact(id.clone()) }
+            }
+            other => other.clone(),
+        }
+    }
 }
 
 /// A request of a guest that is under way.
@@ -118,14 +131,14 @@ impl Tracer {
         Some(Traced { context, parent: given.map(|given| given.span_id), is_own: true })
     }
 
-    /// A request leaves a guest whose invocation stands at `from`, of which others say `state`. A guest that says itself
+    /// A request leaves a guest for `host`, whose invocation stands at `from`, of which others say `state`. A guest that says itself
     /// where it stands is believed.
     pub fn leaves(
         &self,
         from: Option<TraceContext>,
         state: Option<HeaderValue>,
         method: &Method,
-        host: &str,
+        host: impl FnOnce() -> String,
         headers: &mut HeaderMap,
     ) -> Option<Leaving> {
         let from = from.filter(|_| !headers.contains_key(TRACEPARENT))?;
@@ -143,7 +156,7 @@ impl Tracer {
             context,
             parent: from.span_id,
             method: method.clone(),
-            host: host.to_owned(),
+            host: host(),
             begin_unix_ns: clock::now_ns(),
         })
     }
@@ -167,23 +180,25 @@ impl Tracer {
         self.export(span);
     }
 
-    /// An invocation has ended, which `delivery` led to if it was no client. Its record is made only if it is sampled.
+    /// An invocation of `app` has ended, which `delivery` led to if it was no client. Its record is made only if it is sampled.
     pub fn ended(
         &self,
         traced: Traced,
         delivery: Option<&Delivery>,
         app: &AppName,
+        redactor: &Redactor,
         record: impl FnOnce() -> Record,
     ) {
         if !(traced.is_own && traced.context.sampled) {
             return;
         }
         let record = record();
+        let delivery = delivery.map(|delivery| delivery.redacted(redactor));
         let end = clock::now_ns();
         let nanoseconds = |us: u64| us.saturating_mul(1_000);
         let got_slot = end.saturating_sub(nanoseconds(record.ran_us));
         let begin = got_slot.saturating_sub(nanoseconds(record.waited_us.into()));
-        let mut span = begun(traced, delivery, app, &record, begin);
+        let mut span = begun(traced, delivery.as_ref(), app, &record, begin);
         if let Some(status) = record.status {
             span.attribute("http.response.status_code", i64::from(status));
         }

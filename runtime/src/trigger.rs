@@ -3,6 +3,7 @@
 
 mod call;
 pub mod cloudevent;
+pub mod delivery;
 pub mod leased;
 pub mod queue;
 pub mod schedule;
@@ -40,6 +41,16 @@ impl TriggerHost {
         fetching: watch::Receiver<Fetching>,
     ) -> Arc<Self> {
         let timers = Timers::new(db, loops.first().cloned(), stop.clone());
+        if let Some(here) = loops.first() {
+            let (queues, mut stop) = (queues.clone(), stop.clone());
+            here.spawn(async move {
+                tokio::select! {
+                    () = queues.expire() => {}
+                    // The host ends where nobody is left to say it.
+                    _ = stop.changed() => {}
+                }
+            });
+        }
         Arc::new(Self { consumers: Consumers::new(queues, loops, stop, fetching), timers, blobs })
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::plan::{Mode, Plan};
+use crate::run::SNAPSHOT_PERIOD;
 use crate::schedule::{Behind, Schedule};
 use crate::tally::Tally;
 
@@ -71,6 +72,12 @@ impl Report {
             lag,
             cpu,
         }
+    }
+
+    /// The pieces of the timeline that can be compared, because they are a second long; all of a run that was shorter.
+    pub fn whole_seconds(&self) -> impl Iterator<Item = &Snapshot> {
+        let is_short = !self.timeline.iter().any(Snapshot::is_whole);
+        self.timeline.iter().filter(move |piece| is_short || piece.is_whole())
     }
 
     /// Answers with a status of this class: 2 for 200 to 299.
@@ -147,7 +154,55 @@ pub struct Snapshot {
     pub p99: Duration,
 }
 
+impl Snapshot {
+    /// Whether it is a second long, or nearly: the thread that ends it may be late, and the next one is shorter then.
+    fn is_whole(&self) -> bool {
+        self.until - self.from >= SNAPSHOT_PERIOD.mul_f64(0.75)
+    }
+}
+
 /// The least latency that so large a share of `histogram` does not exceed.
 pub(crate) fn quantile(histogram: &Histogram<u64>, share: f64) -> Duration {
     Duration::from_micros(histogram.value_at_quantile(share))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ends_ms: &[u64]) -> Report {
+        let mut from = Duration::ZERO;
+        let pieces = ends_ms.iter().map(|end_ms| {
+            let until = Duration::from_millis(*end_ms);
+            let piece = Tally::new().unwrap().snapshot(from, until);
+            from = until;
+            piece
+        });
+        Report {
+            requests: 0,
+            late: 0,
+            statuses: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            errors: Errors::default(),
+            duration: Duration::ZERO,
+            per_second: 0.0,
+            timeline: pieces.collect(),
+            latency: Latency::of(&Tally::new().unwrap().latencies),
+            bytes: 0,
+            unsent: 0,
+            lag: Duration::ZERO,
+            cpu: None,
+        }
+    }
+
+    #[test]
+    fn what_is_no_second_is_not_compared_with_seconds() {
+        let ends = |ends_ms: &[u64]| -> Vec<u128> {
+            report(ends_ms).whole_seconds().map(|piece| piece.until.as_millis()).collect()
+        };
+        assert_eq!(ends(&[1_000, 2_001, 3_000, 3_004]), [1_000, 2_001, 3_000]);
+        assert_eq!(ends(&[1_200, 2_000, 2_700]), [1_200, 2_000]);
+        assert_eq!(ends(&[640]), [640], "all there is");
+        assert!(ends(&[]).is_empty());
+    }
 }

@@ -18,7 +18,7 @@ use crate::report::{Report, Snapshot};
 use crate::tally::{Tally, lock};
 
 /// Length of a snapshot.
-const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs `plan` on threads of its own and waits for the end; `progress` is told of each second.
 ///

@@ -194,7 +194,7 @@ impl Put {
         }
         output::print(&format!(
             "put {} in {}: {}",
-            self.place.name,
+            output::line(&self.place.name),
             self.place.container,
             output::bytes(source.1)
         ))
@@ -225,8 +225,7 @@ impl List {
                 true => format!("{blob}\n"),
                 false => {
                     let bytes = output::bytes(blob["bytes"].as_u64().unwrap_or_default());
-                    let name = text_of(&blob["name"]);
-                    format!("{}  {bytes:>10}  {}\n", text_of(&blob["modified"]), output::plain(&name))
+                    format!("{}  {bytes:>10}  {}\n", text_of(&blob["modified"]), text_of(&blob["name"]))
                 }
             };
             output::write(blobs.iter().map(line).collect::<String>().as_bytes())?;
@@ -265,7 +264,7 @@ fn remove(client: &Client, place: &Place, as_json: bool) -> Done {
         return output::print_json(&json!({ "name": place.name, "removed": removed }));
     }
     output::print(&match removed {
-        true => format!("removed {} from {}", place.name, place.container),
-        false => format!("{} is not in {}", place.name, place.container),
+        true => format!("removed {} from {}", output::line(&place.name), place.container),
+        false => format!("{} is not in {}", output::line(&place.name), place.container),
     })
 }

@@ -24,6 +24,7 @@ use crate::cmd::dev::follower::Follower;
 use crate::cmd::dev::session::{Control, Session};
 use crate::cmd::up::{self, Stops, address};
 use crate::failure::{Done, Failure, WhileDoing};
+use crate::host_log::log_to_stderr;
 use crate::output::say;
 use crate::project::Project;
 use crate::settings::Global;
@@ -59,7 +60,7 @@ impl Dev {
         let project =
             Project::find(&self.target).while_doing(|| format!("develop {}", self.target.display()))?;
         let name = source::name(&project.file)?;
-        up::log_to_stderr(LOG_DEFAULT, false)?;
+        log_to_stderr(LOG_DEFAULT, false)?;
         let state = State::of(global)?;
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
         let done = self.serve(&runtime, &state, &project, name, global.json);

@@ -147,7 +147,7 @@ impl Put {
             return output::print_json(&put);
         }
         let bytes = output::bytes(put["bytes"].as_u64().unwrap_or_default());
-        output::print(&format!("put {} in {}: {bytes}", self.place.key, self.place.store))
+        output::print(&format!("put {} in {}: {bytes}", output::line(&self.place.key), self.place.store))
     }
 }
 
@@ -163,7 +163,7 @@ impl List {
             // One line each, as they come: there may be a million.
             let line = |key: &Value| match as_json {
                 true => format!("{key}\n"),
-                false => format!("{}\n", output::plain(&text_of(key))),
+                false => format!("{}\n", text_of(key)),
             };
             output::write(keys.iter().map(line).collect::<String>().as_bytes())?;
             match page["next"].as_str() {
@@ -197,8 +197,8 @@ fn remove(client: &Client, place: &Place, as_json: bool) -> Done {
         return output::print_json(&removed);
     }
     output::print(&match removed["removed"].as_bool() {
-        Some(true) => format!("removed {} from {}", place.key, place.store),
-        _ => format!("{} is not in {}", place.key, place.store),
+        Some(true) => format!("removed {} from {}", output::line(&place.key), place.store),
+        _ => format!("{} is not in {}", output::line(&place.key), place.store),
     })
 }
 

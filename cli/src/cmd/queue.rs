@@ -174,7 +174,6 @@ impl Send {
             return output::print_json(&sent);
         }
         let id = text_of(&sent["id"]);
-        let id = output::plain(&id);
         output::print(&match sent["duplicate"].as_bool() {
             Some(true) => format!("{id} was sent before: nothing was stored"),
             _ => format!("sent {id} to {}", self.place.queue),
@@ -226,7 +225,7 @@ fn shown_line(message: &Value) -> String {
     if message["failures"].as_u64().unwrap_or_default() > 0 {
         line += &format!("  ({} failed: {})", text_of(&message["failures"]), text_of(&message["last_error"]));
     }
-    format!("{}\n", output::plain(&line))
+    format!("{}\n", output::line(&line))
 }
 
 /// So many of something.

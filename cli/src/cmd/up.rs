@@ -1,6 +1,6 @@
 //! `wfn up`: the host itself, from start to drained.
 
-use std::io::{self, Cursor, IsTerminal};
+use std::io::{self, Cursor};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Args;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use ureq::http::{HeaderName, HeaderValue, Uri};
 use wfn_runtime::app::manifest::Manifest;
 use wfn_runtime::capability::blobs::objects::Location;
@@ -20,6 +19,7 @@ use wfn_runtime::names::AppName;
 
 use crate::client::{Client, app_path};
 use crate::failure::{Done, Failure, WhileDoing};
+use crate::host_log::log_to_stderr;
 use crate::output::say;
 use crate::publish::{Manner, publish};
 use crate::settings::{Global, Token, TokenSource, default_data_dir};
@@ -30,10 +30,6 @@ const DEMO_APP: &str = "hello";
 
 /// What the host logs if `WFN_LOG` does not say: its own lines, and of the sandbox only what is wrong.
 const LOG_DEFAULT: &str = "info";
-/// They log each instantiation at the levels below.
-const LOG_OF_THE_SANDBOX: &str = "wasmtime=warn,wasmtime_wasi=warn,wasmtime_wasi_http=warn,\
-                                  wasmtime_environ=warn,wasmtime_internal_cranelift=warn,cranelift_codegen=warn,\
-                                  regalloc2=warn,ureq=warn,ureq_proto=warn";
 
 /// How long blocking work may go on after the host has ended.
 const RUNTIME_END: Duration = Duration::from_secs(1);
@@ -304,27 +300,6 @@ fn deploy_demo(admin: SocketAddr, data_dir: &Path) -> Done {
         }
         Err(failure) => Err(failure),
     }
-}
-
-/// Logs what `WFN_LOG` says to stderr, or `default` if it does not say.
-pub fn log_to_stderr(default: &str, as_json: bool) -> Done {
-    let given = std::env::var("WFN_LOG").unwrap_or_default();
-    let given = if given.is_empty() { default } else { &given };
-    let filter = EnvFilter::builder()
-        .parse(format!("{LOG_OF_THE_SANDBOX},{given}"))
-        .map_err(|error| Failure::usage(format!("WFN_LOG={given}: {error}")).remedy("WFN_LOG=info"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal() && !as_json)
-        // It would panic where stderr is closed.
-        .log_internal_errors(false);
-    if as_json {
-        log.json().init()
-    } else {
-        log.init()
-    }
-    Ok(())
 }
 
 /// Reads `IP:PORT`, `localhost:PORT`, or a port of this machine alone.

@@ -14,9 +14,19 @@ use sha2::{Digest, Sha256};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::listener::Visitor;
 
 /// Carries the token where `authorization` belongs to the function that is invoked.
 const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
+
+/// Who asks: an extension of each request that was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Whoever has the token.
+    Operator,
+    /// Somebody on this machine.
+    Stranger,
+}
 
 /// What the host lets in.
 pub struct Access {
@@ -48,19 +58,29 @@ impl Access {
 /// Lets only holders of the token through.
 pub async fn may_change(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     match api.access.has_token(request.headers_mut()) {
-        Some(true) => next.run(request).await,
+        Some(true) => let_in(Caller::Operator, request, next).await,
         Some(false) | None => unauthorized(),
     }
+}
+
+/// Notes who asks, for the handler and for the connection.
+async fn let_in(caller: Caller, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(caller);
+    if let Some(visitor) = request.extensions().get::<Arc<Visitor>>().filter(|_| caller == Caller::Operator) {
+        visitor.shows_token();
+    }
+    next.run(request).await
 }
 
 /// Lets through holders of the token and, if the host is open to it, whoever shows none. A page of another site that has
 /// its name point here would be one of those: so only an address, or `localhost`, may be what is asked.
 pub async fn may_see(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let is_let_in = match api.access.has_token(request.headers_mut()) {
-        Some(is_right) => is_right,
-        None => api.access.is_open && is_no_name(request.headers()),
+    let caller = match api.access.has_token(request.headers_mut()) {
+        Some(true) => Caller::Operator,
+        None if api.access.is_open && is_no_name(request.headers()) => Caller::Stranger,
+        Some(false) | None => return unauthorized(),
     };
-    if is_let_in { next.run(request).await } else { unauthorized() }
+    let_in(caller, request, next).await
 }
 
 /// Whether the request was sent to an address and not to somebody's name for it.

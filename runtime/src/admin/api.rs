@@ -1,34 +1,19 @@
-//! The routes of the admin API, and its listener.
+//! What the handlers of the admin API share, and those that only show.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::middleware;
-use axum::response::Response;
-use axum::routing::{any, delete, get, patch, post, put};
+use axum::extract::State;
 use http::StatusCode;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpListener as TokioListener;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::admin::access::Access;
+use crate::admin::access::{Access, Caller};
 use crate::admin::error::ApiError;
-use crate::admin::{
-    access, blobs, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers,
-    upload, usage, view,
-};
+use crate::admin::extract::Path;
+use crate::admin::view;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
-use crate::ingress::connection;
-use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
 use crate::limits;
 use crate::meter::usage::price::PriceTable;
 use crate::names::AppName;
@@ -46,6 +31,8 @@ pub struct Api {
     /// What use costs.
     pub prices: PriceTable,
     stop: watch::Receiver<bool>,
+    log_readers: Arc<Semaphore>,
+    log_readers_strangers: Arc<Semaphore>,
 }
 
 impl Api {
@@ -58,7 +45,19 @@ impl Api {
         prices: PriceTable,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
-        Arc::new(Self { registry, capabilities, access, functions, admin, prices, stop })
+        let log_readers = Arc::new(Semaphore::new(limits::LOG_READERS_MAX));
+        let log_readers_strangers = Arc::new(Semaphore::new(limits::LOG_READERS_STRANGERS_MAX));
+        Arc::new(Self {
+            registry,
+            capabilities,
+            access,
+            functions,
+            admin,
+            prices,
+            stop,
+            log_readers,
+            log_readers_strangers,
+        })
     }
 
     /// Changes when the host ends: answers without an end of their own end then.
@@ -66,89 +65,44 @@ impl Api {
         self.stop.clone()
     }
 
-    fn router(self: Arc<Self>) -> Router {
-        // What is seen of the host, for its dashboard; nothing that apps have stored.
-        let seen = Router::new()
-            .route("/metrics", get(metrics::metrics))
-            .route("/v1/host", get(host))
-            .route("/v1/usage", get(usage::all))
-            .route("/v1/apps", get(list))
-            .route("/v1/apps/{app}", get(status))
-            .route("/v1/apps/{app}/revisions", get(deploy::revisions))
-            .route("/v1/apps/{app}/logs", get(logs::logs))
-            .route("/v1/apps/{app}/scaling", get(scaling))
-            .route("/v1/apps/{app}/invocations", get(invocations::invocations))
-            .route("/v1/apps/{app}/series", get(invocations::series))
-            .route("/v1/apps/{app}/usage", get(usage::of_app))
-            .route("/v1/apps/{app}/triggers", get(triggers::list))
-            .route("/v1/apps/{app}/queues", get(queues::list))
-            .layer(middleware::from_fn_with_state(self.clone(), access::may_see));
-        let apps = Router::new()
-            .route("/v1/identity/rotate", post(rotate))
-            .route("/v1/apps/{app}", delete(deploy::remove))
-            .route("/v1/apps/{app}/revisions", post(deploy::deploy))
-            .route("/v1/apps/{app}/rollback", post(deploy::roll_back))
-            .route("/v1/apps/{app}/split", post(deploy::split))
-            .route("/v1/apps/{app}/scale", patch(deploy::scale))
-            .route("/v1/apps/{app}/secrets", get(secrets::list).merge(patch(secrets::change)))
-            .route("/v1/apps/{app}/kv", get(kv::stores))
-            .route("/v1/apps/{app}/kv/{store}", get(kv::list))
-            .route("/v1/apps/{app}/queues/{queue}", post(queues::send))
-            .route(
-                "/v1/apps/{app}/queues/{queue}/messages",
-                get(queues::messages).merge(delete(queues::purge)),
-            )
-            .route("/v1/apps/{app}/queues/{queue}/replay", post(queues::replay))
-            .route("/v1/apps/{app}/triggers/{function}/fire", post(triggers::fire))
-            .route("/v1/apps/{app}/blobs", get(blobs::containers))
-            .route("/v1/apps/{app}/blobs/{container}", get(blobs::list))
-            .layer(DefaultBodyLimit::max(limits::ADMIN_BODY_BYTES_MAX));
-        // Their bodies are bounded by themselves, because they stream.
-        let streaming = Router::new()
-            .route("/v1/apps/{app}/invoke", any(invoke::invoke))
-            .route("/v1/apps/{app}/invoke/", any(invoke::invoke))
-            .route("/v1/apps/{app}/invoke/{*path}", any(invoke::invoke))
-            .route("/v1/apps/{app}/kv/{store}/{*key}", get(kv::get).put(kv::put).delete(kv::delete))
-            .route("/v1/apps/{app}/blobs/{container}/{*name}", any(blobs::blob))
-            .route("/v1/modules/{hash}", put(upload::put_module).head(upload::has_module))
-            .route("/v1/bundles/{hash}", put(upload::put_bundle).head(upload::has_bundle))
-            .layer(DefaultBodyLimit::disable());
-        apps.merge(streaming)
-            .layer(middleware::from_fn_with_state(self.clone(), access::may_change))
-            .merge(seen)
-            // They tell nothing.
-            .route("/", get(dashboard::page))
-            .route("/dashboard/{file}", get(dashboard::file))
-            .fallback(async || {
-                ApiError::new(StatusCode::NOT_FOUND, "no-such-path", "there is nothing at this path")
-            })
-            .method_not_allowed_fallback(async || {
-                ApiError::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method-not-allowed",
-                    "this path takes other methods",
-                )
-            })
-            .with_state(self)
+    /// Room for one who reads a log, as long as it is held; an error where too many do.
+    pub fn log_reader(&self, caller: Caller) -> Result<OwnedSemaphorePermit, ApiError> {
+        let readers =
+            if caller == Caller::Operator { &self.log_readers } else { &self.log_readers_strangers };
+        readers.clone().try_acquire_owned().map_err(|_| {
+            let message = match caller {
+                Caller::Operator => {
+                    format!("{} others read logs, which is the most", limits::LOG_READERS_MAX)
+                }
+                Caller::Stranger => format!(
+                    "{} others read logs without the token, which is the most: pass it",
+                    limits::LOG_READERS_STRANGERS_MAX
+                ),
+            };
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-many-readers", message)
+        })
     }
 }
 
-async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
+/// `GET /v1/host`: the host as a whole.
+pub async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
     axum::Json(view::host(&api.registry, api.functions, api.admin))
 }
 
 /// `POST /v1/identity/rotate`: signs with a new key from now on.
-async fn rotate(State(api): State<Arc<Api>>) -> Result<axum::Json<serde_json::Value>, ApiError> {
+pub async fn rotate(State(api): State<Arc<Api>>) -> Result<axum::Json<serde_json::Value>, ApiError> {
     let rotated = api.registry.refresh_identity(true).await;
     rotated.map_err(|error| ApiError::internal(error.to_string()))?;
     Ok(axum::Json(serde_json::json!({ "rotated": true })))
 }
 
-async fn list(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
+/// `GET /v1/apps`: every app.
+pub async fn list(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
     axum::Json(view::apps(&api.registry))
 }
 
-async fn status(
+/// `GET /v1/apps/{app}`: one app.
+pub async fn status(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
 ) -> Result<axum::Json<serde_json::Value>, ApiError> {
@@ -156,7 +110,8 @@ async fn status(
     Ok(axum::Json(view::app(&app)))
 }
 
-async fn scaling(
+/// `GET /v1/apps/{app}/scaling`: why it scaled.
+pub async fn scaling(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
 ) -> Result<axum::Json<serde_json::Value>, ApiError> {
@@ -168,56 +123,3 @@ async fn scaling(
 pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::bad_request("invalid-json", error.to_string()))
 }
-
-/// Serves the API on `listener` until `stop` changes, with the same time limits as functions have.
-pub async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let listener = TokioListener::from_std(listener)?;
-    let router = api.router();
-    let mut connections = JoinSet::new();
-    let watches = Arc::<Watches>::default();
-    let mut next_watch = Instant::now() + WATCH_PERIOD;
-    loop {
-        let stream = tokio::select! {
-            accepted = listener.accept(), if connections.len() < ADMIN_CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => {
-                    // Answers of several parts would wait for the client's delayed acknowledgement. A client
-                    // that is gone already fails here, and again where it is served.
-                    let _ = stream.set_nodelay(true);
-                    stream
-                }
-                Err(error) => {
-                    tracing::debug!("accept on the admin listener: {error}");
-                    continue;
-                }
-            },
-            Some(_) = connections.join_next() => continue,
-            () = tokio::time::sleep_until(next_watch) => {
-                watches.end_overdue();
-                next_watch += WATCH_PERIOD;
-                continue;
-            }
-            _ = stop.changed() => break,
-        };
-        let (router, watches) = (router.clone(), watches.clone());
-        connections.spawn(async move {
-            let service = |watch: Arc<Watch>| {
-                service_fn(move |request: http::Request<Incoming>| {
-                    let active = watch.begin(request.version());
-                    let mut router = router.clone();
-                    async move {
-                        let answered =
-                            tower_service::Service::call(&mut router, request.map(Body::new)).await;
-                        answered.map(|response: Response| response.map(|body| Guarded::new(body, active)))
-                    }
-                })
-            };
-            connection::serve(stream, &watches, service).await;
-        });
-    }
-    watches.drain();
-    while connections.join_next().await.is_some() {}
-    Ok(())
-}
-
-/// Open connections of the admin listener.
-const ADMIN_CONNECTIONS_MAX: usize = 256;

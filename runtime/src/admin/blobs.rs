@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::Path;
 use crate::app::error::ChangeError;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::table::Usage;

@@ -1,6 +1,5 @@
 //! The dashboard: a page and its files, part of the binary, a client of the admin API like any other.
 
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
@@ -8,6 +7,7 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 
 use crate::admin::error::ApiError;
+use crate::admin::extract::Path;
 
 /// A file by its name.
 macro_rules! files {

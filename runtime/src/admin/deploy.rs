@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -16,12 +16,14 @@ use serde_json::{Value, json};
 
 use crate::admin::api::{Api, from_json};
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Query, Whole};
 use crate::admin::{blobs, kv, queues, view};
 use crate::app::error::ChangeError;
 use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::registry::Deployed;
 use crate::app::share::{Percent, Portion};
 use crate::capability::key_value::table::Usage;
+use crate::media_type;
 use crate::names::{AppName, ModuleHash, RevisionId};
 
 /// What a client that wants to see the progress of a deploy accepts.
@@ -43,15 +45,15 @@ pub async fn deploy(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Response, ApiError> {
     let deploy: Deploy = from_json(&body)?;
     if deploy.manifest.name != AppName::new(&app)? {
         let message = format!("the manifest is for app {}, the path names {app}", deploy.manifest.name);
         return Err(ApiError::bad_request("name-mismatch", message));
     }
-    let wants_progress =
-        headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes() == NDJSON.as_bytes());
+    let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let wants_progress = accepted.is_some_and(|accept| media_type::accepts(accept, NDJSON));
     if wants_progress {
         return Ok(deploy_with_progress(api, deploy));
     }
@@ -116,14 +118,17 @@ fn shown(deployed: &Deployed) -> Value {
     })
 }
 
-/// `PATCH /v1/apps/{app}/scale`: a new revision with other scale settings.
+/// `PATCH /v1/apps/{app}/scale`: a new revision with other scale settings; none, where they are what they were.
 pub async fn scale(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Json<Value>, ApiError> {
     let name = AppName::new(&app)?;
     let changes: ScaleSettings = from_json(&body)?;
+    if changes == ScaleSettings::default() {
+        return Err(ApiError::bad_request("nothing-to-change", "no setting is named"));
+    }
     let registry = api.registry.clone();
     let deployed = to_end(async move { registry.scale(&name, &changes).await }).await?;
     Ok(Json(shown(&deployed)))
@@ -139,7 +144,7 @@ struct RollBack {
 pub async fn roll_back(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Json<Value>, ApiError> {
     let name = AppName::new(&app)?;
     let target: RollBack = from_json(&body)?;
@@ -159,7 +164,7 @@ struct Divide {
 pub async fn split(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Json<Value>, ApiError> {
     let name = AppName::new(&app)?;
     let Divide { percent, revision } = from_json(&body)?;

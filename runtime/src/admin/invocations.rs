@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Query};
 use crate::admin::statuses::statuses;
 use crate::clock;
 use crate::invocation::Outcome;

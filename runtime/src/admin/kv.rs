@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Query};
 use crate::app::error::ChangeError;
 use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::capability::key_value::error::KeyValueError;

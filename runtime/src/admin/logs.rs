@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header;
 use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use crate::admin::access::Caller;
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Query};
 use crate::admin::statuses::statuses;
 use crate::meter::Meter;
 use crate::meter::log::{LogLine, LogStream};
@@ -59,13 +61,15 @@ impl LogQuery {
 /// Answers with the log of an app.
 pub async fn logs(
     State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
     Path(app): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
     let by_status = query.status.as_deref().map(statuses).transpose()?;
     let (lines, body) = Channel::<Bytes, std::convert::Infallible>::new(4);
-    let reader = Reader { meter: app.meter().clone(), query, lines, stop: api.stop() };
+    let _room = api.log_reader(caller)?;
+    let reader = Reader { meter: app.meter().clone(), query, lines, stop: api.stop(), _room };
     match by_status {
         None => tokio::spawn(reader.send()),
         Some(status) => tokio::spawn(reader.send_by_status(status)),
@@ -79,6 +83,7 @@ struct Reader {
     query: LogQuery,
     lines: Sender<Bytes>,
     stop: watch::Receiver<bool>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Reader {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Query};
 use crate::app::error::ChangeError;
 use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::capability::queues::Queue;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
-use bytes::Bytes;
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use crate::admin::api::{Api, from_json};
 use crate::admin::deploy::to_end;
 use crate::admin::error::ApiError;
+use crate::admin::extract::{Path, Whole};
 use crate::admin::view;
 use crate::capability::secrets::{SecretChanges, SecretName, SecretValue};
 use crate::names::AppName;
@@ -26,7 +26,7 @@ pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Resul
 pub async fn change(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
-    body: Bytes,
+    Whole(body): Whole,
 ) -> Result<Json<Value>, ApiError> {
     let app = AppName::new(&app)?;
     let changes: BTreeMap<String, Option<String>> = from_json(&body)?;

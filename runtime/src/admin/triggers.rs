@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::Path;
 use crate::app::triggers::pull::PullTrigger;
 use crate::app::triggers::timer::TimerTrigger;
 use crate::app::triggers::{FunctionName, Triggers};

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
+use crate::admin::extract::Path;
 use crate::limits;
 use crate::names::{BundleHash, ModuleHash};
 use crate::persist::artifacts::{self, TemporaryFile};

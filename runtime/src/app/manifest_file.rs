@@ -158,6 +158,8 @@ impl ManifestFile {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -213,5 +215,134 @@ mod tests {
         assert_eq!((build.command.as_str(), build.watch.unwrap()[0].as_str()), ("make", "src"));
         assert!(parse("make", WATCHED_PATHS_MAX + 1).unwrap_err().contains("name folders"));
         assert!(parse(&"x".repeat(BUILD_COMMAND_BYTES_MAX + 1), 1).unwrap_err().contains("into a script"));
+    }
+
+    /// A manifest with everything in it.
+    const WHOLE: &str = r#"
+name = "shop"
+module = "target/shop.wasm"
+hosts = ["shop.example.com"]
+allowed_outbound_hosts = ["https://api.example.com", "http://{{ HOST }}"]
+scratch_mb = 64
+key_value_stores = ["default", "other/cache"]
+blob_containers = ["images"]
+queues = ["orders"]
+
+[env]
+HOST = "example.org"
+
+[[files]]
+source = "site"
+destination = "/assets"
+
+[[trigger.queue]]
+name = "orders"
+batch_size = 8
+retry = "fixed"
+retry_delay = "5s"
+session = true
+
+[[trigger.blob]]
+name = "thumbs"
+container = "images"
+prefix = "in/"
+
+[[trigger.timer]]
+name = "nightly"
+schedule = "0 3 * * *"
+time_zone = "Europe/Berlin"
+
+[share.queues]
+orders = ["report"]
+
+[scale]
+memory_mb = 2048
+concurrency = "dynamic"
+always_ready = 1
+timeout = "30s"
+isolation = "fresh"
+
+[build]
+command = "make"
+watch = ["src", "Makefile"]
+"#;
+
+    /// Values that fit nowhere, or only somewhere.
+    const VALUES: [&str; 16] = [
+        "",
+        "-1",
+        "1e400",
+        "99999999999999999999",
+        "true",
+        "\"\"",
+        "\"\\u0000\"",
+        "[]",
+        "[[]]",
+        "{}",
+        "{a = 1}",
+        "\"30s\"",
+        "\"dynamic\"",
+        "nan",
+        "1979-05-27",
+        "\"\"\"\nx\n\"\"\"",
+    ];
+
+    #[test]
+    fn the_whole_one_is_right() {
+        let file = ManifestFile::parse(WHOLE).unwrap();
+        let mount = FileMount {
+            bundle: crate::names::BundleHash::new([0; 32]),
+            destination: "/assets".to_owned().try_into().unwrap(),
+        };
+        file.manifest(AppName::new("shop").unwrap(), vec![mount]).check().unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+        #[test]
+        fn a_manifest_however_wrong_is_refused_by_line_and_key(
+            changes in prop::collection::vec((0..60_usize, 0..6_u8, 0..VALUES.len(), any::<char>()), 1..5),
+        ) {
+            let mut lines: Vec<String> = WHOLE.lines().map(str::to_owned).collect();
+            for (at, kind, value, letter) in changes {
+                let at = at % lines.len();
+                match kind {
+                    0 => drop(lines.remove(at)),
+                    1 => lines.insert(at, lines[at].clone()),
+                    2 => {
+                        if let Some((key, _)) = lines[at].split_once('=') {
+                            lines[at] = format!("{key}= {}", VALUES[value]);
+                        }
+                    }
+                    3 => lines.swap(at, value),
+                    4 => lines[at].insert(0, letter),
+                    _ => lines[at].push(letter),
+                }
+            }
+            let text = lines.join("\n");
+            match ManifestFile::parse(&text) {
+                Ok(file) => {
+                    // What the host would say of it: a key, whatever it is.
+                    if let Err(error) = file.manifest(AppName::new("shop").unwrap(), Vec::new()).check() {
+                        prop_assert!(error.contains(|letter: char| letter.is_ascii_lowercase()), "{error}");
+                    }
+                }
+                Err(error) => {
+                    let number = error.split("at line ").nth(1).and_then(|rest| rest.split(',').next()?.parse::<usize>().ok());
+                    let number = number.ok_or_else(|| TestCaseError::fail(format!("no line in {error}")))?;
+                    // The line is shown, with the key that is in it.
+                    let line = text.split('\n').nth(number - 1).unwrap_or_default();
+                    prop_assert!(error.contains(line.trim_end_matches('\r')), "{line:?} is not in {error}");
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "[\\PC\n\0=\"\\[\\]{}.#]{0,200}") {
+            if let Err(error) = ManifestFile::parse(&text) {
+                prop_assert!(error.contains("at line "), "{error}");
+            }
+        }
     }
 }

@@ -259,7 +259,8 @@ impl Registry {
         self.activate(Change::to(Serving::alone(target.clone()), target)).await
     }
 
-    /// Deploys the active module again with other scale settings, as the next revision. A split goes on beside it.
+    /// Deploys the active module again with other scale settings, as the next revision. A split goes on beside it. Settings
+    /// that are what they were make no revision.
     pub async fn scale(
         self: &Arc<Self>,
         name: &AppName,
@@ -268,7 +269,11 @@ impl Registry {
         let _changing = self.changing.app(name).await;
         let app = self.app(name)?;
         let mut revision = app.active().revision.clone();
-        revision.manifest.scale = revision.manifest.scale.overlaid(changes);
+        let scale = revision.manifest.scale.overlaid(changes);
+        if scale == revision.manifest.scale {
+            return Ok(Deployed::unchanged(revision, app.active().serving()));
+        }
+        revision.manifest.scale = scale;
         revision.manifest.check().map_err(ChangeError::Manifest)?;
         revision.id = app.next_revision();
         revision.created_ms = clock::now_ms();

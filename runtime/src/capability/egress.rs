@@ -268,6 +268,11 @@ fn fill_in(text: &str, settings: &BTreeMap<String, String>) -> Result<String, St
         filled.push_str(before);
         filled.push_str(value);
         rest = after;
+        // A setting may be long, and be named many times.
+        if filled.len() > limits::OUTBOUND_HOST_BYTES_MAX {
+            let max = limits::OUTBOUND_HOST_BYTES_MAX;
+            return Err(format!("more than {max} bytes with its settings: at most {max} are allowed"));
+        }
     }
     filled.push_str(rest);
     Ok(filled)

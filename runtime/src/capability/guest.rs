@@ -3,6 +3,7 @@
 //! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
 //! answers with the guest's own error codes.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,10 +27,12 @@ use crate::capability::key_value::guest::{self as key_value, KeyValueView};
 use crate::capability::open_files;
 use crate::capability::outgoing_body::{self, OutgoingBody};
 use crate::capability::scratch::Scratch;
-use crate::capability::sender::{self, Origins};
+use crate::capability::sender;
+use crate::capability::stdio;
 use crate::descriptors::FileLease;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
+use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
@@ -41,9 +44,10 @@ pub struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
-    /// What led to its invocations, where it takes many at a time.
-    origins: Origins,
     files: FileLease,
+    /// The invocation of each task that began one, and what led to it, in a worker that runs several. One that has ended
+    /// stays until another gets its number: a guest may go on after its answer.
+    tasks: HashMap<GuestTaskId, (InvocationId, Origin)>,
     _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
     pub limiter: Limiter,
@@ -67,7 +71,7 @@ impl Guest {
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
         let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        let (origins, files) = (Origins::default(), capabilities.lease_files());
+        let (tasks, files) = (HashMap::new(), capabilities.lease_files());
         let objects = Objects::default();
         Ok(Self {
             table,
@@ -75,7 +79,7 @@ impl Guest {
             wasi,
             http,
             hooks,
-            origins,
+            tasks,
             files,
             _scratch: scratch,
             limiter,
@@ -89,14 +93,21 @@ impl Guest {
         self.hooks.origin = origin;
     }
 
-    /// An invocation begins beside others, as `task`, to which `origin` led.
-    pub fn begin_beside(&mut self, task: GuestTaskId, origin: Origin) {
-        self.origins.begin(task, origin);
+    /// `task` runs an invocation, to which `origin` led.
+    pub fn runs(&mut self, task: GuestTaskId, invocation: InvocationId, origin: Origin) {
+        self.tasks.insert(task, (invocation, origin));
     }
 
-    /// The invocation that runs as `task` is about to send a request.
-    pub fn sends_as(&mut self, task: Option<GuestTaskId>) {
-        self.hooks.origin = self.origins.of(task);
+    /// What is sent next is sent by `task`, if that is known.
+    pub fn sends(&mut self, task: Option<GuestTaskId>) {
+        let known = task.and_then(|task| self.tasks.get(&task));
+        self.hooks.origin = known.map(|(_, origin)| origin.clone()).unwrap_or_default();
+    }
+
+    /// What is written next is written by `task`, if that is known.
+    pub fn writes(&mut self, task: Option<GuestTaskId>) {
+        let known = task.and_then(|task| self.tasks.get(&task));
+        self.hooks.output.writes(known.map(|(invocation, _)| *invocation));
     }
 
     /// Its handles, and the descriptors that it may hold for files.
@@ -234,6 +245,7 @@ pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     sender::add_to_linker(&mut linker)?;
     open_files::add_to_async_linker(&mut linker)?;
     host_objects::add_to_async_linker(&mut linker)?;
+    stdio::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 

@@ -11,6 +11,7 @@ pub mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::Transaction;
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::capability::CapabilityHost;
 use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
 use crate::capability::queues::error::QueueError;
+use crate::capability::queues::table::expiry;
 use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State};
 use crate::clock;
 use crate::limits;
@@ -29,13 +31,39 @@ use crate::persist::db::{Db, DbError};
 pub struct Queues {
     db: Arc<Db>,
     /// Who delivers from a queue is woken by its bell.
-    bells: Mutex<HashMap<Place, Arc<Notify>>>,
+    bells: Mutex<HashMap<Place, Arc<Bell>>>,
+    /// Woken when a message was sent that expires.
+    expiring: Notify,
+}
+
+/// What wakes who delivers from a queue.
+#[derive(Default)]
+pub struct Bell {
+    rung: Notify,
+    purges: AtomicU64,
+}
+
+impl Bell {
+    /// There may be something to deliver.
+    pub fn ring(&self) {
+        self.rung.notify_one();
+    }
+
+    /// Waits until it rings; if it has rung since it was last waited for, that is now.
+    pub async fn rings(&self) {
+        self.rung.notified().await;
+    }
+
+    /// How often messages were removed by hand: those that wait in memory may be gone.
+    pub fn purges(&self) -> u64 {
+        self.purges.load(Ordering::Acquire)
+    }
 }
 
 impl Queues {
     /// Those in `db`.
     pub fn new(db: Arc<Db>) -> Arc<Self> {
-        Arc::new(Self { db, bells: Mutex::default() })
+        Arc::new(Self { db, bells: Mutex::default(), expiring: Notify::new() })
     }
 
     /// One of them.
@@ -44,15 +72,49 @@ impl Queues {
     }
 
     /// What rings whenever there may be something to deliver from `place`.
-    pub fn bell(&self, place: &Place) -> Arc<Notify> {
+    pub fn bell(&self, place: &Place) -> Arc<Bell> {
         self.bells.lock().entry(place.clone()).or_default().clone()
     }
 
     /// Rings it, after the change that is to be seen.
     pub fn ring(&self, place: &Place) {
         if let Some(bell) = self.bells.lock().get(place) {
-            bell.notify_one();
+            bell.ring();
         }
+    }
+
+    /// Makes dead letters of messages whose time to live is over, as long as it is polled. Where none is going to expire it
+    /// does nothing.
+    pub async fn expire(&self) {
+        loop {
+            let done = match self.db.read(expiry::next).await {
+                Ok(Some(next_ms)) => {
+                    tokio::select! {
+                        () = clock::until(next_ms) => self.expire_now().await,
+                        // It may be the first to expire.
+                        () = self.expiring.notified() => Ok(()),
+                    }
+                }
+                Ok(None) => {
+                    self.expiring.notified().await;
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done {
+                tracing::error!("look for messages whose time to live is over: {error}");
+            }
+            // Those that come one after another are dealt with together.
+            tokio::time::sleep(limits::QUEUE_EXPIRY_PERIOD).await;
+        }
+    }
+
+    async fn expire_now(&self) -> Result<(), DbError> {
+        let some = limits::QUEUE_SWEEP_MAX;
+        let expire =
+            move |transaction: &Transaction<'_>| expiry::expire(transaction, clock::now_ms() as i64, some);
+        while self.db.write(expire).await? == some {}
+        Ok(())
     }
 
     /// Gives the room of dropped queues back, piece by piece. What a kill interrupts is done at the next start.
@@ -78,12 +140,15 @@ impl Queue {
     /// Stores a message and wakes who delivers.
     pub async fn send(&self, message: NewMessage) -> Result<Sent, QueueError> {
         check(&message)?;
-        let place = self.place.clone();
+        let (place, expires) = (self.place.clone(), message.time_to_live_ms.is_some());
         let send = move |transaction: &Transaction<'_>| {
             table::send(transaction, &place, &message, clock::now_ms() as i64)
         };
         let sent = self.queues.db.write_unless_refused(send).await?;
         self.queues.ring(&self.place);
+        if expires {
+            self.queues.expiring.notify_one();
+        }
         Ok(sent)
     }
 
@@ -203,6 +268,9 @@ impl Queue {
                 }
             }
         }
+        let bell = self.queues.bell(&self.place);
+        bell.purges.fetch_add(1, Ordering::AcqRel);
+        bell.ring();
         Ok(removed)
     }
 }

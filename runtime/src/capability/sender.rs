@@ -3,9 +3,7 @@
 //! What leads to a request belongs to the invocation that sends it: how many calls from app to app, and its trace. The
 //! library's own functions do not say which of several guests calls them, but the store knows whose turn it is.
 
-use std::collections::VecDeque;
-
-use wasmtime::component::{Accessor, GuestTaskId, Linker, Resource};
+use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime::{AsContextMut, StoreContextMut};
 use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
 use wasmtime_wasi_http::p2::types::{HostFutureIncomingResponse, HostOutgoingRequest};
@@ -14,44 +12,12 @@ use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_http::{RequestOptions, WasiHttp, WasiHttpView};
 
 use crate::capability::guest::Guest;
-use crate::capability::internal::Origin;
-use crate::limits;
-
-/// What led to the invocations of one store that came from other apps or belong to a trace. The others are not kept: they
-/// came from outside.
-#[derive(Debug, Default)]
-pub struct Origins {
-    /// By the guest's task. An invocation may go on after its answer, and nobody says when it ends: an entry lasts until its
-    /// number is given to another task, or [`limits::ORIGINS_KEPT_MAX`] others have come.
-    known: VecDeque<(GuestTaskId, Origin)>,
-}
-
-impl Origins {
-    /// An invocation begins, as `task`, to which `origin` led.
-    pub fn begin(&mut self, task: GuestTaskId, origin: Origin) {
-        if !self.known.is_empty() {
-            self.known.retain(|(known, _)| *known != task);
-        }
-        if origin != Origin::default() {
-            if self.known.len() >= limits::ORIGINS_KEPT_MAX {
-                self.known.pop_front();
-            }
-            self.known.push_back((task, origin));
-        }
-    }
-
-    /// What led to the invocation that runs as `task`.
-    pub fn of(&self, task: Option<GuestTaskId>) -> Origin {
-        let found = self.known.iter().find(|(known, _)| Some(*known) == task);
-        found.map(|(_, origin)| origin.clone()).unwrap_or_default()
-    }
-}
 
 /// The guest whose turn it is in `store` is about to send a request.
 fn note_sender(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     // The last is the task that the host began.
     let task = store.async_call_stack()?.last();
-    store.data_mut().sends_as(task);
+    store.data_mut().sends(task);
     Ok(())
 }
 

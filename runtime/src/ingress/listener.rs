@@ -3,16 +3,17 @@
 //! One thread accepts for all loops. Keep-alive connections are then spread evenly and exactly, which
 //! SO_REUSEPORT's hashing does not do, and a second host on the same port is refused as it should be.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::event_loop::EventLoops;
+use crate::limits;
 
 /// Open connections per event loop.
 pub struct Connections {
@@ -60,6 +61,63 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(listener)
 }
 
+/// Takes connections in. What is wrong with one of them is passed over; where something is short, it pauses.
+pub struct Acceptor {
+    listener: TcpListener,
+    /// When it was last said that something is short.
+    said: Option<Instant>,
+}
+
+impl Acceptor {
+    /// Accepts from `listener`, on the present runtime.
+    pub fn new(listener: StdListener) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(listener)?, said: None })
+    }
+
+    /// The next connection.
+    pub async fn next(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            let error = match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    // Answers of several parts would wait for the client's delayed acknowledgement. A client that is gone
+                    // already fails here, and again where it is served.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, peer);
+                }
+                Err(error) => error,
+            };
+            let pause = pause_after(&error);
+            if pause.is_zero() {
+                continue;
+            }
+            let now = Instant::now();
+            if self.said.is_none_or(|said| now - said >= SAID_PERIOD) {
+                self.said = Some(now);
+                tracing::warn!("connections wait: {error}");
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// How long nothing is accepted after `error`: not at all where only the client that was about to connect is gone
+/// (accept(2) has a list), and for a while where descriptors or memory are short. The next attempt would fail as soon.
+fn pause_after(error: &io::Error) -> Duration {
+    match error.kind() {
+        ErrorKind::ConnectionAborted
+        | ErrorKind::ConnectionRefused
+        | ErrorKind::ConnectionReset
+        | ErrorKind::HostUnreachable
+        | ErrorKind::Interrupted
+        | ErrorKind::NetworkDown
+        | ErrorKind::NetworkUnreachable => Duration::ZERO,
+        _ => limits::ACCEPT_PAUSE,
+    }
+}
+
+/// How often it is said that connections wait.
+const SAID_PERIOD: Duration = Duration::from_secs(60);
+
 /// Accepts until `stop` changes; `serve` makes the task of one connection.
 pub async fn accept<F>(
     listener: StdListener,
@@ -71,21 +129,14 @@ pub async fn accept<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let listener = TcpListener::from_std(listener)?;
+    let mut acceptor = Acceptor::new(listener)?;
     loop {
-        let accepted = tokio::select! {
-            accepted = next(&listener, &connections) => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = next(&mut acceptor, &connections) => accepted,
             _ = stop.changed() => return Ok(()),
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, or the client was gone already: the next one may fare better.
-                tracing::debug!("accept: {error}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
+        // Off this thread's event loop, to be registered with the one that serves it.
+        let Ok(stream) = stream.into_std() else { continue };
         let counted = connections.add_to_least();
         let serve = serve.clone();
         loops.spawn_on(counted.index, async move {
@@ -98,12 +149,24 @@ where
     }
 }
 
-async fn next(listener: &TcpListener, connections: &Connections) -> io::Result<(StdStream, SocketAddr)> {
+async fn next(acceptor: &mut Acceptor, connections: &Connections) -> (TcpStream, SocketAddr) {
     while connections.open() >= connections.most {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    // Off this thread's event loop, to be registered with the one that serves it.
-    Ok((stream.into_std()?, peer))
+    acceptor.next().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_is_waited_for_and_who_is_gone_is_not() {
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EINVAL] {
+            assert_eq!(pause_after(&io::Error::from_raw_os_error(errno)), limits::ACCEPT_PAUSE, "{errno}");
+        }
+        for errno in [libc::ECONNABORTED, libc::ECONNRESET, libc::ENETDOWN, libc::EINTR] {
+            assert!(pause_after(&io::Error::from_raw_os_error(errno)).is_zero(), "{errno}");
+        }
+    }
 }

@@ -111,5 +111,31 @@ mod tests {
                 prop_assert!(rest.is_empty() || rest.starts_with('/') || found.prefix_length == 0);
             }
         }
+
+        #[test]
+        fn who_answers_is_who_claims_the_host_or_has_the_segment(
+            hosts in prop::collection::vec("[a-c]{1,2}(\\.[a-c]{1,2})?", 0..4),
+            names in prop::collection::vec("[a-c]{1,2}", 0..4),
+            authority in "[a-cA-C.]{0,5}(:[0-9x:]{0,6})?|\\PC{0,12}|\\[[0-9a-f:]{0,9}\\](:[0-9]{0,5})?",
+            path in "[/a-cA-C%.?]{0,8}|\\PC{0,12}|\\*",
+        ) {
+            let mut routes = Routes::default();
+            for (number, name) in names.iter().enumerate() {
+                routes.add(name, [].into_iter(), &format!("name {number}"));
+            }
+            for (number, host) in hosts.iter().enumerate() {
+                routes.add(&format!("of-host-{number}"), [host.as_str()].into_iter(), &format!("host {number}"));
+            }
+            let port_at = authority.rfind(':').filter(|colon| authority[colon + 1..].bytes().all(|byte| byte.is_ascii_digit()));
+            let host = authority[..port_at.unwrap_or(authority.len())].to_ascii_lowercase();
+            let segment = path.strip_prefix('/').and_then(|rest| rest.split('/').next());
+            let claims = hosts.iter().rposition(|claimed| *claimed == host).map(|number| (format!("host {number}"), 0));
+            let has = || {
+                let number = names.iter().rposition(|name| Some(name.as_str()) == segment)?;
+                Some((format!("name {number}"), 1 + names[number].len()))
+            };
+            let found = routes.find(&authority, &path).map(|found| (found.target.clone(), found.prefix_length));
+            prop_assert_eq!(found, claims.or_else(has));
+        }
     }
 }

@@ -182,6 +182,7 @@ impl InFlight {
             running.retain(|running| running.invocation != invocation);
             self.mark_output(&running);
         }
+        self.output.end(invocation);
         self.load.fetch_sub(1, Ordering::AcqRel);
         if self.uses.load(Ordering::Relaxed) >= limits::WORKER_USES_MAX
             || self.memory_bytes() > self.most_bytes
@@ -190,7 +191,8 @@ impl InFlight {
         }
     }
 
-    /// Output belongs to an invocation only while it is the only one: the library does not say who writes.
+    /// What the host says of a call belongs to an invocation only while it is the only one. Of what guests write it is known
+    /// who does ([`crate::capability::stdio`]).
     fn mark_output(&self, running: &[Running]) {
         match running {
             [only] => self.output.begin(only.invocation),

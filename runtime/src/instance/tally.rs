@@ -12,6 +12,7 @@ use crate::clock;
 use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome, may_follow_from_body};
 use crate::limits;
 use crate::meter::recent::Record;
+use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
 use crate::trace::{Delivery, Traced};
@@ -67,9 +68,9 @@ impl Asked {
         may_follow_from_body(fault.outcome.code()).then(|| Fault { outcome, detail: fault.detail.clone() })
     }
 
-    /// A record of it, so far as nothing else is known.
-    pub fn record(&self, group: &str, outcome: &'static str) -> Record {
-        let path = self.path.as_ref().map_or("/", PathAndQuery::path);
+    /// A record of it, so far as nothing else is known, without what `redactor` takes out.
+    pub fn record(&self, group: &str, outcome: &'static str, redactor: &Redactor) -> Record {
+        let path = redactor.redact(self.path.as_ref().map_or("/", PathAndQuery::path).to_owned());
         Record {
             sequence: 0,
             invocation: self.invocation,
@@ -86,7 +87,7 @@ impl Asked {
             request_bytes: self.request_bytes,
             response_bytes: None,
             method: self.method.clone(),
-            path: cut(path, limits::RECORD_PATH_BYTES_MAX),
+            path: cut(&path, limits::RECORD_PATH_BYTES_MAX),
             status: None,
             outcome,
             one_of: 1,
@@ -161,12 +162,14 @@ impl Tally {
             let capabilities = self.pool.template().capabilities();
             let tracer = capabilities.host().tracer();
             let delivery = self.asked.delivery.as_ref();
-            tracer.ended(traced, delivery, capabilities.app(), || self.record(outcome, ran, detail));
+            let (app, redactor) = (capabilities.app(), capabilities.redactor());
+            tracer.ended(traced, delivery, app, redactor, || self.record(outcome, ran, detail));
         }
         self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
     }
 
     fn record(&self, outcome: &Outcome, ran: Duration, detail: Option<&str>) -> Record {
+        let redactor = self.pool.template().capabilities().redactor();
         let sent = self.answer.map(|(status, _)| status);
         let own = outcome.is_failure().then(|| outcome.status());
         Record {
@@ -180,11 +183,10 @@ impl Tally {
             memory_bytes: self.memory_bytes,
             response_bytes: self.answer.map(|(_, bytes)| bytes),
             status: sent.or(own).map(|status| status.as_u16()),
-            detail: detail.filter(|_| outcome.is_failure()).map(|detail| {
-                let detail = self.pool.template().capabilities().redacted(detail.to_owned());
-                cut(&detail, limits::RECORD_DETAIL_BYTES_MAX)
-            }),
-            ..self.asked.record(self.pool.group(), outcome.code())
+            detail: detail
+                .filter(|_| outcome.is_failure())
+                .map(|detail| cut(&redactor.redact(detail.to_owned()), limits::RECORD_DETAIL_BYTES_MAX)),
+            ..self.asked.record(self.pool.group(), outcome.code(), redactor)
         }
     }
 }

@@ -143,6 +143,7 @@ impl Worker {
             Ok(start) => start.call_async(&mut self.store, ()).await,
             Err(error) => Err(error),
         };
+        self.output.end(invocation);
         self.conclude(ended, policy)
     }
 

@@ -43,7 +43,9 @@ impl Worker {
         guest.begin(Origin::of(&request));
         guest.answers_head = request.method() == http::Method::HEAD;
         sandbox::allow(&mut self.store);
-        match self.call(request, head).await {
+        let called = self.call(request, head).await;
+        self.output.end(invocation);
+        match called {
             Ok(()) => {
                 let left = self.store.data_mut().left_over();
                 if left.unset_response {

@@ -431,7 +431,7 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
         request.authority = request.authority.or(authority);
         let request = http.table.push(request)?;
         let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
-        store.get().begin_beside(call.task(), origin);
+        store.get().runs(call.task(), invocation, origin);
         wasmtime::Result::Ok(call)
     });
     let call = match begun {

@@ -2,56 +2,89 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::capability::secrets::Redactor;
 use crate::invocation::InvocationId;
 use crate::limits;
+use crate::meter::line::Line;
 use crate::meter::log::{AppLog, LogStream};
+use crate::meter::redactor::Redactor;
 use crate::names::RevisionId;
 
-/// Where the output of one worker goes: the app's log, marked with the invocation that runs.
+/// Where the output of one worker goes: the app's log, marked with the invocation that wrote it.
 #[derive(Clone)]
-pub struct GuestOutput {
+pub struct GuestOutput(Arc<Shared>);
+
+struct Shared {
     log: Arc<AppLog>,
     revision: RevisionId,
     redactor: Arc<Redactor>,
-    /// The invocation now running; 0 while none is.
-    running: Arc<AtomicU64>,
+    /// The invocation now running, as its bits; 0 while none is, or several.
+    running: AtomicU64,
+    /// The invocation that writes the next piece, where several run; 0 where the one that runs does.
+    writer: AtomicU64,
+    /// Whether one of `lines` has begun. Says without the lock that nothing is to be done, which is the rule.
+    has_begun: AtomicBool,
+    /// What has been written of the next line of stdout and of stderr.
+    lines: Mutex<[Open; 2]>,
+}
+
+/// A line that has not ended.
+#[derive(Default)]
+struct Open {
+    line: Line,
+    /// Who writes it.
+    invocation: Option<InvocationId>,
 }
 
 impl GuestOutput {
     /// Output of a worker of `revision`, without what `redactor` takes out.
     pub fn new(log: Arc<AppLog>, revision: RevisionId, redactor: Arc<Redactor>) -> Self {
-        Self { log, revision, redactor, running: Arc::default() }
+        let [running, writer] = Default::default();
+        let (has_begun, lines) = Default::default();
+        Self(Arc::new(Shared { log, revision, redactor, running, writer, has_begun, lines }))
     }
 
     /// Marks what follows as belonging to `invocation`.
     pub fn begin(&self, invocation: InvocationId) {
-        self.running.store(invocation.to_bits(), Ordering::Relaxed);
+        self.0.running.store(invocation.to_bits(), Ordering::Relaxed);
     }
 
     /// What follows may belong to any of several invocations.
     pub fn begin_unknown(&self) {
-        self.running.store(0, Ordering::Relaxed);
+        self.0.running.store(0, Ordering::Relaxed);
+    }
+
+    /// The next piece that is written is `invocation`'s, of several that run.
+    pub fn writes(&self, invocation: Option<InvocationId>) {
+        self.0.writer.store(invocation.map_or(0, InvocationId::to_bits), Ordering::Relaxed);
+    }
+
+    /// An invocation has ended: what it wrote without a line end is a line.
+    pub fn end(&self, invocation: InvocationId) {
+        if self.0.has_begun.load(Ordering::Relaxed) {
+            self.0.end(Some(invocation));
+        }
     }
 
     /// The invocation now running, if it is known.
     pub fn running(&self) -> Option<InvocationId> {
-        let running = self.running.load(Ordering::Relaxed);
-        (running != 0).then(|| InvocationId::from_bits(running))
+        of_bits(self.0.running.load(Ordering::Relaxed))
     }
 
     /// Adds lines of the host's own about this worker.
     pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
         for line in text.lines() {
-            self.push(LogStream::Host, invocation, line.to_owned());
+            if self.0.log.admits(LogStream::Host, line.len()) {
+                self.0.add(LogStream::Host, invocation, &self.0.redactor.redact(line.to_owned()));
+            }
         }
     }
 
@@ -64,10 +97,78 @@ impl GuestOutput {
     pub fn stderr(&self) -> GuestPipe {
         GuestPipe { output: self.clone(), stream: LogStream::Stderr }
     }
+}
 
-    fn push(&self, stream: LogStream, invocation: Option<InvocationId>, line: String) {
-        if self.log.admits(stream, line.len()) {
-            self.log.push(stream, invocation, self.revision, self.redactor.redact(line));
+fn of_bits(bits: u64) -> Option<InvocationId> {
+    (bits != 0).then(|| InvocationId::from_bits(bits))
+}
+
+impl Shared {
+    /// Who writes the next piece, if that is known.
+    fn take_writer(&self) -> Option<InvocationId> {
+        let named = self.writer.load(Ordering::Relaxed);
+        if named == 0 {
+            return of_bits(self.running.load(Ordering::Relaxed));
+        }
+        self.writer.store(0, Ordering::Relaxed);
+        of_bits(named)
+    }
+
+    /// A guest writes. Whatever another invocation has begun is a line of its own.
+    fn write(&self, stream: LogStream, invocation: Option<InvocationId>, mut bytes: &[u8]) {
+        let lines = &mut *self.lines.lock();
+        let open = &mut lines[usize::from(stream == LogStream::Stderr)];
+        if open.invocation != invocation {
+            self.close(stream, open);
+            open.invocation = invocation;
+        }
+        while !bytes.is_empty() {
+            let piece = open.line.take(&mut bytes, &self.redactor);
+            if let Some(text) = piece.filter(|text| self.log.admits(stream, text.len())) {
+                self.add(stream, invocation, &text);
+            }
+        }
+        let has_begun = lines.iter().any(|open| !open.line.is_empty());
+        self.has_begun.store(has_begun, Ordering::Relaxed);
+    }
+
+    /// Closes the lines of `invocation`.
+    fn end(&self, invocation: Option<InvocationId>) {
+        let lines = &mut *self.lines.lock();
+        for (open, stream) in lines.iter_mut().zip([LogStream::Stdout, LogStream::Stderr]) {
+            if open.invocation == invocation {
+                self.close(stream, open);
+            }
+        }
+        let has_begun = lines.iter().any(|open| !open.line.is_empty());
+        self.has_begun.store(has_begun, Ordering::Relaxed);
+    }
+
+    fn close(&self, stream: LogStream, open: &mut Open) {
+        let text = open.line.close(&self.redactor);
+        if let Some(text) = text.filter(|text| self.log.admits(stream, text.len())) {
+            self.add(stream, open.invocation, &text);
+        }
+    }
+
+    /// Adds `text`, which is redacted, in pieces that are no longer than a line may be.
+    fn add(&self, stream: LogStream, invocation: Option<InvocationId>, mut text: &str) {
+        loop {
+            let (piece, rest) = text.split_at(text.floor_char_boundary(limits::LOG_LINE_BYTES_MAX));
+            self.log.push(stream, invocation, self.revision, piece.to_owned());
+            text = rest;
+            if text.is_empty() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Of invocations that were cut off.
+        for invocation in self.lines.get_mut().each_ref().map(|open| open.invocation) {
+            self.end(invocation);
         }
     }
 }
@@ -86,58 +187,32 @@ impl IsTerminal for GuestPipe {
 
 impl StdoutStream for GuestPipe {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.lines())
+        // Of WASI 0.3, where each belongs to the invocation that asked for it.
+        let owner = Some(self.output.0.take_writer());
+        Box::new(Writer { output: self.output.clone(), stream: self.stream, owner })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.lines())
+        Box::new(Writer { output: self.output.clone(), stream: self.stream, owner: None })
     }
 }
 
-impl GuestPipe {
-    fn lines(&self) -> LineWriter {
-        LineWriter { output: self.output.clone(), stream: self.stream, partial: Vec::new() }
-    }
-}
-
-/// Cuts what a guest writes into lines.
-struct LineWriter {
+/// What a guest writes to.
+struct Writer {
     output: GuestOutput,
     stream: LogStream,
-    partial: Vec<u8>,
+    /// Whose it is; none, where it is anybody's in the worker.
+    owner: Option<Option<InvocationId>>,
 }
 
-impl LineWriter {
-    fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            for part in piece.chunks(limits::LOG_LINE_BYTES_MAX) {
-                self.partial.extend_from_slice(part);
-                if self.partial.ends_with(b"\n") {
-                    self.partial.pop();
-                    self.flush_partial();
-                } else if self.partial.len() >= limits::LOG_LINE_BYTES_MAX {
-                    self.flush_partial();
-                }
-            }
-        }
-    }
-
-    fn flush_partial(&mut self) {
-        let line = String::from_utf8_lossy(&self.partial).into_owned();
-        self.output.push(self.stream, self.output.running(), line);
-        self.partial.clear();
+impl Writer {
+    fn take(&self, bytes: &[u8]) {
+        let shared = &*self.output.0;
+        shared.write(self.stream, self.owner.unwrap_or_else(|| shared.take_writer()), bytes);
     }
 }
 
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        if !self.partial.is_empty() {
-            self.flush_partial();
-        }
-    }
-}
-
-impl OutputStream for LineWriter {
+impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.take(&bytes);
         Ok(())
@@ -153,16 +228,12 @@ impl OutputStream for LineWriter {
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for LineWriter {
+impl Pollable for Writer {
     async fn ready(&mut self) {}
 }
 
-impl AsyncWrite for LineWriter {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -180,42 +251,79 @@ impl AsyncWrite for LineWriter {
 mod tests {
     use super::*;
 
-    fn texts(log: &AppLog) -> Vec<String> {
-        log.from(0, usize::MAX).into_iter().map(|line| line.text).collect()
+    fn output(log: &Arc<AppLog>) -> GuestOutput {
+        GuestOutput::new(log.clone(), RevisionId(1), Arc::default())
+    }
+
+    fn lines(log: &AppLog) -> Vec<(String, Option<String>)> {
+        log.from(0, usize::MAX).into_iter().map(|line| (line.text, line.invocation)).collect()
     }
 
     #[test]
-    fn output_becomes_lines_however_it_is_cut() {
-        let log = Arc::new(AppLog::default());
-        let output = GuestOutput::new(log.clone(), RevisionId(1), Arc::default());
-        let mut writer = output.stdout().lines();
-        for piece in ["a", "b\nc", "\n\nlast"] {
-            writer.take(piece.as_bytes());
+    fn a_line_is_its_writers_whoever_ends_it() {
+        let (log, [one, other]) = (Arc::<AppLog>::default(), [InvocationId::next(), InvocationId::next()]);
+        let output = output(&log);
+        let mut stdout = output.stdout().p2_stream();
+        let mut write = |text: &str| stdout.write(text.to_owned().into()).unwrap();
+        output.begin(one);
+        write("of one");
+        write(", all");
+        output.end(other);
+        assert!(lines(&log).is_empty(), "it goes on");
+        output.end(one);
+        output.begin(other);
+        write("of the other");
+        // Several run, and each says so before it writes.
+        output.begin_unknown();
+        output.writes(Some(one));
+        write("again\nbegun");
+        write("nobody's\n");
+        let id = |id: InvocationId| Some(id.to_string());
+        let expected = [
+            ("of one, all", id(one)),
+            ("of the other", id(other)),
+            ("again", id(one)),
+            ("begun", id(one)),
+            ("nobody's", None),
+        ];
+        assert_eq!(lines(&log), expected.map(|(text, id)| (text.to_owned(), id)));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_told_when_the_worker_goes() {
+        let (log, one) = (Arc::<AppLog>::default(), InvocationId::next());
+        let output = output(&log);
+        output.begin(one);
+        for pipe in [output.stdout(), output.stderr()] {
+            pipe.p2_stream().write(Bytes::from_static(b"half a li")).unwrap();
         }
-        drop(writer);
-        assert_eq!(texts(&log), ["ab", "c", "", "last"]);
+        assert!(lines(&log).is_empty());
+        drop(output);
+        assert_eq!(lines(&log), vec![("half a li".to_owned(), Some(one.to_string())); 2]);
     }
 
     #[test]
-    fn a_line_without_end_is_cut() {
-        let log = Arc::new(AppLog::default());
-        let mut writer = GuestOutput::new(log.clone(), RevisionId(1), Arc::default()).stderr().lines();
-        writer.take(&vec![b'x'; limits::LOG_LINE_BYTES_MAX * 2 + 1]);
-        drop(writer);
-        let lengths: Vec<usize> = texts(&log).iter().map(String::len).collect();
-        assert_eq!(lengths, [limits::LOG_LINE_BYTES_MAX, limits::LOG_LINE_BYTES_MAX, 1]);
+    fn no_line_is_longer_than_it_may_be() {
+        let log = Arc::<AppLog>::default();
+        let redactor = Redactor::new([("A_LONG_NAME", "1234")]).unwrap();
+        let output = GuestOutput::new(log.clone(), RevisionId(1), Arc::new(redactor));
+        output.stdout().p2_stream().write(format!("{}\n", "1234".repeat(9_000)).into()).unwrap();
+        output.host_says(None, &"x".repeat(20_000));
+        let texts: Vec<String> = lines(&log).into_iter().map(|(text, _)| text).collect();
+        assert!(texts.iter().all(|text| text.len() <= limits::LOG_LINE_BYTES_MAX));
+        assert_eq!(texts.concat(), "[secret A_LONG_NAME]".repeat(9_000) + &"x".repeat(20_000));
     }
 
     #[test]
     fn a_flood_is_cut_and_counted() {
-        let log = Arc::new(AppLog::default());
-        let mut writer = GuestOutput::new(log.clone(), RevisionId(1), Arc::default()).stdout().lines();
+        let log = Arc::<AppLog>::default();
+        let mut stdout = output(&log).stdout().p2_stream();
         let written = 4 * u64::from(limits::LOG_LINES_PER_SECOND);
         for _ in 0..written {
-            writer.take(b"again\n");
+            stdout.write(Bytes::from_static(b"again\n")).unwrap();
         }
         // A second may have ended meanwhile, and then another such share was kept.
-        let kept = texts(&log).iter().filter(|text| *text == "again").count() as u64;
+        let kept = lines(&log).iter().filter(|(text, _)| text == "again").count() as u64;
         assert_eq!(kept + log.dropped(), written);
         assert!(log.dropped() > 0, "{kept} kept");
     }

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::meter::usage::store;
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -166,6 +166,12 @@ const MIGRATIONS: [&str; 11] = [
     "
     CREATE INDEX queue_message_session ON queue_message (queue, session, position)
         WHERE session IS NOT NULL AND position IS NOT NULL;
+",
+    // A message of a session waits in its place, with a position. What is to expire is found whether anybody takes it or not.
+    "
+    DROP INDEX queue_message_waiting;
+    CREATE INDEX queue_message_waiting ON queue_message (queue, due_ms) WHERE due_ms IS NOT NULL AND position IS NULL;
+    CREATE INDEX queue_message_expiring ON queue_message (expires_ms) WHERE expires_ms IS NOT NULL AND dead_ms IS NULL;
 ",
 ];
 

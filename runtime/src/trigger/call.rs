@@ -1,5 +1,9 @@
 //! One call of a function by its trigger, through the one door: what came of it, in the trigger's words.
 
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
 use http_body::Frame;
 use http_body_util::BodyExt;
 
@@ -9,6 +13,7 @@ use crate::caller::Caller;
 use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
+use crate::limits;
 
 /// How a call ended.
 pub enum Answer {
@@ -22,8 +27,34 @@ pub enum Answer {
     NobodyThere,
 }
 
-/// Calls `function` of `app`, reads its answer to the end, and keeps at most `keep` bytes of it.
+/// Calls `function` of `app`, reads its answer to the end, and keeps at most `keep` bytes of it. A panic of the host's is a
+/// call that failed: whatever led to it would lead to it again.
 pub async fn call(
+    app: &App,
+    function: &FunctionName,
+    request: GuestRequest,
+    invocation: InvocationId,
+    keep: usize,
+) -> Answer {
+    let answer = AssertUnwindSafe(answer(app, function, request, invocation, keep)).catch_unwind().await;
+    answer.unwrap_or_else(|_| Answer::Failed("the host failed: its own log says why".to_owned()))
+}
+
+/// How long a call is not repeated that was refused for the `refusals`-th time, counted from 0. `random` is evenly spread over
+/// 0 to 1: those that were refused together do not come back together.
+pub fn pause_after_refusal(refusals: u32, random: f64) -> Duration {
+    let whole =
+        limits::THROTTLED_PAUSE.saturating_mul(1 << refusals.min(16)).min(limits::THROTTLED_PAUSE_MAX);
+    whole.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+}
+
+/// What of the reason of a failure is kept: without secrets, and only then cut.
+pub fn kept_reason(app: &App, reason: &str) -> String {
+    let reason = app.active_pool().template().capabilities().redacted(reason.to_owned());
+    reason[..reason.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned()
+}
+
+async fn answer(
     app: &App,
     function: &FunctionName,
     request: GuestRequest,
@@ -49,5 +80,25 @@ pub async fn call(
     match status.is_success() {
         true => Answer::Done(said),
         false => Answer::Failed(format!("status {}", status.as_u16())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_again_and_again_comes_back_less_often() {
+        let whole: Vec<u128> =
+            (0..8).map(|refusals| pause_after_refusal(refusals, 1.0).as_millis()).collect();
+        assert_eq!(whole, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000]);
+        assert_eq!(pause_after_refusal(u32::MAX, 0.0), Duration::from_millis(2_500));
+        // One that is refused all the time makes some fifteen attempts in its first minute.
+        for random in [0.0, 0.5, 1.0] {
+            let minute = Duration::from_secs(60);
+            let waited = |attempts| (0..attempts).map(|refusals| pause_after_refusal(refusals, random)).sum();
+            let attempts = (1..).find(|attempts| minute < waited(*attempts)).unwrap_or_default();
+            assert!((15..=30).contains(&attempts), "{attempts} for {random}");
+        }
     }
 }

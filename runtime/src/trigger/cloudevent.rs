@@ -15,6 +15,7 @@ use crate::capability::blobs::event::BlobEvent;
 use crate::capability::grants::{Place, StoreName};
 use crate::capability::guest::GuestRequest;
 use crate::capability::queues::table::Message;
+use crate::media_type;
 use crate::trace::Delivery;
 
 /// The media type of an event that has none.
@@ -102,7 +103,7 @@ impl Event {
     fn json(self) -> Value {
         let mut event: Map<String, Value> =
             self.attributes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-        let is_json = self.content_type.split(';').next().unwrap_or_default().trim() == "application/json";
+        let is_json = media_type::is_json(&self.content_type);
         if !self.content_type.is_empty() {
             event.insert("datacontenttype".to_owned(), self.content_type.into());
         }
@@ -167,6 +168,7 @@ mod tests {
         let message = Message {
             number: 1,
             position: 1,
+            due_ms: 0,
             id: "order 7".into(),
             session: Some("customer".into()),
             content_type: "application/json".into(),
@@ -209,6 +211,11 @@ mod tests {
         assert_eq!(event(&message)["data"], serde_json::json!({}));
         assert_eq!(event(&message)["deliverycount"], "2");
         assert_eq!(event(&text)["data"], "{}");
+        for json in ["Application/JSON; charset=utf-8", "application/problem+json"] {
+            let message = Message { content_type: json.into(), ..message.clone() };
+            assert_eq!(event(&message)["data"], serde_json::json!({}), "{json}");
+            assert_eq!(event(&message)["datacontenttype"], json);
+        }
         assert_eq!(event(&binary)["data_base64"], "/w==");
         let event = BlobEvent {
             container: "photos".into(),

@@ -1,7 +1,8 @@
-//! Which messages of a queue are under way, and which sessions are busy with one. Pure.
+//! Which messages of a queue are under way, which sessions are busy with one, and which wait until one is delivered again.
+//! Pure.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::capability::queues::table::Message;
 
@@ -11,9 +12,11 @@ pub struct Leased {
     /// By number.
     leases: HashMap<i64, Lease>,
     bytes: usize,
-    /// The sessions that have a message under way, and whether others of them were read after it. Those are not kept: a
-    /// session with a million of them takes no more room, and holds up nobody.
-    sessions: HashMap<String, bool>,
+    /// The sessions that have a message under way, or wait. The others of their messages are not kept: a session with a
+    /// million of them takes no more room, and holds up nobody.
+    sessions: HashMap<String, Session>,
+    /// The sessions that wait, by when they go on. Their messages are not leased: what waits takes nobody's place.
+    waiting: BTreeSet<(i64, String)>,
 }
 
 struct Lease {
@@ -21,6 +24,14 @@ struct Lease {
     /// Where it was read again meanwhile, further on: what failed is due again as soon as that is stored, and its delivery may
     /// end a moment later.
     stands_again: Option<i64>,
+}
+
+#[derive(Default)]
+struct Session {
+    /// Whether others of it were read after the one that is under way or waits.
+    has_more: bool,
+    /// The position of the message that waits in its place, if one does.
+    waits_at: Option<i64>,
 }
 
 /// What follows when leases end.
@@ -44,9 +55,19 @@ impl Leased {
         self.bytes
     }
 
+    /// How many sessions wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the first of them goes on, in milliseconds since 1970.
+    pub fn next_due(&self) -> Option<i64> {
+        self.waiting.first().map(|(due_ms, _)| *due_ms)
+    }
+
     /// Leases messages that were read, in order, except those that are leased already, and gives them back: with
-    /// `in_sessions` one of each session.
-    pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool) -> Vec<Message> {
+    /// `in_sessions` one of each session, unless it waits still.
+    pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool, now_ms: i64) -> Vec<Message> {
         let mut leased = Vec::with_capacity(messages.len());
         for message in messages {
             if let Some(lease) = self.leases.get_mut(&message.number) {
@@ -56,10 +77,15 @@ impl Leased {
             if let Some(session) = message.session.as_ref().filter(|_| in_sessions) {
                 match self.sessions.entry(session.clone()) {
                     Entry::Occupied(mut busy) => {
-                        busy.insert(true);
+                        busy.get_mut().has_more = true;
                         continue;
                     }
-                    Entry::Vacant(free) => drop(free.insert(false)),
+                    Entry::Vacant(free) => drop(free.insert(Session::default())),
+                }
+                if message.due_ms > now_ms {
+                    // Since before the host was started.
+                    self.let_wait(session, &message, message.due_ms);
+                    continue;
                 }
             }
             self.begin(&message);
@@ -76,19 +102,55 @@ impl Leased {
             given_back.passed_over = given_back.passed_over.into_iter().chain(lease.stands_again).min();
             let Some(session) = &message.session else { continue };
             match self.sessions.get(session) {
-                Some(true) => given_back.sessions.push((session.clone(), message.position)),
-                Some(false) => drop(self.sessions.remove(session)),
+                Some(Session { has_more: true, .. }) => {
+                    given_back.sessions.push((session.clone(), message.position));
+                }
+                Some(_) => drop(self.sessions.remove(session)),
                 None => {}
             }
         }
         given_back
     }
 
-    /// A session goes on with `next`, which is leased by that, or has nothing more that is ready. Gives it back if it is to
+    /// Ends the lease of a message of a session that waits in its place until `due_ms`, and its session with it.
+    pub fn wait(&mut self, message: &Message, due_ms: i64) {
+        self.end(message);
+        if let Some(session) = &message.session {
+            self.let_wait(session, message, due_ms);
+        }
+    }
+
+    fn let_wait(&mut self, session: &str, message: &Message, due_ms: i64) {
+        // One that expires is a dead letter then, and its session goes on.
+        let until_ms = message.expires_ms.map_or(due_ms, |expires_ms| expires_ms.min(due_ms));
+        self.sessions.entry(session.to_owned()).or_default().waits_at = Some(message.position);
+        self.waiting.insert((until_ms, session.to_owned()));
+    }
+
+    /// A session whose wait is over, with the position after which its next message stands. It is busy until
+    /// [`Self::go_on`] is told of that one.
+    pub fn take_due(&mut self, now_ms: i64) -> Option<(String, i64)> {
+        self.waiting.first().filter(|(due_ms, _)| *due_ms <= now_ms)?;
+        let (_, session) = self.waiting.pop_first()?;
+        let position = self.sessions.get_mut(&session)?.waits_at.take()?;
+        Some((session, position - 1))
+    }
+
+    /// Those that wait need not any more: what they wait for may be gone.
+    pub fn end_waiting(&mut self, now_ms: i64) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.waiting.extend(waiting.into_iter().map(|(_, session)| (now_ms, session)));
+    }
+
+    /// A session goes on with `next`, which is leased by that or waits still, or has nothing more. Gives it back if it is to
     /// be delivered.
-    pub fn go_on(&mut self, session: &str, next: Option<Message>) -> Option<Message> {
+    pub fn go_on(&mut self, session: &str, next: Option<Message>, now_ms: i64) -> Option<Message> {
         let next = next.filter(|next| !self.leases.contains_key(&next.number));
         match &next {
+            Some(next) if next.due_ms > now_ms => {
+                self.let_wait(session, next, next.due_ms);
+                return None;
+            }
             Some(next) => self.begin(next),
             None => drop(self.sessions.remove(session)),
         }
@@ -128,6 +190,7 @@ mod tests {
         Message {
             number,
             position: number,
+            due_ms: 0,
             id: number.to_string(),
             session: session.map(|session| session.to_string()),
             content_type: String::new(),
@@ -151,7 +214,7 @@ mod tests {
         let next = given_back.sessions.into_iter().filter_map(|(session, after)| {
             let is_next =
                 |message: &&Message| message.session.as_ref() == Some(&session) && message.position > after;
-            leased.go_on(&session, all.iter().find(is_next).cloned())
+            leased.go_on(&session, all.iter().find(is_next).cloned(), 0)
         });
         next.collect()
     }
@@ -173,7 +236,7 @@ mod tests {
                     let page: Vec<Message> = unread.next().unwrap_or_default().to_vec();
                     let page: Vec<Message> = page.into_iter().filter(|one| !done.contains(one)).collect();
                     let alone: Vec<Message> = page.iter().filter(|one| one.session.is_none()).cloned().collect();
-                    let now = leased.lease(page, true);
+                    let now = leased.lease(page, true, 0);
                     prop_assert!(alone.iter().all(|one| now.contains(one)), "nobody is held up by a session");
                     under_way.extend(now);
                 }
@@ -203,14 +266,14 @@ mod tests {
         ) {
             let all = messages(&vec![None; fails.len()]);
             let mut leased = Leased::default();
-            let mut under_way = leased.lease(all.clone(), false);
+            let mut under_way = leased.lease(all.clone(), false, 0);
             // They get positions after all others, and are read there before it is known that their deliveries are over.
             let count = fails.len() as i64;
             let failed = all.iter().zip(&fails).filter(|(_, fails)| **fails).map(|(message, _)| message);
             let again: Vec<Message> = failed
                 .map(|message| Message { position: count + message.position, ..message.clone() })
                 .collect();
-            prop_assert_eq!(leased.lease(again.clone(), false), vec![]);
+            prop_assert_eq!(leased.lease(again.clone(), false, 0), vec![]);
             let mut read_from = None::<i64>;
             while !under_way.is_empty() {
                 let ended = under_way.swap_remove(ends % under_way.len());
@@ -218,7 +281,7 @@ mod tests {
                 read_from = read_from.into_iter().chain(given_back.passed_over).min();
             }
             prop_assert_eq!(read_from, again.first().map(|message| message.position));
-            prop_assert_eq!(leased.lease(again.clone(), false), again);
+            prop_assert_eq!(leased.lease(again.clone(), false, 0), again);
         }
 
         #[test]
@@ -227,10 +290,52 @@ mod tests {
         ) {
             let all = messages(&sessions);
             let mut leased = Leased::default();
-            let under_way = leased.lease(all.clone(), true);
+            let under_way = leased.lease(all.clone(), true, 0);
             let first = leased.abandon(&under_way);
             prop_assert_eq!((leased.count(), leased.bytes(), first), (0, 0, Some(0)));
-            prop_assert_eq!(leased.lease(all, true), under_way);
+            prop_assert_eq!(leased.lease(all, true, 0), under_way);
         }
+    }
+
+    #[test]
+    fn a_session_that_waits_takes_nobodys_place_and_goes_on_where_it_was() {
+        let all = messages(&[Some(0), Some(0), Some(1), Some(2)]);
+        let mut leased = Leased::default();
+        let under_way = leased.lease(all.clone(), true, 0);
+        assert_eq!(under_way, [all[0].clone(), all[2].clone(), all[3].clone()]);
+        leased.wait(&all[0], 1_000);
+        leased.wait(&Message { expires_ms: Some(700), ..all[2].clone() }, 2_000);
+        assert_eq!(
+            (leased.count(), leased.bytes(), leased.waiting(), leased.next_due()),
+            (1, 3, 2, Some(700))
+        );
+        assert_eq!(leased.lease(all.clone(), true, 0), vec![], "nothing of them is read past");
+        assert_eq!(leased.take_due(699), None);
+        // What has expired meanwhile is gone.
+        assert_eq!(leased.take_due(700), Some(("1".to_owned(), 1)));
+        assert_eq!(leased.go_on("1", None, 700), None);
+        // By hand, before its time: the message is there still, and is left alone.
+        leased.end_waiting(800);
+        assert_eq!(leased.take_due(800), Some(("0".to_owned(), -1)));
+        let still_waits = Message { due_ms: 1_000, ..all[0].clone() };
+        assert_eq!(leased.go_on("0", Some(still_waits.clone()), 800), None);
+        assert_eq!((leased.take_due(999), leased.next_due()), (None, Some(1_000)));
+        assert_eq!(leased.take_due(1_000), Some(("0".to_owned(), -1)));
+        assert_eq!(leased.go_on("0", Some(still_waits.clone()), 1_000), Some(still_waits.clone()));
+        assert_eq!(leased.give_back(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
+        assert_eq!(leased.go_on("0", Some(all[1].clone()), 1_000), Some(all[1].clone()));
+        assert_eq!(leased.give_back(&all).sessions, [("0".to_owned(), 1)]);
+        assert_eq!(leased.go_on("0", None, 1_000), None);
+        assert_eq!((leased.count(), leased.bytes(), leased.sessions.len(), leased.waiting()), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_waited_when_the_host_was_killed_waits_still() {
+        let mut leased = Leased::default();
+        let waits = Message { due_ms: 500, ..message(0, Some(0)) };
+        let all = vec![waits.clone(), message(1, Some(0)), message(2, None)];
+        assert_eq!(leased.lease(all.clone(), true, 0), [all[2].clone()]);
+        assert_eq!(leased.take_due(500), Some(("0".to_owned(), -1)));
+        assert_eq!(leased.go_on("0", Some(waits.clone()), 500), Some(waits));
     }
 }

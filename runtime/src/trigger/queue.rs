@@ -2,34 +2,29 @@
 //! of its app.
 //!
 //! A consumer reads what is ready in order and remembers how far it has read; a message it has read is leased to it, in
-//! memory, until its delivery ends: then it is removed, waits for the next one, or is a dead letter. A host that is killed
-//! has forgotten its leases, and delivers again what was under way. While nothing is to be done it waits for the
-//! queue's bell or for the time at which the next message is due.
+//! memory, until its delivery ([`crate::trigger::delivery`]) ends: then it is removed, waits for the next one, or is a dead
+//! letter. What waits is not leased, so that it takes nobody's place; one of a session keeps its own, and its session waits with
+//! it ([`Leased`]). A host that is killed has forgotten its leases, and delivers again what was under way. While nothing is to
+//! be done it waits for the queue's bell or for the time at which the next message is due.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::app::running::{App, Group};
 use crate::app::triggers::pull::PullTrigger;
 use crate::capability::grants::Place;
-use crate::capability::queues::table::{Failure, Message, Next};
-use crate::capability::queues::{Queue, Queues};
+use crate::capability::queues::table::Message;
+use crate::capability::queues::{Bell, Queue, Queues};
 use crate::clock;
-use crate::invocation::{InvocationId, random_share};
 use crate::limits;
 use crate::persist::db::DbError;
 use crate::pool::dynamic::Fetching;
-use crate::trigger::call::{Answer, call};
-use crate::trigger::cloudevent::{self, Event};
+use crate::trigger::delivery::{Delivery, Ended};
 use crate::trigger::leased::{GivenBack, Leased};
 use crate::trigger::tasks::AppTasks;
-
-/// How soon a delivery that waits in memory notices that its app or the host ends.
-const PAUSE_STEP: Duration = Duration::from_millis(500);
 
 /// The consumers of all apps.
 pub struct Consumers {
@@ -64,7 +59,7 @@ impl Consumers {
         // Those that have a function no more, and those whose settings have changed.
         self.tasks.for_each(|place| {
             if place.app == *app.name() {
-                self.queues.bell(place).notify_one();
+                self.queues.bell(place).ring();
             }
         });
     }
@@ -77,6 +72,7 @@ impl Consumers {
     fn consumer(&self, app: &Arc<App>, place: Place) -> Consumer {
         Consumer {
             app: app.clone(),
+            purges: self.queues.bell(&place).purges(),
             bell: self.queues.bell(&place),
             queue: self.queues.queue(place),
             stop: self.stop.clone(),
@@ -92,7 +88,9 @@ impl Consumers {
 struct Consumer {
     app: Arc<App>,
     queue: Queue,
-    bell: Arc<Notify>,
+    bell: Arc<Bell>,
+    /// How often the queue had been purged when that was last looked at.
+    purges: u64,
     stop: watch::Receiver<bool>,
     fetching: watch::Receiver<Fetching>,
     loops: Vec<Handle>,
@@ -109,6 +107,7 @@ impl Consumer {
         // What there is to read, and whether it is known when the next message is due.
         let (mut unread, mut due) = (Unread::More, None);
         while !self.app.is_removed() && !*stop.borrow() {
+            self.deliver_due(&mut deliveries).await;
             if unread != Unread::Nothing {
                 match self.fetch(&mut deliveries).await {
                     Ok(left) => unread = left,
@@ -127,20 +126,27 @@ impl Consumer {
                     }
                 }
             }
+            let due_ms = due.unwrap_or(i64::MAX);
+            // Where there is no room, a delivery that ends makes some.
+            let sessions_due_ms = self.leased.next_due().filter(|_| self.has_room()).unwrap_or(i64::MAX);
             tokio::select! {
-                () = self.bell.notified() => (unread, due) = (Unread::More, None),
+                () = self.bell.rings() => {
+                    self.heed_purges();
+                    (unread, due) = (Unread::More, None);
+                }
                 Some(ended) = deliveries.join_next() => {
                     let has_more = self.end(ended, &mut deliveries).await;
                     if has_more || unread == Unread::NoRoom {
                         unread = Unread::More;
                     }
                 }
-                () = clock::until(due.unwrap_or(i64::MAX)) => {
+                () = clock::until(due_ms) => {
                     if let Err(error) = self.queue.promote().await {
                         self.report(&error).await;
                     }
                     (unread, due) = (Unread::More, None);
                 }
+                () = clock::until(sessions_due_ms) => {}
                 _ = stop.changed() => {}
                 // The host ends where nobody is left to say it.
                 Ok(()) = fetching.changed() => unread = Unread::More,
@@ -151,11 +157,36 @@ impl Consumer {
         while deliveries.join_next().await.is_some() {}
     }
 
+    /// Delivers the messages of sessions whose wait is over, as far as there is room. They come before others: they were
+    /// sent before.
+    async fn deliver_due(&mut self, deliveries: &mut JoinSet<Ended>) {
+        while let Some((trigger, most)) = self.trigger()
+            && self.leased.count() < most
+            && let Some((session, after)) = self.leased.take_due(clock::now_ms() as i64)
+        {
+            self.go_on(&trigger, session, after, deliveries).await;
+        }
+    }
+
+    /// Whether one more message may be in flight.
+    fn has_room(&self) -> bool {
+        self.trigger().is_some_and(|(_, most)| self.leased.count() < most)
+    }
+
+    /// Where messages were removed by hand, what waits may have gone.
+    fn heed_purges(&mut self) {
+        let purges = self.bell.purges();
+        if std::mem::replace(&mut self.purges, purges) != purges {
+            self.leased.end_waiting(clock::now_ms() as i64);
+        }
+    }
+
     /// Reads a page of messages, if there is room for them, and begins to deliver them. Says what there is to read then.
     async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<Unread, DbError> {
         let Some((trigger, most)) = self.trigger() else { return Ok(Unread::Nothing) };
         let room = most.saturating_sub(self.leased.count());
-        let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX;
+        let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX
+            || self.leased.waiting() >= limits::QUEUE_SESSIONS_WAITING_MAX;
         if is_full || room == 0 || room < trigger.fetched_at_least(most) {
             return Ok(Unread::NoRoom);
         }
@@ -163,7 +194,7 @@ impl Consumer {
         let messages = self.queue.ready(self.read_to, wanted).await?;
         let unread = if messages.len() == wanted { Unread::More } else { Unread::Nothing };
         self.read_to = messages.last().map_or(self.read_to, |last| last.position);
-        let mut messages = self.leased.lease(messages, trigger.session);
+        let mut messages = self.leased.lease(messages, trigger.session, clock::now_ms() as i64);
         while !messages.is_empty() {
             let rest = messages.split_off(messages.len().min(trigger.messages_per_request()));
             self.deliver(trigger.clone(), std::mem::replace(&mut messages, rest), deliveries);
@@ -190,24 +221,39 @@ impl Consumer {
 
     /// Takes note of a delivery that has ended. Says whether there is more to read because of it.
     async fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
-        // A task that panicked was reported by its thread; its messages stay leased until the host is started again.
-        let Ok(Ended { messages, is_over }) = ended else { return false };
-        let trigger = self.trigger().filter(|_| is_over);
-        let Some((trigger, _)) = trigger else {
-            // What nobody took is read again when there is somebody, and what would come after it, too.
-            let first = self.leased.abandon(&messages);
-            self.read_to = first.map_or(self.read_to, |first| self.read_to.min(first - 1));
+        // A call that panics is one that failed; nothing else here may.
+        let Ok(Ended { over, waiting, not_taken }) = ended else { return false };
+        for (message, due_ms) in waiting {
+            self.leased.wait(&message, due_ms);
+        }
+        // What nobody took is read again when there is somebody, and what would come after it, too.
+        let mut again = self.leased.abandon(&not_taken);
+        let Some((trigger, _)) = self.trigger() else {
+            again = again.into_iter().chain(self.leased.abandon(&over)).min();
+            self.read_to = again.map_or(self.read_to, |first| self.read_to.min(first - 1));
             return true;
         };
-        let GivenBack { sessions, passed_over } = self.leased.give_back(&messages);
+        let GivenBack { sessions, passed_over } = self.leased.give_back(&over);
         for (session, after) in sessions {
-            let next = self.next_of_session(&session, after).await;
-            if let Some(next) = self.leased.go_on(&session, next) {
-                self.deliver(trigger.clone(), vec![next], deliveries);
-            }
+            self.go_on(&trigger, session, after, deliveries).await;
         }
-        self.read_to = passed_over.map_or(self.read_to, |first| self.read_to.min(first - 1));
-        passed_over.is_some()
+        again = again.into_iter().chain(passed_over).min();
+        self.read_to = again.map_or(self.read_to, |first| self.read_to.min(first - 1));
+        again.is_some()
+    }
+
+    /// A session goes on with its next message after the position `after`.
+    async fn go_on(
+        &mut self,
+        trigger: &PullTrigger,
+        session: String,
+        after: i64,
+        deliveries: &mut JoinSet<Ended>,
+    ) {
+        let next = self.next_of_session(&session, after).await;
+        if let Some(next) = self.leased.go_on(&session, next, clock::now_ms() as i64) {
+            self.deliver(trigger.clone(), vec![next], deliveries);
+        }
     }
 
     /// What a session goes on with. Asked for until it is known, or nobody is left for it: the session would wait for ever.
@@ -238,163 +284,4 @@ enum Unread {
     More,
     /// There may be, but no room for it until a delivery ends.
     NoRoom,
-}
-
-/// Messages on their way: one, or a batch.
-struct Delivery {
-    app: Arc<App>,
-    queue: Queue,
-    stop: watch::Receiver<bool>,
-    trigger: PullTrigger,
-    messages: Vec<Message>,
-}
-
-/// A delivery that has ended.
-struct Ended {
-    messages: Vec<Message>,
-    /// Whether it is stored what becomes of them; otherwise nobody took them.
-    is_over: bool,
-}
-
-impl Delivery {
-    async fn run(mut self) -> Ended {
-        let now_ms = clock::now_ms() as i64;
-        for message in &mut self.messages {
-            message.first_ms.get_or_insert(now_ms);
-        }
-        let mut left = self.messages.clone();
-        loop {
-            self.end_expired(&mut left).await;
-            if left.is_empty() {
-                return Ended { messages: self.messages, is_over: true };
-            }
-            let invocation = InvocationId::next();
-            let answer = self.ask(&left, invocation).await;
-            let failed_of_batch = match &answer {
-                Answer::Done(said) if self.trigger.batch => cloudevent::failed_of_batch(said),
-                _ => Vec::new(),
-            };
-            let (mut done, mut again) = (Vec::new(), Vec::new());
-            for message in std::mem::take(&mut left) {
-                let error = match &answer {
-                    Answer::Done(_) if failed_of_batch.contains(&message.id) => "the function named it",
-                    Answer::Done(_) => {
-                        done.push(message.number);
-                        continue;
-                    }
-                    Answer::Failed(error) => error,
-                    Answer::Throttled => {
-                        again.push((message, limits::QUEUE_THROTTLED_PAUSE));
-                        continue;
-                    }
-                    Answer::NobodyThere => {
-                        left.push(message);
-                        continue;
-                    }
-                };
-                again.extend(self.failed(message, invocation, error).await);
-            }
-            if !done.is_empty() {
-                let done: Arc<[i64]> = done.into();
-                self.until_stored(|| self.queue.acknowledge(done.clone())).await;
-            }
-            let wait = again.iter().map(|(_, wait)| *wait).max().unwrap_or_default();
-            left.extend(again.into_iter().map(|(message, _)| message));
-            if matches!(answer, Answer::NobodyThere) || !self.pause(wait).await {
-                return Ended { messages: left, is_over: false };
-            }
-        }
-    }
-
-    /// Waits, but not for what is to end: says whether the delivery may go on.
-    async fn pause(&self, wait: Duration) -> bool {
-        let until = tokio::time::Instant::now() + wait;
-        loop {
-            if self.app.is_removed() || *self.stop.borrow() {
-                return wait.is_zero();
-            }
-            let left = until.saturating_duration_since(tokio::time::Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            tokio::time::sleep(left.min(PAUSE_STEP)).await;
-        }
-    }
-
-    async fn ask(&self, messages: &[Message], invocation: InvocationId) -> Answer {
-        let (place, path) = (self.queue.place(), self.trigger.path());
-        let event = |message: &Message| Event::of_message(message, place, self.trigger.container.as_ref());
-        let (request, keep) = match messages {
-            [message] if !self.trigger.batch => (event(message).request(&path), 0),
-            messages => {
-                let batch = cloudevent::batch(messages.iter().map(event), &path);
-                (batch, limits::QUEUE_BATCH_ANSWER_BYTES_MAX)
-            }
-        };
-        call(&self.app, &self.trigger.name, request, invocation, keep).await
-    }
-
-    /// Makes dead letters of those whose time to live is over.
-    async fn end_expired(&self, left: &mut Vec<Message>) {
-        let now_ms = clock::now_ms() as i64;
-        let is_over = |message: &Message| message.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
-        let expired: Vec<Message> = left.extract_if(.., |message| is_over(message)).collect();
-        for message in expired {
-            self.store(&message, "its time to live was over", Next::Dead).await;
-        }
-    }
-
-    /// A delivery of `message` failed. Gives it back with how long it waits if it is to be delivered again here: one of a
-    /// session keeps its place, and those after it wait with it.
-    async fn failed(
-        &self,
-        mut message: Message,
-        invocation: InvocationId,
-        error: &str,
-    ) -> Option<(Message, Duration)> {
-        message.failures += 1;
-        let wait = self.trigger.wait_after(message.failures, random_share());
-        self.say(&message, invocation, error, wait);
-        match wait {
-            None => self.store(&message, error, Next::Dead).await,
-            Some(wait) if self.trigger.session && message.session.is_some() => {
-                self.store(&message, error, Next::Ready).await;
-                return Some((message, wait));
-            }
-            Some(wait) => {
-                let due_ms = clock::now_ms() as i64 + wait.as_millis() as i64;
-                self.store(&message, error, Next::Waits(due_ms)).await;
-            }
-        }
-        None
-    }
-
-    async fn store(&self, message: &Message, error: &str, next: Next) {
-        let error = error[..error.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned();
-        let first_ms = message.first_ms.unwrap_or_default();
-        let failure = Failure { number: message.number, first_ms, error, next };
-        self.until_stored(|| self.queue.fail(failure.clone())).await;
-    }
-
-    fn say(&self, message: &Message, invocation: InvocationId, error: &str, wait: Option<Duration>) {
-        let (queue, id, count) = (&self.queue.place().store, &message.id, message.failures);
-        let next = match wait {
-            Some(wait) => format!("next in {} s", wait.as_secs_f64().round()),
-            None => format!("it is a dead letter now: 'wfn queue dead {} {queue}'", self.app.name()),
-        };
-        let text = format!("delivery {count} of message {id:?} of queue {queue} failed: {error}; {next}");
-        self.app.active_pool().template().host_says(Some(invocation), &text);
-    }
-
-    /// A message whose end cannot be stored stays leased until it can.
-    async fn until_stored<T, F: Future<Output = Result<T, DbError>>>(&self, store: impl Fn() -> F) {
-        while let Err(error) = store().await {
-            if error == DbError::Closed {
-                return;
-            }
-            let Place { app, store } = self.queue.place();
-            tracing::error!("queue {store} of app {app}: {error}");
-            tokio::time::sleep(limits::QUEUE_DB_PAUSE).await;
-        }
-    }
 }

@@ -19,11 +19,11 @@ use crate::app::running::App;
 use crate::app::triggers::FunctionName;
 use crate::app::triggers::timer::TimerTrigger;
 use crate::clock;
-use crate::invocation::InvocationId;
+use crate::invocation::{InvocationId, random_share};
 use crate::limits;
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
-use crate::trigger::call::{Answer, call};
+use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{Event, timestamp};
 use crate::trigger::schedule::{Action, Timer, TimerState};
 use crate::trigger::tasks::AppTasks;
@@ -345,12 +345,14 @@ async fn run_once(
     asked: Option<oneshot::Sender<Fired>>,
 ) -> Option<Ended> {
     let (function, path, begun) = (&run.trigger.name, run.trigger.path(), Instant::now());
+    let mut refusals = 0;
     let (invocation, answer) = loop {
         let invocation = InvocationId::next();
         let answer = call(&app, function, run.event(app.name()).request(&path), invocation, 0).await;
         match answer {
             Answer::Throttled if !app.is_removed() && !*stop.borrow() => {
-                tokio::time::sleep(limits::QUEUE_THROTTLED_PAUSE).await;
+                tokio::time::sleep(pause_after_refusal(refusals, random_share())).await;
+                refusals += 1;
             }
             answer => break (invocation, answer),
         }
@@ -362,8 +364,7 @@ async fn run_once(
         Answer::Throttled => Some("no instance was free".to_owned()),
         Answer::NobodyThere => Some("the function is gone".to_owned()),
     };
-    let error =
-        error.map(|error| error[..error.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned());
+    let error = error.map(|error| kept_reason(&app, &error));
     if let Some(error) = &error {
         let text = format!("run of timer {function} failed: {error}");
         app.active_pool().template().host_says(Some(invocation), &text);

@@ -50,15 +50,15 @@ pub fn page(goal: &str, runs: &[Run], advice: Option<&Advice>) -> String {
     }
     key(&mut page, runs);
     plot(&mut page, "Requests each second", runs, |run| {
-        let pieces = run.report.timeline.iter();
+        let pieces = run.report.whole_seconds();
         pieces.map(|piece| (piece.until.as_secs_f64(), rate(piece))).collect()
     });
     plot(&mut page, "P99 latency (ms)", runs, |run| {
-        let pieces = run.report.timeline.iter();
+        let pieces = run.report.whole_seconds();
         pieces.map(|piece| (piece.until.as_secs_f64(), piece.p99.as_secs_f64() * 1e3)).collect()
     });
     plot(&mut page, "P50 latency (ms)", runs, |run| {
-        let pieces = run.report.timeline.iter();
+        let pieces = run.report.whole_seconds();
         pieces.map(|piece| (piece.until.as_secs_f64(), piece.p50.as_secs_f64() * 1e3)).collect()
     });
     if runs.iter().any(|run| run.used.is_some()) {

@@ -28,6 +28,18 @@ const REMEMBERED_MAX: usize = 4_096;
 /// A larger file is told from another by its length and time, not by reading it.
 const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
+/// A change that makes a build necessary.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What has changed.
+    pub path: PathBuf,
+    /// Whether that was while the build ran, or just after: it may be what the build writes.
+    pub is_of_build: bool,
+}
+
+/// How long after a build what it has written is still told of.
+const OF_BUILD_GRACE: Duration = Duration::from_millis(200);
+
 /// What has happened and has not been looked at yet.
 #[derive(Default)]
 pub struct Noted {
@@ -137,19 +149,22 @@ impl Changes {
     /// Waits for the next change; `None` when it is told to stop.
     ///
     /// A change from the time of the build just ended may be the build's own doing: it counts only if the file
-    /// holds something it did not hold before, so that a build that writes what it watches comes to rest.
-    pub fn next(&mut self) -> Done<Option<PathBuf>> {
-        let mut since_build = self.noted.burst(Some(Instant::now() + QUIET));
+    /// holds something it did not hold before, so that a build that writes what it watches comes to rest. Where each
+    /// build writes something else it does not, and `by_others` leaves out what may be the build's.
+    pub fn next(&mut self, by_others: bool) -> Done<Option<Change>> {
+        let built = Instant::now();
+        let mut since_build = self.noted.burst(Some(built + QUIET));
         while !self.noted.is_stopped() {
-            let (paths, by_build) = match since_build.take() {
+            let (paths, is_of_build) = match since_build.take() {
                 Some(paths) => (paths, true),
                 None => match self.noted.burst(None) {
-                    Some(paths) => (paths, false),
+                    Some(paths) => (paths, built.elapsed() < OF_BUILD_GRACE + QUIET),
                     None => return Ok(None),
                 },
             };
-            if let Some(changed) = self.look_at(paths, by_build)? {
-                return Ok(Some(changed));
+            let changed = self.look_at(paths, is_of_build)?;
+            if let Some(path) = changed.filter(|_| !(is_of_build && by_others)) {
+                return Ok(Some(Change { path, is_of_build }));
             }
         }
         Ok(None)

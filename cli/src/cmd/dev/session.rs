@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::client::Client;
 use crate::cmd::deploy::source::Source;
 use crate::cmd::deploy::{env_of_environment, source};
-use crate::cmd::dev::changes::{Changes, Noted};
+use crate::cmd::dev::changes::{Change, Changes, Noted};
 use crate::cmd::dev::follower::Follower;
 use crate::cmd::dev::runner::Runner;
 use crate::cmd::text_of;
@@ -59,6 +59,25 @@ pub struct Session {
     pub control: Arc<Control>,
 }
 
+/// Builds one after another, each because of what changed in the one before, after which they do not go on by themselves.
+const ROUNDS_MAX: u32 = 5;
+
+/// How often builds have followed one another by themselves.
+#[derive(Default)]
+struct OwnChanges(u32);
+
+impl OwnChanges {
+    /// Whether `change` would lead to one build too many in a row.
+    fn is_one_too_many(&mut self, change: &Change) -> bool {
+        self.0 = if change.is_of_build { self.0 + 1 } else { 0 };
+        if self.0 < ROUNDS_MAX {
+            return false;
+        }
+        self.0 = 0;
+        true
+    }
+}
+
 /// What serves: nothing is deployed twice.
 type Served = (Manifest, [u8; 32]);
 
@@ -73,6 +92,7 @@ impl Session {
     pub fn run(mut self, project: &Project) -> Done {
         let mut changes = Changes::of(project, self.control.noted.clone())?;
         let mut served = None;
+        let mut own = OwnChanges::default();
         loop {
             match self.round(&mut changes, &mut served) {
                 Ok(None) => return Ok(()),
@@ -85,11 +105,26 @@ impl Session {
                     say(&format!("{failure}{then}"));
                 }
             }
-            match changes.next()? {
+            match self.next_change(&mut changes, &mut own)? {
                 Some(path) => say(&format!("changed: {}", self.shown_path(&path))),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Waits for the next change that is worth a build; `None` if it was stopped.
+    fn next_change(&self, changes: &mut Changes, own: &mut OwnChanges) -> Done<Option<PathBuf>> {
+        let Some(change) = changes.next(false)? else { return Ok(None) };
+        if !own.is_one_too_many(&change) {
+            return Ok(Some(change.path));
+        }
+        say(&format!(
+            "{} has changed in each of the last {ROUNDS_MAX} builds: the build writes it, and it is watched; waiting \
+             for another change\ntry: let it write elsewhere, or watch = [\"src\"] in the table [build] of wfn.toml, \
+             with what matters",
+            self.shown_path(&change.path)
+        ));
+        Ok(changes.next(true)?.map(|change| change.path))
     }
 
     /// Builds and deploys what there is now; `None` if it was stopped.

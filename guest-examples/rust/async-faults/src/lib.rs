@@ -8,6 +8,7 @@ mod query;
 mod time;
 
 use std::fs;
+use std::io::Write;
 
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
@@ -29,6 +30,7 @@ const HELP: &str = "\
 /allocate?mb=N              takes memory until refused and aborts, or N MB and frees them
 /recurse                    calls itself until the stack is used up
 /print?text=T               prints T on stdout and on stderr, one line each
+/mumble?text=T              prints T on stdout and on stderr without a line end
 /no-response                returns an error code instead of a response
 /echo                       streams the request's body and trailers back as they arrive
 /pass-on                    hands the request's body over to the host as the response's
@@ -83,6 +85,7 @@ async fn answer(request: Request, path: &str, query: &Query<'_>) -> Result<Respo
         "/allocate" => compute::allocate(query.optional_number("mb")),
         "/recurse" => compute::recurse(),
         "/print" => print(query.text("text").unwrap_or("hello")),
+        "/mumble" => mumble(query.text("text").unwrap_or("mm")),
         "/no-response" => Err(ErrorCode::InternalError(Some("this guest was asked for no response".into()))),
         "/echo" => bodies::echo(request),
         "/pass-on" => bodies::pass_on(request),
@@ -116,6 +119,14 @@ fn target_of(request: &Request) -> Result<Response, ErrorCode> {
         cookies.map(|cookie| format!("cookie {}\n", String::from_utf8_lossy(&cookie))).collect();
     let (scheme, authority) = (request.get_scheme(), request.get_authority());
     text(200, &format!("scheme {scheme:?}\nauthority {authority:?}\n{cookies}"))
+}
+
+fn mumble(words: &str) -> Result<Response, ErrorCode> {
+    print!("{words}");
+    eprint!("{words}");
+    // A stream that fails is the host's affair.
+    let _ = std::io::stdout().flush();
+    text(200, "printed without a line end\n")
 }
 
 /// Adds headers until all are in or the host refuses one, then answers, saying how far that was.

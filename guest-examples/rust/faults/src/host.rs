@@ -1,5 +1,6 @@
 //! What a guest asks of its host besides HTTP: clocks, randomness, files, network, its output, its exit.
 
+use std::io::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, fs, thread};
 
@@ -81,6 +82,19 @@ pub(crate) fn flood(request: Request) -> Result<Response, Error> {
         println!("line {line} of {lines}");
     }
     text(format!("printed {lines} lines\n"))
+}
+
+pub(crate) fn mumble(request: Request) -> Result<Response, Error> {
+    let words: String = request.query("text")?.unwrap_or_else(|| "mm".to_owned());
+    print!("{words}");
+    eprint!("{words}");
+    std::io::stdout().flush()?;
+    text("printed without a line end\n")
+}
+
+pub(crate) fn mumble_then_trap(request: Request) -> Result<Response, Error> {
+    mumble(request)?;
+    compute::unreachable()
 }
 
 pub(crate) fn stdout_then_trap(_: Request) -> Result<Response, Error> {

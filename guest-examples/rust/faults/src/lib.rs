@@ -36,6 +36,8 @@ const FAULTS: &[(&str, &str, Run)] = &[
     ("/connect", "connects to 127.0.0.1 port ?port=N (default 1), answers what came of it", host::connect),
     ("/dns", "resolves ?name=N (default localhost), answers what came of it", host::dns),
     ("/flood", "prints ?lines=N (default 1000) on stdout", host::flood),
+    ("/mumble", "prints ?text=T (default mm) on stdout and stderr without a line end", host::mumble),
+    ("/mumble-then-trap", "does that, then traps", host::mumble_then_trap),
     ("/stdout-then-trap", "prints a line, then traps", host::stdout_then_trap),
     ("/exit", "calls wasi:cli/exit", host::exit),
     ("/endless-body", "streams for as long as the caller reads", bodies::endless),

@@ -13,6 +13,8 @@ const HELP: &str = "\
 /config          the names of all
 /http/NAME       the same by http://wfn.internal/settings/NAME
 /print/NAME      prints it on stdout, as no function should
+/long/N/NAME     prints it after N letters, in one line
+/json/NAME       prints it as JSON
 /trap/NAME       panics with it
 ";
 
@@ -38,6 +40,17 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
         }
         "print" => {
             println!("{name} is {:?}", std::env::var(name));
+            Some("printed".to_owned())
+        }
+        "long" => {
+            let (letters, name) = name.split_once('/').unwrap_or(("0", name));
+            let letters = "x".repeat(letters.parse().unwrap_or(0));
+            println!("{letters}{} and after", std::env::var(name).unwrap_or_default());
+            Some("printed".to_owned())
+        }
+        "json" => {
+            let value = std::env::var(name).unwrap_or_default();
+            println!("{{\"secret\":\"{}\"}}", value.replace('\\', "\\\\").replace('"', "\\\""));
             Some("printed".to_owned())
         }
         "trap" => panic!("the value is {:?}", std::env::var(name)),

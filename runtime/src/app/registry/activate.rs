@@ -39,6 +39,13 @@ pub struct Deployed {
     pub dry_run: bool,
 }
 
+impl Deployed {
+    /// What a change did that changed nothing: `revision` serves as it did.
+    pub(super) fn unchanged(revision: Revision, serving: Serving) -> Self {
+        Self { revision, serving, split_ended: None, prepared_in: Duration::ZERO, dry_run: false }
+    }
+}
+
 /// What is to become of an app.
 pub(super) struct Change {
     /// The revision that it is about.
@@ -158,6 +165,7 @@ impl Registry {
         for pool in active.pools_beside(kept) {
             if let Err(Fault { outcome, detail }) = pool.prepare().await {
                 active.drain_beside(kept);
+                let detail = pool.template().capabilities().redacted(detail);
                 return Err(ChangeError::Start(format!("{}: {detail}", outcome.code())));
             }
         }

@@ -299,3 +299,55 @@ proptest! {
         }
     }
 }
+
+/// Entries that are right, to be made wrong.
+const TARGETS: [&str; 9] = [
+    "https://api.example.com",
+    "*://*.example.com:*",
+    "http://10.0.0.0/8:8080",
+    "https://[fd00::]/8",
+    "http://localhost:3000",
+    "https://{{ HOST }}:{{PORT}}/",
+    "http://127.0.0.1",
+    "https://*",
+    "http://[::ffff:10.0.0.1]:80",
+];
+
+#[test]
+fn what_settings_make_of_an_entry_is_bounded() {
+    let settings = BTreeMap::from([("A".to_owned(), "x".repeat(limits::ENV_BYTES_MAX))]);
+    let error = Egress::parse(&["{{A}}".repeat(200_000)], &settings).unwrap_err();
+    assert!(error.len() < 400 && error.contains("512 bytes"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn a_wrong_entry_is_refused_by_its_key_and_a_right_one_grants_nothing_by_accident(
+        target in 0..TARGETS.len(),
+        changes in prop::collection::vec((0..60_usize, 0..3_u8, "[\\PC\0\n*:/@{}.\\[\\]%]{1,3}"), 0..5),
+        settings in prop::collection::btree_map("HOST|PORT", "\\PC{0,20}", 0..3),
+        private in prop::sample::select(&["10.0.0.7", "127.0.0.1", "169.254.169.254", "[fd00::1]", "0.0.0.0", "[::1]"][..]),
+    ) {
+        let mut text: Vec<char> = TARGETS[target].chars().collect();
+        for (at, kind, with) in changes {
+            let at = at % (text.len() + 1);
+            match kind {
+                0 => drop(text.splice(at..at, with.chars())),
+                1 if at < text.len() => drop(text.remove(at)),
+                _ => text.truncate(at),
+            }
+        }
+        let entry: String = text.into_iter().collect();
+        match Egress::parse(std::slice::from_ref(&entry), &settings) {
+            Err(error) => prop_assert!(error.starts_with("allowed_outbound_hosts: \"") && error.len() < 4_000, "{error}"),
+            // Only what is written as an address or as localhost leads to one that is not public.
+            Ok(policy) => {
+                let filled = fill_in(&entry, &settings).unwrap();
+                let is_range = filled.contains(|byte: char| byte.is_ascii_digit()) || filled.contains('[');
+                prop_assert!(is_range || !is_allowed(&policy, &format!("http://{private}/"), None), "{filled}");
+                let name = format!("http://a.example.com:{}/", 80);
+                prop_assert!(is_range || !is_allowed(&policy, &name, Some(private.trim_matches(['[', ']']))), "{filled}");
+            }
+        }
+    }
+}

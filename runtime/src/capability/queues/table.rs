@@ -1,8 +1,11 @@
 //! Queues and messages in the database: each function is one change, whole or not at all, or one read.
 //!
 //! A message is in one of three states, and its row says in which: it is ready and has a `position`, it waits until
-//! `due_ms`, or it is dead since `dead_ms`. Positions are given by the one writer in the order of its commits, so that
-//! whoever has read up to a position misses nothing that comes later.
+//! `due_ms`, or it is dead since `dead_ms`. One of a session keeps its place while it waits: it has a position and is due
+//! later. Positions are given by the one writer in the order of its commits, so that whoever has read up to a position misses
+//! nothing that comes later.
+
+pub mod expiry;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
@@ -36,6 +39,8 @@ pub struct Message {
     pub number: i64,
     /// Where it stands among those that are ready.
     pub position: i64,
+    /// Until when it waits in its place, in milliseconds since 1970; the past, if it does not.
+    pub due_ms: i64,
     /// What its sender, or else the host, calls it.
     pub id: String,
     /// See [`NewMessage::session`].
@@ -96,6 +101,15 @@ impl State {
             Self::Dead => "dead_ms",
         }
     }
+
+    /// What is true of the rows of those in this state.
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Ready => "position IS NOT NULL",
+            Self::Waiting => "due_ms IS NOT NULL AND position IS NULL",
+            Self::Dead => "dead_ms IS NOT NULL",
+        }
+    }
 }
 
 /// Where a page begins: after the message with this value of its state's column and this number.
@@ -107,7 +121,7 @@ pub struct After {
     pub number: i64,
 }
 
-const COLUMNS: &str = "number, coalesce(position, 0), id, session, content_type, body, sent_ms, expires_ms, failures, first_ms, last_error";
+const COLUMNS: &str = "number, coalesce(position, 0), id, session, content_type, body, sent_ms, expires_ms, failures, first_ms, last_error, coalesce(due_ms, 0)";
 
 fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     Ok(Message {
@@ -122,6 +136,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
         failures: row.get(8)?,
         first_ms: row.get(9)?,
         last_error: row.get(10)?,
+        due_ms: row.get(11)?,
     })
 }
 
@@ -273,8 +288,8 @@ pub fn promote(
     now_ms: i64,
     limit: usize,
 ) -> rusqlite::Result<usize> {
-    let query =
-        "SELECT number FROM queue_message WHERE queue = ?1 AND due_ms <= ?2 ORDER BY due_ms, number LIMIT ?3";
+    let query = "SELECT number FROM queue_message WHERE queue = ?1 AND due_ms <= ?2 AND position IS NULL
+        ORDER BY due_ms, number LIMIT ?3";
     let due: Vec<i64> = transaction
         .prepare_cached(query)?
         .query_map(params![queue, now_ms, limit as i64], |row| row.get(0))?
@@ -289,7 +304,8 @@ pub fn promote(
 
 /// When the next message that waits is due, in milliseconds since 1970.
 pub fn next_due(connection: &Connection, queue: i64) -> rusqlite::Result<Option<i64>> {
-    let query = "SELECT min(due_ms) FROM queue_message WHERE queue = ?1 AND due_ms IS NOT NULL";
+    let query =
+        "SELECT min(due_ms) FROM queue_message WHERE queue = ?1 AND due_ms IS NOT NULL AND position IS NULL";
     connection.prepare_cached(query)?.query_row([queue], |row| row.get(0))
 }
 
@@ -300,11 +316,17 @@ fn live(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Option<(
     statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-/// Removes a message that was delivered. Says whether it was there.
+/// Removes a message that was delivered. Says whether it was there. One whose time to live ended meanwhile was delivered
+/// in time, and is no dead letter.
 pub fn acknowledge(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<bool> {
-    let Some((queue, bytes)) = live(transaction, number)? else { return Ok(false) };
+    let query = "SELECT queue, bytes, dead_ms IS NOT NULL FROM queue_message
+        WHERE number = ?1 AND (dead_ms IS NULL OR dead_ms >= expires_ms)";
+    let found = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?));
+    let mut statement = transaction.prepare_cached(query)?;
+    let found = statement.query_row([number], found).optional()?;
+    let Some((queue, bytes, dead)): Option<(i64, i64, i64)> = found else { return Ok(false) };
     transaction.prepare_cached("DELETE FROM queue_message WHERE number = ?1")?.execute([number])?;
-    count(transaction, queue, -1, 0, -bytes)?;
+    count(transaction, queue, dead - 1, -dead, -bytes)?;
     Ok(true)
 }
 
@@ -324,10 +346,10 @@ pub struct Failure {
 /// What becomes of a message whose delivery failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// It keeps its place.
-    Ready,
-    /// It waits until then, in milliseconds since 1970.
+    /// It waits until then, in milliseconds since 1970, and is ready behind the others.
     Waits(i64),
+    /// It waits until then and keeps its place.
+    WaitsInPlace(i64),
     /// It is a dead letter.
     Dead,
 }
@@ -336,8 +358,8 @@ pub enum Next {
 pub fn fail(transaction: &Transaction<'_>, failure: &Failure, now_ms: i64) -> rusqlite::Result<bool> {
     let Some((queue, _)) = live(transaction, failure.number)? else { return Ok(false) };
     let (is_ready, due_ms, dead_ms) = match failure.next {
-        Next::Ready => (true, None, None),
         Next::Waits(due_ms) => (false, Some(due_ms), None),
+        Next::WaitsInPlace(due_ms) => (true, Some(due_ms), None),
         Next::Dead => (false, None, Some(now_ms)),
     };
     let statement = "UPDATE queue_message SET position = iif(?2, position, NULL), due_ms = ?3, dead_ms = ?4,
@@ -368,17 +390,17 @@ pub fn page(
     after: After,
     limit: usize,
 ) -> rusqlite::Result<Vec<(Message, After)>> {
-    let order = state.column();
+    let (order, condition) = (state.column(), state.condition());
     let query = format!(
         "SELECT {COLUMNS}, {order} FROM queue_message
-         WHERE queue = (SELECT id FROM queue WHERE app = ?1 AND name = ?2) AND {order} IS NOT NULL
+         WHERE queue = (SELECT id FROM queue WHERE app = ?1 AND name = ?2) AND {condition}
          AND ({order}, number) > (?3, ?4) ORDER BY {order}, number LIMIT ?5"
     );
     let mut statement = connection.prepare_cached(&query)?;
     let values = params![place.app.as_str(), place.store.as_str(), after.order, after.number, limit as i64];
     let rows = statement.query_map(values, |row| {
         let message = message(row)?;
-        let after = After { order: row.get(11)?, number: message.number };
+        let after = After { order: row.get(12)?, number: message.number };
         Ok((message, after))
     })?;
     rows.collect()
@@ -433,10 +455,10 @@ fn remove_some(
     state: State,
     limit: usize,
 ) -> rusqlite::Result<(usize, i64)> {
-    let order = state.column();
+    let condition = state.condition();
     let statement = format!(
         "DELETE FROM queue_message WHERE number IN
-         (SELECT number FROM queue_message WHERE queue = ?1 AND {order} IS NOT NULL LIMIT ?2) RETURNING bytes"
+         (SELECT number FROM queue_message WHERE queue = ?1 AND {condition} LIMIT ?2) RETURNING bytes"
     );
     let mut statement = transaction.prepare_cached(&statement)?;
     let removed = statement.query_map([queue, limit as i64], |row| row.get::<_, i64>(0))?;

@@ -231,3 +231,72 @@ fn a_queue_of_an_app_that_is_gone_is_not_made() {
     let sent = send(&transaction, &place("nobody", "q"), &new("x", None, 0), 0);
     assert!(matches!(sent, Err(QueueError::NoOwner(..))), "{sent:?}");
 }
+
+#[test]
+fn one_that_waits_in_its_place_keeps_it_and_is_due_later() {
+    let mut connection = database();
+    let transaction = connection.transaction().unwrap();
+    let place = place("a", "q");
+    for number in 0..3 {
+        send(&transaction, &place, &new(&number.to_string(), None, 0), 0).unwrap();
+    }
+    let queue = queue(&transaction, &place).unwrap().unwrap();
+    let before = ready(&transaction, queue, 0, 10).unwrap();
+    let number = before[1].number;
+    let failure = Failure { number, first_ms: 1, error: "no".into(), next: Next::WaitsInPlace(500) };
+    assert!(fail(&transaction, &failure, 100).unwrap());
+    let after = ready(&transaction, queue, 0, 10).unwrap();
+    let places =
+        |messages: &[Message]| messages.iter().map(|one| (one.number, one.position)).collect::<Vec<_>>();
+    assert_eq!(places(&after), places(&before));
+    assert_eq!((after[1].due_ms, after[1].failures, after[0].due_ms), (500, 1, 0));
+    // It is nobody who waits to be made ready, and is listed and removed once.
+    assert_eq!(next_due(&transaction, queue).unwrap(), None);
+    assert_eq!(promote(&transaction, queue, 1_000, 10).unwrap(), 0);
+    let listed = |state| page(&transaction, &place, state, After::default(), 10).unwrap().len();
+    assert_eq!((listed(State::Ready), listed(State::Waiting)), (3, 0));
+    assert!(acknowledge(&transaction, number).unwrap());
+    assert_eq!(purge(&transaction, &place, State::Waiting, 10).unwrap(), 0);
+    assert_eq!(purge(&transaction, &place, State::Ready, 10).unwrap(), 2);
+    assert_eq!(queues(&transaction, &place.app).unwrap()[0].1, Usage::default());
+}
+
+#[test]
+fn what_has_expired_is_dead_whether_anybody_takes_it_or_not() {
+    let mut connection = database();
+    let transaction = connection.transaction().unwrap();
+    let place = place("a", "q");
+    let held = || {
+        let usage = queues(&transaction, &place.app).unwrap()[0].1;
+        (usage.messages, usage.dead)
+    };
+    let lives = |body: &str, life_ms, delay_ms| {
+        let message = NewMessage { time_to_live_ms: Some(life_ms), ..new(body, None, delay_ms) };
+        send(&transaction, &place, &message, 0).unwrap()
+    };
+    assert_eq!(expiry::next(&transaction).unwrap(), None);
+    for (body, life_ms, delay_ms) in [("first", 10, 0), ("second", 20, 0), ("third", 20, 0), ("waits", 5, 30)]
+    {
+        lives(body, life_ms, delay_ms);
+    }
+    send(&transaction, &place, &new("for ever", None, 0), 0).unwrap();
+    assert_eq!(expiry::next(&transaction).unwrap(), Some(10));
+    assert_eq!((expiry::expire(&transaction, 9, 10).unwrap(), held()), (0, (5, 0)));
+    assert_eq!((expiry::expire(&transaction, 10, 10).unwrap(), held()), (1, (4, 1)));
+    // The others are under way when their time ends: one is delivered, which is what counts, and one fails.
+    let queue = queue(&transaction, &place).unwrap().unwrap();
+    let under_way = ready(&transaction, queue, 0, 2).unwrap();
+    while expiry::expire(&transaction, 40, 2).unwrap() > 0 {}
+    assert_eq!((held(), expiry::next(&transaction).unwrap()), ((1, 4), None));
+    assert!(acknowledge(&transaction, under_way[0].number).unwrap());
+    assert!(!acknowledge(&transaction, under_way[0].number).unwrap());
+    let failure =
+        Failure { number: under_way[1].number, first_ms: 1, error: "no".into(), next: Next::Waits(90) };
+    assert!(!fail(&transaction, &failure, 50).unwrap(), "it stays dead");
+    assert_eq!(held(), (1, 3));
+    let dead = page(&transaction, &place, State::Dead, After::default(), 10).unwrap();
+    assert!(dead.iter().all(|(message, _)| message.last_error == expiry::EXPIRED));
+    // Delivered again it has all the time in the world.
+    assert_eq!(replay(&transaction, &place, None, 10).unwrap(), 3);
+    assert_eq!((expiry::next(&transaction).unwrap(), held()), (None, (4, 0)));
+}

@@ -1,0 +1,128 @@
+//! The listener of the admin API. Connections of those who have not shown the token are bounded apart, and give way: silent or
+//! busy, they keep nobody out who has it.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::ingress::connection;
+use crate::ingress::listener::Acceptor;
+use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
+use crate::limits;
+
+/// Who is at the other end of a connection: an extension of each request that comes over it.
+#[derive(Default)]
+pub struct Visitor {
+    has_token: AtomicBool,
+    watch: OnceLock<Arc<Watch>>,
+}
+
+impl Visitor {
+    /// The token came over the connection.
+    pub fn shows_token(&self) {
+        self.has_token.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stranger(&self) -> bool {
+        !self.has_token.load(Ordering::Relaxed)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.watch.get().is_none_or(|watch| watch.is_idle())
+    }
+}
+
+/// The open connections, the oldest first.
+#[derive(Default)]
+struct Visitors(Vec<(Arc<Visitor>, AbortHandle)>);
+
+impl Visitors {
+    /// Who gives way to one more, who is a stranger at first: the oldest stranger, or else whoever has the token, no request
+    /// under way, and been here for longest.
+    fn to_give_way(&mut self) -> GivesWay {
+        self.0.retain(|(_, task)| !task.is_finished());
+        let strangers = self.0.iter().filter(|(visitor, _)| visitor.is_stranger()).count();
+        if self.0.len() < limits::ADMIN_CONNECTIONS_MAX && strangers < limits::ADMIN_STRANGERS_MAX {
+            return GivesWay::Nobody;
+        }
+        let oldest = |gives_way: fn(&Visitor) -> bool| self.0.iter().position(|(one, _)| gives_way(one));
+        let found = oldest(Visitor::is_stranger).or_else(|| oldest(Visitor::is_idle));
+        found.map_or(GivesWay::NobodyWhoCould, GivesWay::One)
+    }
+
+    /// Whether one more may come in.
+    fn have_room(&mut self) -> bool {
+        self.to_give_way() != GivesWay::NobodyWhoCould
+    }
+
+    /// One more has come in.
+    fn add(&mut self, visitor: Arc<Visitor>, task: AbortHandle) {
+        if let GivesWay::One(place) = self.to_give_way() {
+            let (_, task) = self.0.remove(place);
+            task.abort();
+        }
+        self.0.push((visitor, task));
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum GivesWay {
+    /// There is room.
+    Nobody,
+    One(usize),
+    /// Everybody is busy, with the token: the next one waits.
+    NobodyWhoCould,
+}
+
+/// Serves `router` on `listener` until `stop` changes, with the same time limits as functions have.
+pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let mut acceptor = Acceptor::new(listener)?;
+    let (mut connections, mut visitors) = (JoinSet::new(), Visitors::default());
+    let watches = Arc::<Watches>::default();
+    let mut next_watch = Instant::now() + WATCH_PERIOD;
+    loop {
+        let stream = tokio::select! {
+            (stream, _) = acceptor.next(), if visitors.have_room() => stream,
+            Some(_) = connections.join_next() => continue,
+            () = tokio::time::sleep_until(next_watch) => {
+                watches.end_overdue();
+                next_watch += WATCH_PERIOD;
+                continue;
+            }
+            _ = stop.changed() => break,
+        };
+        let (router, watches, visitor) = (router.clone(), watches.clone(), Arc::<Visitor>::default());
+        let at_the_door = visitor.clone();
+        let task = connections.spawn(async move {
+            let service = |watch: Arc<Watch>| {
+                // Nobody else has set it.
+                let _ = visitor.watch.set(watch.clone());
+                service_fn(move |mut request: http::Request<Incoming>| {
+                    let active = watch.begin(request.version());
+                    request.extensions_mut().insert(visitor.clone());
+                    let mut router = router.clone();
+                    async move {
+                        let answered =
+                            tower_service::Service::call(&mut router, request.map(Body::new)).await;
+                        answered.map(|response: Response| response.map(|body| Guarded::new(body, active)))
+                    }
+                })
+            };
+            connection::serve(stream, &watches, service).await;
+        });
+        visitors.add(at_the_door, task);
+    }
+    watches.drain();
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
