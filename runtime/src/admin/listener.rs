@@ -49,7 +49,7 @@ struct Visitors(Vec<(Arc<Visitor>, AbortHandle)>);
 impl Visitors {
     /// Who gives way to one more, who is a stranger at first: the oldest stranger, or else whoever has the token, no request
     /// under way, and been here for longest.
-    fn to_give_way(&mut self) -> GivesWay {
+    fn who_gives_way(&mut self) -> GivesWay {
         self.0.retain(|(_, task)| !task.is_finished());
         let strangers = self.0.iter().filter(|(visitor, _)| visitor.is_stranger()).count();
         if self.0.len() < limits::ADMIN_CONNECTIONS_MAX && strangers < limits::ADMIN_STRANGERS_MAX {
@@ -62,12 +62,12 @@ impl Visitors {
 
     /// Whether one more may come in.
     fn have_room(&mut self) -> bool {
-        self.to_give_way() != GivesWay::NobodyWhoCould
+        self.who_gives_way() != GivesWay::NobodyWhoCould
     }
 
     /// One more has come in.
     fn add(&mut self, visitor: Arc<Visitor>, task: AbortHandle) {
-        if let GivesWay::One(place) = self.to_give_way() {
+        if let GivesWay::One(place) = self.who_gives_way() {
             let (_, task) = self.0.remove(place);
             task.abort();
         }

@@ -251,7 +251,11 @@ async fn measured(request: Request<WasiBody>) -> Request<WasiBody> {
     let length = body.size_hint().exact();
     let mut body = RequestBody { ahead: ShortQueue::default(), failed: None, rest: Some(body), length };
     if length.is_none() {
-        poll_fn(|context| Poll::Ready(body.look_ahead(context))).await;
+        poll_fn(|context| {
+            body.look_ahead(context);
+            Poll::Ready(())
+        })
+        .await;
     }
     let is_about_a_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     if is_about_a_body && body.length == Some(0) && !parts.headers.contains_key(CONTENT_LENGTH) {

@@ -22,7 +22,8 @@ pub fn check(parts: &mut request::Parts, is_chunked: bool) -> Result<(), Refusal
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message));
     }
     let path = parts.uri.path();
-    if !path.starts_with('/') && !(path == "*" && parts.method == Method::OPTIONS) {
+    let is_of_the_host = path == "*" && parts.method == Method::OPTIONS;
+    if !path.starts_with('/') && !is_of_the_host {
         return Err(bad_request("the request's target is neither a path nor a URL"));
     }
     if is_chunked {
