@@ -55,3 +55,18 @@ fn what_cannot_be_called_is_refused() {
     let wrong = wfn(&["bench", "ftp://x"]);
     assert!(wrong.code == Some(2) && wrong.stderr.contains("use a URL such as"), "{wrong:?}");
 }
+
+#[test]
+fn the_plots_end_with_the_last_whole_second() {
+    let host = Host::start();
+    host.deploy("hello", &[]);
+    let page = host.data.path().join("report.html");
+    host.wfn(&["bench", "hello", "-c", "2", "-t", "2500ms", "--report", page.to_str().unwrap()]).ok();
+    let page = fs::read_to_string(page).unwrap();
+    let plot = page.split("<h2>Requests each second</h2>").nth(1).unwrap();
+    let curve = plot.split("<path d=\"M").find(|path| path.contains("stroke-width=\"2\"")).unwrap();
+    let points = curve.split('"').next().unwrap().split('L').count();
+    // Two, or one where the machine was held up: not the half second behind them.
+    assert!((1..=2).contains(&points), "{curve}");
+    assert!(plot.contains(&format!(">{points} s<")), "{plot}");
+}

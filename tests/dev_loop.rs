@@ -303,6 +303,25 @@ fn a_build_that_writes_what_it_watches_comes_to_rest() {
 }
 
 #[test]
+fn a_build_that_always_writes_something_new_is_named_and_left_alone() {
+    let folder = dev_project(&format!("echo x >> builds; {COPY}; cp builds src/generated"), "hello");
+    let dev = Dev::start(folder.path());
+    dev.until_said("src/generated has changed in each of the last 5 builds");
+    dev.until_said("watch = [\"src\"]");
+    let builds = || fs::read_to_string(folder.path().join("builds")).unwrap().lines().count();
+    assert_eq!(builds(), 5, "{}", dev.said());
+    // What somebody else changes is built again, and leads to as many builds at most.
+    save(folder.path(), "faults");
+    until("the change is served", || {
+        (Request::get("/app/trap").send(&dev.functions()).status == 500).then_some(())
+    });
+    until("it is named again", || {
+        (dev.said().matches("in each of the last 5 builds").count() == 2).then_some(())
+    });
+    assert!((6..=10).contains(&builds()), "{}: {}", builds(), dev.said());
+}
+
+#[test]
 fn ctrl_c_ends_a_build_with_everything_it_started() {
     let folder = dev_project("sleep 600 & echo $! > child; echo $$ > shell; wait", "hello");
     let mut dev = Dev::start(folder.path());

@@ -80,6 +80,27 @@ fn ask_times(host: &Host, path: &str, count: u64) {
 }
 
 #[test]
+fn a_key_makes_no_line_of_its_own_in_what_the_command_line_shows() {
+    let host = Host::start();
+    let manifest = "key_value_stores = [\"default\"]\nblob_containers = [\"files\"]\nqueues = [\"work\"]";
+    host.deploy_with("shop", "hello", manifest);
+    let name = "a\nforged\u{202e}line\u{1b}[2J";
+    host.wfn(&["kv", "put", "shop", "default", name, "x"]).ok();
+    host.wfn(&["queue", "send", "shop", "work", "one\ntwo\u{2066}"]).ok();
+    let shown = host.wfn(&["kv", "ls", "shop", "default"]).ok();
+    assert_eq!(shown, "a\\nforged\\u{202e}line\\u{1b}[2J\n");
+    let shown = host.wfn(&["queue", "peek", "shop", "work"]).ok();
+    assert!(shown.lines().count() == 1 && shown.ends_with("one\\ntwo\\u{2066}\n"), "{shown}");
+    // As JSON they are what they are.
+    let shown = host.wfn(&["kv", "ls", "shop", "default", "--json"]).ok();
+    assert_eq!(serde_json::from_str::<String>(shown.trim()).unwrap(), name);
+    let blob = host.wfn(&["blob", "put", "shop", "files", "b\u{2028}\u{200f}c"]).ok();
+    assert!(blob.contains("b\\u{2028}\\u{200f}c"), "{blob}");
+    let shown = host.wfn(&["blob", "ls", "shop", "files"]).ok();
+    assert!(shown.lines().count() == 1 && shown.ends_with("b\\u{2028}\\u{200f}c\n"), "{shown}");
+}
+
+#[test]
 fn what_is_put_is_got_and_listed_until_it_is_deleted() {
     let host = Host::start();
     host.deploy("counter", &STORE);

@@ -10,6 +10,7 @@ mod admin;
 mod admin_fuzz;
 mod async_guests;
 mod bad_input;
+mod batches;
 mod bench;
 mod blob_triggers;
 mod blobs;

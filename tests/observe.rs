@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Held, Host, Load, Request, metric, until};
+use crate::commands;
+use crate::harness::{Connection, Held, Host, Load, Request, metric, until};
 use crate::upstream::Upstream;
 
 fn calls(host: &Host, app: &str, flags: &[&str]) -> Vec<Value> {
@@ -224,4 +225,75 @@ fn top_shows_what_runs() {
     });
     let status = host.wfn(&["status", "hello"]).ok();
     assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+}
+
+/// The lines of an app's log that are of a stream, by the invocation that wrote them.
+fn written(host: &Host, app: &str, stream: &str) -> Vec<(Value, String)> {
+    let lines = host.wfn(&["logs", app, "--stream", stream, "-o", "json"]).ok();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| (line["invocation"].clone(), line["text"].as_str().unwrap().to_owned())).collect()
+}
+
+#[test]
+fn what_is_written_without_a_line_end_is_told_by_its_own_invocation() {
+    let host = Host::start();
+    // One worker, which is used again.
+    host.deploy("faults", &["--concurrency", "1", "--max-instances", "1"]);
+    host.deploy("async-faults", &["--max-instances", "1"]);
+    let program = commands::program("Content-Type: text/plain\n\nmumbled", "(call $text) (call $say (i32.const 2) (i32.const 1050) (i32.const 7))");
+    commands::deploy(&host, "program", &program, &[]);
+    for (app, count) in [("faults", "/faults/count"), ("async-faults", "/async-faults/count"), ("program", "/program/")] {
+        let words = |number: usize| if app == "program" { "mumbled".to_owned() } else { format!("mumble-{number}") };
+        let expected: Vec<(Value, String)> = (0..3)
+            .map(|number| {
+                let answer = host.get(&format!("/{app}/mumble?text={}", words(number)));
+                let id = answer.header("wfn-invocation").unwrap().to_owned();
+                answer.ok();
+                (id.into(), words(number))
+            })
+            .collect();
+        host.get(count).ok();
+        let streams = if app == "program" { &["stderr"][..] } else { &["stdout", "stderr"] };
+        for stream in streams {
+            let of_these = || -> Vec<(Value, String)> {
+                let all = written(&host, app, stream);
+                all.into_iter().filter(|(_, text)| text.contains("mumble")).take(3).collect()
+            };
+            let found = until("all three are told", || Some(of_these()).filter(|found| found.len() == 3));
+            assert_eq!(found, expected, "{app} {stream}");
+        }
+    }
+    // What a guest wrote before it failed, too.
+    let failed = host.get("/faults/mumble-then-trap?text=last");
+    let id = failed.header("wfn-invocation").unwrap().to_owned();
+    assert_eq!(failed.status, 500);
+    let last = || written(&host, "faults", "stdout").into_iter().find(|(_, text)| text == "last");
+    assert_eq!(until("its last words are told", last).0, id);
+}
+
+#[test]
+fn of_several_in_one_worker_each_line_is_its_writers() {
+    let host = Host::start();
+    host.deploy_as("calls", "async-faults", &["--max-instances", "1"]);
+    // Others are in the worker all the time.
+    let mut beside: Vec<Connection> = (0..3).map(|_| Connection::open(&host.functions)).collect();
+    for connection in &mut beside {
+        connection.write(b"POST /calls/echo HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n");
+    }
+    until("they are in flight", || (host.number("calls", "in_flight") == 3).then_some(()));
+    let mut expected = Vec::new();
+    for number in 0..20 {
+        let answer = host.get(&format!("/calls/{}?text=t{number}", if number % 2 == 0 { "print" } else { "mumble" }));
+        let text = if number % 2 == 0 { format!("stdout: t{number}") } else { format!("t{number}") };
+        expected.push((Value::from(answer.header("wfn-invocation").unwrap()), text));
+        answer.ok();
+    }
+    let found = until("all are told", || {
+        Some(written(&host, "calls", "stdout")).filter(|found| found.len() == expected.len())
+    });
+    assert_eq!(found, expected);
+    for connection in &mut beside {
+        connection.write(b"0\r\n\r\n");
+        assert_eq!(connection.read_answer().unwrap().text(), "begun");
+    }
 }

@@ -195,3 +195,70 @@ fn what_cannot_be_a_secret_is_refused_and_changes_nothing() {
     assert_eq!(host.admin_get("/v1/apps/settings")["revision"], 1);
     assert_eq!(host.admin_get("/v1/apps/settings/secrets")["secrets"].as_array().unwrap().len(), 0);
 }
+
+/// No part of `value` of five characters and more, as a reader of all lines together would find it.
+#[track_caller]
+fn assert_hidden(text: &str, value: &str) {
+    let joined: String = text.lines().collect();
+    for start in 0..value.len() - 4 {
+        let part = &value[start..start + 5];
+        assert!(!joined.contains(part), "{part:?} of {value:?} is in {text}");
+    }
+}
+
+#[test]
+fn a_value_that_lies_across_a_cut_is_in_no_piece_of_the_line() {
+    let host = Host::start();
+    host.deploy("settings", &[]);
+    secret(&host, &["put", "settings", "TOKEN"], VALUE).ok();
+    // A line is cut after 8,192 bytes.
+    for letters in (8_192 - VALUE.len()..=8_192).step_by(3) {
+        host.get(&format!("/settings/long/{letters}/TOKEN")).ok();
+    }
+    let count = (VALUE.len() / 3) + 1;
+    let texts = until("all are told", || {
+        let lines = host.wfn(&["logs", "settings", "--stream", "stdout", "-o", "json"]).ok();
+        let texts: Vec<String> = lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned())
+            .collect();
+        (texts.iter().filter(|text| text.ends_with(" and after")).count() == count).then_some(texts)
+    });
+    assert!(texts.iter().all(|text| text.len() <= 8_192));
+    let all = texts.concat();
+    assert_hidden(&all, VALUE);
+    assert_eq!(all.matches("[secret TOKEN]").count(), count);
+}
+
+#[test]
+fn a_value_is_hidden_however_it_is_escaped() {
+    let host = Host::start();
+    let value = "open \"sesame\" \\ now";
+    host.deploy("settings", &[]);
+    secret(&host, &["put", "settings", "TOKEN"], value).ok();
+    host.get("/settings/print/TOKEN").ok();
+    host.get("/settings/json/TOKEN").ok();
+    assert_eq!(host.get("/settings/trap/TOKEN").status, 500);
+    let logs = until("the panic is in the log", || {
+        Some(host.logs("settings")).filter(|logs| logs.contains("the value is"))
+    });
+    assert_hidden(&logs, "sesame");
+    assert!(logs.matches("[secret TOKEN]").count() >= 3, "{logs}");
+}
+
+#[test]
+fn a_value_in_a_path_is_in_no_record() {
+    let host = Host::start();
+    host.deploy("settings", &[]);
+    secret(&host, &["put", "settings", "TOKEN"], VALUE).ok();
+    // Across the cut of a kept path, too, which has 256 bytes.
+    for before in [0, 250] {
+        host.get(&format!("/settings/env/{}{VALUE}", "y".repeat(before)));
+    }
+    let kept = until("both are kept", || {
+        let kept = host.wfn(&["invocations", "settings", "--json"]).ok();
+        (kept.lines().count() >= 2).then_some(kept)
+    });
+    assert_hidden(&kept, VALUE);
+    assert!(kept.contains("[secret TOKEN]"), "{kept}");
+}

@@ -61,3 +61,53 @@ fn a_session_is_in_order_whatever_fails_and_sessions_go_side_by_side() {
     }
     assert!((2..=3).contains(&upstream.most()), "{} sessions side by side", upstream.most());
 }
+
+#[test]
+fn sessions_that_wait_hold_up_no_other_and_wait_through_a_restart() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    // Longer than this test may take.
+    let trigger = "session = true\nmax_in_flight = 4\nbatch_size = 1\nretry = \"fixed\"\nretry_delay = \"1h\"";
+    deploy(&host, "shop", &upstream, trigger);
+    let post = |host: &Host, session: &str, body: &str| {
+        admin(host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
+    };
+    for number in 0..20 {
+        post(&host, &format!("poison-{number}"), "fail 9");
+        post(&host, &format!("poison-{number}"), "behind it");
+    }
+    for number in 0..20 {
+        post(&host, &format!("fine-{}", number % 3), "fine");
+    }
+    until("all others are delivered", || {
+        (upstream.sunk().iter().filter(|event| event.body == "fine").count() == 20).then_some(())
+    });
+    let poison = || upstream.sunk().iter().filter(|event| event.body == "fail 9").count();
+    assert_eq!((poison(), held(&host, "shop")), (20, (40, 0)));
+    // They are not tried again because the host was killed.
+    let host = Host::start_in(&host.kill(), &[]);
+    post(&host, "fine-0", "after");
+    until("what comes later is delivered", || upstream.sunk().iter().any(|event| event.body == "after").then_some(()));
+    assert_eq!((poison(), held(&host, "shop")), (20, (40, 0)));
+    // What an operator removes is not waited for.
+    assert_eq!(host.wfn(&["queue", "purge", "shop", "work"]).ok(), "removed 40 messages\n");
+    for number in 0..20 {
+        post(&host, &format!("poison-{number}"), "in its place");
+    }
+    until("their sessions go on", || {
+        (upstream.sunk().iter().filter(|event| event.body == "in its place").count() == 20).then_some(())
+    });
+    assert_eq!(held(&host, "shop"), (0, 0));
+    assert!(!upstream.sunk().iter().any(|event| event.body == "behind it"));
+}
+
+#[test]
+fn a_session_goes_on_when_what_it_waits_for_has_expired() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    deploy(&host, "shop", &upstream, "session = true\nretry = \"fixed\"\nretry_delay = \"1h\"");
+    admin(&host, "POST", "shop/queues/work?session=a&ttl=1", "fail 9").ok();
+    admin(&host, "POST", "shop/queues/work?session=a", "behind it").ok();
+    until_delivered(&host, "shop");
+    assert_eq!(held(&host, "shop"), (0, 1));
+    let bodies: Vec<String> = upstream.sunk().into_iter().map(|event| event.body).collect();
+    assert_eq!(bodies, ["fail 9", "behind it"]);
+}

@@ -25,6 +25,9 @@ use crate::names::AppName;
 
 /// Lines sent at once.
 const BATCH_LINES: usize = 256;
+/// Who has seen everything is told of what is new after this time, with all that came meanwhile: a flood of lines would wake
+/// every follower for each.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
 /// An empty line this often shows that the client is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -111,10 +114,9 @@ impl Reader {
     /// Where the last lines begin that are asked for.
     fn first(&self) -> u64 {
         let Some(tail) = self.query.tail else { return 0 };
-        let all = self.meter.log.from(0, usize::MAX);
-        let mut wanted = all.iter().filter(|line| self.query.lets_through(line)).map(|line| line.sequence);
+        let wanted = self.meter.log.filtered(|line| self.query.lets_through(line));
         match tail.checked_sub(1) {
-            Some(before) => wanted.nth_back(before).unwrap_or(0),
+            Some(before) => wanted.iter().rev().nth(before).map_or(0, |line| line.sequence),
             None => self.meter.log.tail(0),
         }
     }
@@ -127,15 +129,16 @@ impl Reader {
             let newest = self.meter.recent.newest();
             let ended = self.meter.recent.latest(&filter, usize::MAX);
             let ended: HashSet<String> = ended.iter().map(|record| record.invocation.to_string()).collect();
-            let all = if ended.is_empty() { Vec::new() } else { self.meter.log.from(0, usize::MAX) };
-            let of_ended = |line: &&LogLine| line.invocation.as_ref().is_some_and(|id| ended.contains(id));
-            let wanted: Vec<_> =
-                all.iter().filter(of_ended).filter(|line| self.query.lets_through(line)).collect();
+            let is_wanted = |line: &LogLine| {
+                let is_of_ended = line.invocation.as_ref().is_some_and(|id| ended.contains(id));
+                is_of_ended && self.query.lets_through(line)
+            };
+            let wanted = if ended.is_empty() { Vec::new() } else { self.meter.log.filtered(is_wanted) };
             let skip = match (after, self.query.tail) {
                 (None, Some(tail)) => wanted.len().saturating_sub(tail),
                 _ => 0,
             };
-            if !send_lines(&mut self.lines, wanted.into_iter().skip(skip)).await || !self.query.follow {
+            if !send_lines(&mut self.lines, wanted.iter().skip(skip)).await || !self.query.follow {
                 return;
             }
             after = newest;
@@ -148,6 +151,10 @@ impl Reader {
 
     /// Waits for more; says whether to go on.
     async fn wait(&mut self, more: impl Future<Output = ()>) -> bool {
+        let more = async {
+            tokio::time::sleep(FOLLOW_PAUSE).await;
+            more.await;
+        };
         tokio::select! {
             () = more => true,
             () = tokio::time::sleep(HEARTBEAT) => self.lines.send_data(Bytes::from_static(b"\n")).await.is_ok(),

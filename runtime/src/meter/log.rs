@@ -138,6 +138,11 @@ impl AppLog {
         lines.kept.iter().skip(skip).take(count).cloned().collect()
     }
 
+    /// The kept lines that are wanted.
+    pub fn filtered(&self, is_wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
+        self.lines.lock().kept.iter().filter(|line| is_wanted(line)).cloned().collect()
+    }
+
     /// The sequence number at which the last `count` lines begin.
     pub fn tail(&self, count: usize) -> u64 {
         let lines = self.lines.lock();
