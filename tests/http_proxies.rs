@@ -39,8 +39,8 @@ const NGINX: Kind = Kind {
                uwsgi_temp_path {folder}; scgi_temp_path {folder};
                upstream host {{ server {host}; keepalive 8; }}
                server {{
-                 listen {address};
-                 location / {{ proxy_pass http://host; proxy_set_header Host $http_host; SETTINGS }}
+                 listen {address}; server_name localhost;
+                 location / {{ proxy_pass http://host; proxy_set_header Host $host; SETTINGS }}
                }}
              }}"
         )

@@ -43,7 +43,8 @@ pub struct Outbox {
 }
 
 struct Sending {
-    stream: OwnedWriteHalf,
+    /// `None` when the connection was aborted.
+    stream: Option<OwnedWriteHalf>,
     bytes: Vec<u8>,
     /// How many of them are out.
     sent: usize,
@@ -52,7 +53,7 @@ struct Sending {
 /// Both sides of `stream`.
 pub fn open(stream: TcpStream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
     let (reading, writing) = stream.into_split();
-    let sending = Mutex::new(Sending { stream: writing, bytes: Vec::new(), sent: 0 });
+    let sending = Mutex::new(Sending { stream: Some(writing), bytes: Vec::new(), sent: 0 });
     let outbox = Arc::new(Outbox { waits: AtomicBool::new(false), sending, watch: watch.clone() });
     (Wire { reading, first: (Vec::new(), 0), outbox: outbox.clone(), watch: watch.clone() }, outbox)
 }
@@ -167,7 +168,7 @@ impl Outbox {
         }
         ready!(sending.poll_send(context, &self.watch))?;
         self.waits.store(false, Ordering::Relaxed);
-        let polled = Pin::new(&mut sending.stream).poll_write_vectored(context, slices);
+        let polled = Pin::new(sending.stream()?).poll_write_vectored(context, slices);
         self.watch.written(polled.is_pending());
         polled
     }
@@ -191,19 +192,23 @@ impl Outbox {
 
     /// Says that nothing more comes, after what was sent.
     pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.sending.lock().stream).poll_shutdown(context)
+        Pin::new(self.sending.lock().stream()?).poll_shutdown(context)
     }
 
     /// Lets the end of the connection be seen as an error by the client.
     pub fn abort(&self) {
-        // If it fails, the connection has an error already.
-        let _ = self.sending.lock().stream.as_ref().set_zero_linger();
+        if let Some(stream) = self.sending.lock().stream.take() {
+            // If it fails, the connection has an error already.
+            let _ = stream.as_ref().set_zero_linger();
+            // Dropped, it would say that this was all.
+            stream.forget();
+        }
     }
 
     /// Reads what the client still sends, and drops it. Gives how many bytes that were: 0 at their end.
     pub fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let sending = self.sending.lock();
-        let stream = sending.stream.as_ref();
+        let mut sending = self.sending.lock();
+        let stream: &TcpStream = (*sending.stream()?).as_ref();
         let mut room = [0; DISCARD_BYTES];
         loop {
             ready!(stream.poll_read_ready(context))?;
@@ -216,9 +221,16 @@ impl Outbox {
 }
 
 impl Sending {
+    fn stream(&mut self) -> io::Result<&mut OwnedWriteHalf> {
+        self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     fn poll_send(&mut self, context: &mut Context<'_>, watch: &Watch) -> Poll<io::Result<()>> {
         while self.sent < self.bytes.len() {
-            let polled = Pin::new(&mut self.stream).poll_write(context, &self.bytes[self.sent..]);
+            let Some(stream) = &mut self.stream else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            let polled = Pin::new(stream).poll_write(context, &self.bytes[self.sent..]);
             watch.written(polled.is_pending());
             match ready!(polled)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

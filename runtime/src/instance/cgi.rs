@@ -285,6 +285,63 @@ mod tests {
         }
 
         #[test]
+        fn a_head_is_the_same_with_either_end_of_line(
+            fields in prop::collection::vec(("[A-Za-z-]{1,9}", "[!-~]{0,9}( [!-~]{1,9})?"), 0..9),
+            body in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let written = |end: &str| {
+                let lines = fields.iter().map(|(name, value)| format!("{name}: {value}{end}"));
+                [lines.collect::<String>().as_bytes(), end.as_bytes(), &body].concat()
+            };
+            let (one, two) = (written("\n"), written("\r\n"));
+            match (parse_head(&one), parse_head(&two)) {
+                (Ok(Some(a)), Ok(Some(b))) => {
+                    prop_assert_eq!(a.parts.status, b.parts.status);
+                    prop_assert_eq!(&a.parts.headers, &b.parts.headers);
+                    prop_assert_eq!((&one[a.bytes..], &two[b.bytes..]), (&body[..], &body[..]));
+                    prop_assert!(!a.parts.headers.keys().any(is_hop_by_hop));
+                    prop_assert!(!a.parts.headers.contains_key("status"));
+                }
+                (Err(a), Err(b)) => prop_assert_eq!(a.why, b.why),
+                (a, b) => prop_assert!(false, "{a:?} {b:?}"),
+            }
+        }
+
+        #[test]
+        fn what_callers_are_told_has_no_word_of_the_program(output in "\\PC{0,80}\n") {
+            if let Err(no_head) = parse_head(output.as_bytes()) {
+                prop_assert!(!no_head.why.contains(output.trim()) || output.trim().is_empty());
+            }
+        }
+
+        #[test]
+        fn variables_are_text_by_names_of_their_own(
+            path in "/[a-z%0-9/]{0,20}",
+            fields in prop::collection::vec(("[a-zA-Z_-]{1,9}|proxy|content-length|connection|te", "[!-~\u{80}-\u{ff}]{0,9}"), 0..12),
+            bytes in prop::option::of(0..9u64),
+        ) {
+            let request = fields.iter().fold(http::Request::post(path.as_str()), |request, (name, value)| {
+                request.header(name.as_str(), value.as_bytes())
+            });
+            let Ok(request) = request.body(()) else { return Ok(()) };
+            let got = variables(&request.into_parts().0, bytes);
+            let mut names: Vec<&str> = got.iter().map(|(name, _)| name.as_str()).collect();
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            prop_assert_eq!(names.len(), count, "a name stands twice: {:?}", got);
+            for (name, value) in &got {
+                prop_assert!(!value.contains('\0') && !name.contains(['\0', '=']), "{name}={value}");
+                prop_assert!(name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_'));
+            }
+            for name in ["HTTP_PROXY", "HTTP_CONTENT_LENGTH", "HTTP_CONNECTION", "HTTP_TE"] {
+                prop_assert_eq!(value(&got, name), None);
+            }
+            let length = bytes.filter(|bytes| *bytes > 0).map(|bytes| bytes.to_string());
+            prop_assert_eq!(value(&got, "CONTENT_LENGTH"), length.as_deref());
+        }
+
+        #[test]
         fn decoding_a_path_never_fails(path in "\\PC{0,40}") {
             let _ = decoded(&path);
         }
