@@ -213,7 +213,7 @@ fn an_automatic_number_of_workers_keeps_one_that_computes_from_holding_up_the_ne
 fn computing_while_siblings_wait_is_reported_by_name() {
     let host = Host::start();
     host.deploy("async-faults", &["--workers", "1", "--max-instances", "1"]);
-    let wait = begin(&host, "/async-faults/wait?ms=100");
+    let wait = begin(&host, "/async-faults/wait?ms=2000");
     until("it waits", || (host.number("async-faults", "in_flight") == 1).then_some(()));
     let spun = host.get("/async-faults/spin?ms=400");
     let id = spun.header("wfn-invocation").unwrap().to_owned();
