@@ -30,6 +30,7 @@ pub mod host;
 pub mod ingress;
 pub mod instance;
 pub mod invocation;
+pub mod limited;
 pub mod limits;
 pub mod meter;
 pub mod names;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
+use crate::app::manifest::Manifest;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::{Active, App, Group, Split};
 use crate::app::share::Share;
@@ -12,8 +13,7 @@ use crate::app::store;
 use crate::app::triggers::FunctionName;
 use crate::capability::Capabilities;
 use crate::capability::secrets::{SecretChanges, Secrets};
-use crate::component::cache::CacheError;
-use crate::component::code::Code;
+use crate::component::cache::Guest;
 use crate::ingress::route::Routes;
 use crate::instance::template::Template;
 use crate::invocation::Fault;
@@ -165,7 +165,9 @@ impl Registry {
         if let Some(pools) = kept(Group::Http).zip(all.collect()) {
             return Ok(pools);
         }
-        let code = self.load(revision.module, Box::new(|_| {})).await?;
+        // What garbage collection has removed since it was uploaded is missed here, with `changing` held.
+        self.check_bundles(&revision.manifest).await?;
+        let Guest { code, .. } = self.load(revision.module, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -186,20 +188,37 @@ impl Registry {
     }
 
     /// The machine code of a module; made, if it is not there.
-    pub(super) async fn load(&self, module: ModuleHash, mut progress: Progress) -> Result<Code, ChangeError> {
-        if let Some(code) = self.load_compiled(module).await? {
-            return Ok(code);
+    pub(super) async fn load(
+        &self,
+        module: ModuleHash,
+        mut progress: Progress,
+    ) -> Result<Guest, ChangeError> {
+        if let Some(guest) = self.load_compiled(module).await {
+            return Ok(guest);
         }
         let _place = self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?;
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
+        // Whoever was before in the line may have made it.
+        if let Some(guest) = self.load_compiled(module).await {
+            return Ok(guest);
+        }
         let cache = self.cache.clone();
-        blocking(move || cache.compile(module, &mut progress)).await?;
-        self.load_compiled(module).await?.ok_or(CacheError::Missing(module).into())
+        Ok(blocking(move || cache.compile(module, &mut progress)).await?)
     }
 
-    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Code>, ChangeError> {
+    async fn load_compiled(&self, module: ModuleHash) -> Option<Guest> {
         let cache = self.cache.clone();
-        Ok(blocking(move || cache.load_compiled(module)).await?)
+        blocking(move || cache.load_compiled(module)).await
+    }
+
+    /// Looks whether the files that a revision mounts are what was uploaded.
+    pub(super) async fn check_bundles(&self, manifest: &Manifest) -> Result<(), ChangeError> {
+        for hash in manifest.files.iter().map(|mount| mount.bundle) {
+            let capabilities = self.capabilities.clone();
+            let checked = blocking(move || capabilities.bundles().check(hash));
+            checked.await.map_err(ChangeError::Files)?.map_err(|flaw| ChangeError::Bundle(hash, flaw))?;
+        }
+        Ok(())
     }
 
     fn check_against_others(&self, serving: &Serving, is_first: bool) -> Result<(), ChangeError> {

@@ -22,6 +22,8 @@ impl Registry {
 
     /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.
     pub async fn collect_garbage(&self, age: Duration) -> Result<(), DbError> {
+        // A change that is under way may be about to refer to what nobody refers to yet.
+        let _changing = self.changing.lock().await;
         let modules = self.db.write(store::modules).await?;
         let referenced: HashSet<ModuleHash> =
             modules.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
