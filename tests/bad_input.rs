@@ -168,7 +168,7 @@ fn modules_that_cannot_run_are_refused_by_name() {
             "garbage collection",
             wat("(module (type $s (struct)) (func (export \"_start\") (drop (struct.new $s))))"),
             &["unsupported-feature"],
-            "garbage collection (GC)",
+            "garbage collection (GC) or external references",
         ),
         (
             "64-bit memory",

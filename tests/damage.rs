@@ -182,7 +182,12 @@ fn what_is_no_archive_of_plain_files_is_refused() {
         ("a long name", long),
     ] {
         let answer = put(&bytes);
-        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid-bundle"), "{what}: {}", answer.text());
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "invalid-bundle"),
+            "{what}: {}",
+            answer.text()
+        );
     }
     assert_eq!(fs::read_dir(host.data.path().join("bundles")).unwrap().count(), 0);
     assert_eq!(put(&good).status, 201);

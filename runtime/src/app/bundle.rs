@@ -329,8 +329,7 @@ mod tests {
             names.iter().map(|name| (tar::EntryType::Regular, name.as_str(), &b"text"[..])).collect();
         let bytes = archive(&entries);
         std::thread::scope(|scope| {
-            let uploads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| unpack(&bundles, &bytes, hash(5)))).collect();
+            let uploads: Vec<_> = (0..8).map(|_| scope.spawn(|| unpack(&bundles, &bytes, hash(5)))).collect();
             uploads.into_iter().for_each(|upload| upload.join().unwrap().unwrap());
         });
         assert!(bundles.has(hash(5)).unwrap());

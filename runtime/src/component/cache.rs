@@ -143,11 +143,7 @@ impl ComponentCache {
 
     /// Compiles a stored module in a child, which reports how long it has been at it to `progress`, and loads it. Blocks
     /// for as long as that takes.
-    pub fn compile(
-        &self,
-        hash: ModuleHash,
-        progress: &mut dyn FnMut(Duration),
-    ) -> Result<Guest, CacheError> {
+    pub fn compile(&self, hash: ModuleHash, progress: &mut dyn FnMut(Duration)) -> Result<Guest, CacheError> {
         let module = self.module_path(hash);
         if !module.is_file() {
             return Err(CacheError::Missing(hash));
@@ -199,4 +195,50 @@ impl ComponentCache {
 /// Where the note about machine code is.
 fn note_of(artifact: &Path) -> PathBuf {
     artifact.with_extension("json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_module_go_together_and_not_before_the_last_of_them_is_old() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let hour = Duration::from_secs(3600);
+        let [unused, half, used] = [1, 2, 3].map(|byte| ModuleHash::new([byte; 32]));
+        let files_of = |hash: ModuleHash| {
+            let artifact = cache.artifacts[0].join(hash.to_string());
+            [cache.module_path(hash), note_of(&artifact), artifact]
+        };
+        for (hash, ages) in
+            [(unused, [hour * 2; 3]), (half, [hour * 2, hour * 2, hour / 2]), (used, [hour * 2; 3])]
+        {
+            for (file, age) in files_of(hash).iter().zip(ages) {
+                fs::write(file, b"x").unwrap();
+                fs::File::open(file).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            }
+        }
+        cache.retain(&HashSet::from([used]), hour).unwrap();
+        let left = |hash| files_of(hash).map(|file| file.exists());
+        assert_eq!([left(unused), left(half), left(used)], [[false; 3], [true; 3], [true; 3]]);
+    }
+
+    #[test]
+    fn a_module_that_is_asked_for_counts_as_uploaded_now_if_it_is_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let file = data.path().join("file");
+        fs::write(&file, b"some bytes").unwrap();
+        let hash = artifacts::hash_of(&file).unwrap();
+        assert!(!cache.has_module(hash).unwrap());
+        fs::rename(&file, cache.module_path(hash)).unwrap();
+        let hour = Duration::from_secs(3600);
+        fs::File::open(cache.module_path(hash)).unwrap().set_modified(SystemTime::now() - hour * 2).unwrap();
+        assert!(cache.has_module(hash).unwrap());
+        cache.retain(&HashSet::new(), hour).unwrap();
+        assert!(cache.has_module(hash).unwrap());
+        fs::write(cache.module_path(hash), b"some byte").unwrap();
+        assert!(!cache.has_module(hash).unwrap());
+    }
 }

@@ -139,8 +139,7 @@ fn machine_code(
 
 /// The component that a core module describes, and what kind of guest that is.
 fn component_of(module: &[u8]) -> Result<(GuestKind, Vec<u8>), CompileError> {
-    let component =
-        componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
+    let component = componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
     match inspect(&component).map(|inspection| inspection.form) {
         Ok(Form::Complete(kind)) => Ok((kind, component)),
         Ok(Form::ToComponentize) => {

@@ -7,7 +7,7 @@ use wasmparser::{Validator, WasmFeatures};
 const OFF: [(WasmFeatures, &str); 24] = [
     (WasmFeatures::EXCEPTIONS, "exceptions"),
     (WasmFeatures::LEGACY_EXCEPTIONS, "exceptions in their old encoding"),
-    (WasmFeatures::GC_TYPES, "garbage collection (GC)"),
+    (WasmFeatures::GC_TYPES, "garbage collection (GC) or external references"),
     (WasmFeatures::MEMORY64, "64-bit memory"),
     (WasmFeatures::THREADS, "threads"),
     (WasmFeatures::SHARED_EVERYTHING_THREADS, "threads that share everything"),
@@ -40,4 +40,48 @@ pub fn missing(bytes: &[u8]) -> Vec<&'static str> {
     }
     let needed = |feature: &WasmFeatures| !is_valid(everything.difference(*feature));
     OFF.iter().filter(|(feature, _)| needed(feature)).map(|(_, name)| *name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::component::engine::{EngineKind, compiling_engine};
+
+    #[test]
+    fn what_the_engine_refuses_is_named_and_what_it_runs_is_not() {
+        let engine = compiling_engine(EngineKind::Sequential, None).unwrap();
+        let cases: [(&str, &[&str]); 16] = [
+            ("(tag $e) (func (throw $e))", &["exceptions"]),
+            ("(func try catch_all end)", &["exceptions in their old encoding"]),
+            ("(func (param externref))", &["garbage collection (GC) or external references"]),
+            (
+                "(type $s (struct)) (func (drop (struct.new $s)))",
+                &["garbage collection (GC) or external references"],
+            ),
+            ("(memory i64 1)", &["64-bit memory"]),
+            ("(memory 1 1 shared)", &["threads"]),
+            ("(memory 1 (pagesize 1))", &["custom page sizes"]),
+            ("(tag $e) (memory i64 1) (func (throw $e))", &["exceptions", "64-bit memory"]),
+            (
+                "(func (param i64 i64) (result i64 i64)
+                   local.get 0 local.get 1 local.get 0 local.get 1 i64.add128)",
+                &["wide arithmetic"],
+            ),
+            // Of WebAssembly 3.0, and run.
+            ("(func $f (return_call $f))", &[]),
+            ("(memory 1) (memory 1)", &[]),
+            ("(global i32 (i32.add (i32.const 1) (i32.const 2)))", &[]),
+            ("(type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))", &[]),
+            ("(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))", &[]),
+            // Wrong, whatever is on.
+            ("(func (result i32))", &[]),
+            ("(memory i64 1) (func (result i32))", &[]),
+        ];
+        for (text, expected) in cases {
+            let module = wat::parse_str(format!("(module {text})")).unwrap();
+            assert_eq!(missing(&module), expected, "{text}");
+            let is_wrong = text.contains("(func (result i32))");
+            assert_eq!(engine.precompile_module(&module).is_ok(), expected.is_empty() && !is_wrong, "{text}");
+        }
+    }
 }

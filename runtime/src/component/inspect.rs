@@ -161,9 +161,9 @@ fn check_preamble(bytes: &[u8]) -> Result<(), InspectError> {
         [b'P', b'K', 3, 4, ..] => not_wasm("is a zip archive"),
         [0, b'a', b's', b'm', rest @ ..] => match *rest {
             [1, 0, 0, 0, ..] | [0x0d, 0, 1, 0, ..] => Ok(()),
-            [version @ 0..0x0d, 0, 1, 0, ..] => {
-                other(format!("a component in encoding {version}, from before WASI 0.2; wfn reads encoding 13"))
-            }
+            [version @ 0..0x0d, 0, 1, 0, ..] => other(format!(
+                "a component in encoding {version}, from before WASI 0.2; wfn reads encoding 13"
+            )),
             [version, 0, 0, 0, ..] if version > 1 => {
                 other(format!("a module of version {version}, a draft from before WebAssembly 1.0"))
             }
@@ -230,7 +230,8 @@ fn refuse_unknown(bytes: &[u8], is_provided: fn(&str) -> bool, advice: &str) -> 
         return Ok(());
     }
     let drafts = imports.has(|name| name.starts_with("wasi:") && name.contains("-rc-"));
-    let drafts = if drafts { "those with -rc- are drafts of WASI, build for the released version; " } else { "" };
+    let drafts =
+        if drafts { "those with -rc- are drafts of WASI, build for the released version; " } else { "" };
     Err(InspectError::UnknownImports { imports, advice: format!("{drafts}{advice}") })
 }
 

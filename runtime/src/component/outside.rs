@@ -27,11 +27,8 @@ impl Names {
             return;
         }
         let mut characters = name.chars();
-        let mut shown: String = characters
-            .by_ref()
-            .take(limits::NAME_SHOWN_CHARS_MAX)
-            .flat_map(char::escape_debug)
-            .collect();
+        let mut shown: String =
+            characters.by_ref().take(limits::NAME_SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
         if characters.next().is_some() {
             shown.push('…');
         }
@@ -162,10 +159,7 @@ impl Outside {
 
     /// What the outermost module or component imports and `is_provided` does not know: interfaces of a component, functions
     /// of a module in the form `module/function`.
-    pub fn unknown_imports(
-        bytes: &[u8],
-        is_provided: fn(&str) -> bool,
-    ) -> Result<Names, BinaryReaderError> {
+    pub fn unknown_imports(bytes: &[u8], is_provided: fn(&str) -> bool) -> Result<Names, BinaryReaderError> {
         let mut unknown = Names::default();
         let mut look_at = |name: &str| {
             if !is_provided(name) {

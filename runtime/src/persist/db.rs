@@ -300,6 +300,23 @@ mod tests {
         assert_eq!(db.write(insert(large)).await, Ok(1));
     }
 
+    #[tokio::test]
+    async fn a_database_kept_for_one_process_is_read_and_written_as_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wfn.db");
+        for disk in [Some(ALONE), None, Some(ALONE)] {
+            let db = Db::open_on(&path, disk).unwrap();
+            let before = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, i64>(0)));
+            let before = before.await.unwrap();
+            let insert =
+                move |t: &Transaction<'_>| t.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [before]);
+            db.write(insert).await.unwrap();
+            assert_eq!(folder.path().join("wfn.db-shm").exists(), disk.is_none());
+            let after = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, i64>(0)));
+            assert_eq!(after.await, Ok(before + 1));
+        }
+    }
+
     #[test]
     fn a_database_of_a_newer_wfn_is_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -69,9 +69,8 @@ pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Change
 
 /// What SQLite calls an error of the disk has a reason where the disk was mounted anew, for reading only.
 fn with_reason(error: DbError, folder: &Path) -> DbError {
-    let is_read_only = || {
-        statvfs(folder).is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY))
-    };
+    let is_read_only =
+        || statvfs(folder).is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY));
     match error {
         DbError::Sqlite(_) if is_read_only() => DbError::ReadOnly,
         error => error,
@@ -159,6 +158,63 @@ impl Answers {
         for (runtime, tells) in self.0 {
             let committed = committed.clone();
             runtime.spawn(async move { tells.into_iter().for_each(|tell| tell(committed.clone())) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::db::Db;
+
+    fn insert(name: &'static str) -> impl FnOnce(&Transaction<'_>) -> rusqlite::Result<usize> + Send {
+        move |transaction| transaction.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [name])
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_fails_alone_and_writing_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("wfn.db")).unwrap();
+        let panics = |transaction: &Transaction<'_>| -> rusqlite::Result<usize> {
+            insert("half")(transaction)?;
+            panic!("number {}", 7)
+        };
+        let (before, panicked, after) =
+            tokio::join!(db.write(insert("before")), db.write(panics), db.write(insert("after")));
+        assert_eq!((before, after), (Ok(1), Ok(1)));
+        assert_eq!(panicked, Err(DbError::Panicked("number 7".into())));
+        assert_eq!(db.write(insert("later")).await, Ok(1));
+        let read = db.read(|_| -> rusqlite::Result<()> { panic!("reading") }).await;
+        assert_eq!(read, Err(DbError::Panicked("reading".into())));
+        let count = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, u32>(0)));
+        assert_eq!(count.await, Ok(3), "nothing of the one that panicked");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_cannot_begin_says_why_and_the_next_one_may() {
+        let connection = Connection::open_in_memory().unwrap();
+        // A transaction within a transaction cannot begin.
+        connection.execute_batch("CREATE TABLE x (y); BEGIN").unwrap();
+        let (changes, queue) = tokio::sync::mpsc::channel(2);
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let run: Run = Box::new(|transaction| {
+                let result = transaction.and_then(|transaction| {
+                    within_savepoint(transaction, |t| Ok(t.execute("INSERT INTO x VALUES (1)", [])?))
+                });
+                Box::new(move |committed| answer.send(result.and(committed)).unwrap())
+            });
+            assert!(changes.send(Change { run, asker: Handle::current() }).await.is_ok());
+            answers.push(answered);
+        }
+        drop(changes);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        thread::spawn(move || run(connection, &path, queue));
+        for answered in answers {
+            let error = answered.await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("within a transaction"), "{error}");
         }
     }
 }
