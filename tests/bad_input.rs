@@ -5,32 +5,27 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Connection, DataDir, Host, Request, guest, wfn};
+use crate::harness::{Answer, Connection, DataDir, Host, Request, guest, hex_sha256, wfn};
 
-fn hex_sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn put(host: &Host, bytes: &[u8]) -> Answer {
+pub fn put(host: &Host, bytes: &[u8]) -> Answer {
     Request::new("PUT", &format!("/v1/modules/{}", hex_sha256(bytes)))
         .header("wfn-token", &host.token())
         .body(bytes)
         .send(&host.admin)
 }
 
-fn post(host: &Host, path: &str, body: &str) -> Answer {
+pub fn post(host: &Host, path: &str, body: &str) -> Answer {
     Request::new("POST", path).header("wfn-token", &host.token()).body(body).send(&host.admin)
 }
 
 /// Uploads `bytes` and tries to deploy them as `app`.
-fn deploy_bytes(host: &Host, app: &str, bytes: &[u8]) -> Answer {
+pub fn deploy_bytes(host: &Host, app: &str, bytes: &[u8]) -> Answer {
     assert_eq!(put(host, bytes).status, 201);
     let body = json!({ "module": hex_sha256(bytes), "manifest": { "name": app } });
     post(host, &format!("/v1/apps/{app}/revisions"), &body.to_string())
 }
 
-fn wat(text: &str) -> Vec<u8> {
+pub fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
@@ -121,6 +116,71 @@ fn modules_that_cannot_run_are_refused_by_name() {
                    (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))"),
             &["link-failed", "start-failed"],
             "",
+        ),
+        (
+            "a component of an old encoding",
+            b"\0asm\x0c\0\x01\0".to_vec(),
+            &["unsupported-feature"],
+            "encoding 12, from before WASI 0.2",
+        ),
+        (
+            "a program as a component",
+            wat("(component (instance $i) (export \"wasi:cli/run@0.2.3\" (instance $i)))"),
+            &["no-entry"],
+            "wasm32-wasip1",
+        ),
+        (
+            "a draft of WASI 0.2",
+            wat("(component (instance $i)
+                   (export \"wasi:http/incoming-handler@0.2.0-rc-2023-11-10\" (instance $i)))"),
+            &["no-entry"],
+            "a draft of WASI 0.2",
+        ),
+        (
+            "imports from a draft of WASI 0.2",
+            wat("(component
+                   (import \"wasi:io/streams@0.2.0-rc-2023-11-10\" (instance))
+                   (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))"),
+            &["unknown-imports"],
+            "drafts of WASI",
+        ),
+        (
+            "a module for Spin 1",
+            wat("(module (func (export \"_start\")) (func (export \"handle-http-request\")))"),
+            &["no-entry"],
+            "Spin 1",
+        ),
+        (
+            "exceptions",
+            wat("(module (tag $e) (func (export \"_start\") (throw $e)))"),
+            &["unsupported-feature"],
+            "exceptions",
+        ),
+        (
+            "exceptions in a component",
+            wat("(component
+                   (core module (tag $e) (func (throw $e)))
+                   (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))"),
+            &["unsupported-feature"],
+            "exceptions",
+        ),
+        (
+            "garbage collection",
+            wat("(module (type $s (struct)) (func (export \"_start\") (drop (struct.new $s))))"),
+            &["unsupported-feature"],
+            "garbage collection (GC) or external references",
+        ),
+        (
+            "64-bit memory",
+            wat("(module (memory i64 1) (func (export \"_start\")))"),
+            &["unsupported-feature"],
+            "64-bit memory",
+        ),
+        (
+            "two at once",
+            wat("(module (memory i64 1) (tag $e) (func (export \"_start\") (throw $e)))"),
+            &["unsupported-feature"],
+            "exceptions and 64-bit memory",
         ),
         ("a flipped byte", flipped, &["malformed-module", "invalid-module", "link-failed", "no-entry"], ""),
     ];

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::harness::{Host, guest, root, wfn};
 
@@ -17,6 +17,12 @@ fn project(folder: &Path, name: &str, more: &str) {
         guest("files")
     );
     fs::write(folder.join("wfn.toml"), manifest).unwrap();
+}
+
+/// The folders of files that the host has stored.
+fn bundles(host: &Host) -> Vec<PathBuf> {
+    let entries = fs::read_dir(host.data.path().join("bundles")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect()
 }
 
 #[test]
@@ -76,7 +82,7 @@ fn a_link_that_somebody_puts_into_the_store_leads_nowhere() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path(), "one", "");
     host.wfn(&["deploy", folder.path().to_str().unwrap()]).ok();
-    let bundle = fs::read_dir(host.data.path().join("bundles")).unwrap().next().unwrap().unwrap().path();
+    let bundle = bundles(&host).pop().unwrap();
     symlink("/etc/passwd", bundle.join("file")).unwrap();
     symlink("/etc", bundle.join("folder")).unwrap();
     for path in ["/assets/file", "/assets/folder/passwd"] {
@@ -98,7 +104,7 @@ fn files_belong_to_their_revision_and_survive_a_restart() {
     assert_eq!(host.get("/one/read?path=/assets/name.txt").ok(), "one");
     let host = Host::start_in(&host.kill(), &[]);
     assert_eq!(host.get("/one/read?path=/assets/name.txt").ok(), "one");
-    assert_eq!(fs::read_dir(host.data.path().join("bundles")).unwrap().count(), 2);
+    assert_eq!(bundles(&host).len(), 2);
     // What no revision mounts is removed at the next start.
     host.wfn(&["rm", "one", "-y"]).ok();
     let host = Host::start_in(&host.kill(), &[]);

@@ -34,6 +34,12 @@ pub fn page() -> Vec<u8> {
     fs::read(root().join("tests/data/page-73k.html")).unwrap()
 }
 
+/// The SHA-256 of `bytes` as the admin API names it.
+pub fn hex_sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Waits until `condition` gives a value, and fails the test with `what` if it never does.
 pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

@@ -14,10 +14,10 @@ mod settings;
 mod template;
 
 use std::env;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use wfn_runtime::app::bundle as bundles;
 use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
@@ -106,13 +106,15 @@ enum Command {
 fn main() -> ExitCode {
     // The children of the host come first: they have no environment and need none.
     let arguments: Vec<_> = env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == compile::CHILD_COMMAND) {
-        let [_, _, module, artifact, functions @ ..] = arguments.as_slice() else { return ExitCode::from(2) };
-        let functions = functions.first().map(Path::new);
-        std::process::exit(compile::child_main(Path::new(module), Path::new(artifact), functions));
-    }
-    if arguments.get(1).is_some_and(|argument| argument == scratch::CHILD_COMMAND) {
-        std::process::exit(scratch::child_main());
+    if let [_, command, rest @ ..] = arguments.as_slice() {
+        let children: [(&str, &dyn Fn() -> i32); 3] = [
+            (compile::JOB.command, &|| compile::child_main(rest)),
+            (bundles::JOB.command, &|| bundles::child_main(rest)),
+            (scratch::CHILD_COMMAND, &scratch::child_main),
+        ];
+        if let Some((_, run)) = children.iter().find(|(name, _)| command == name) {
+            std::process::exit(run());
+        }
     }
     // Wrong usage ends here, with code 2.
     let Cli { command, global } = Cli::parse();

@@ -5,6 +5,8 @@ pub mod code;
 pub mod compile;
 pub mod componentize;
 pub mod engine;
+pub mod features;
 pub mod function_cache;
 pub mod inspect;
 pub mod interfaces;
+pub mod outside;

@@ -83,6 +83,12 @@ pub enum StartError {
         /// What went wrong.
         error: io::Error,
     },
+    /// A data directory that can only be read.
+    #[error(
+        "the data directory {0} cannot be written ({1}): mount it for writing, give it to this user, or choose another \
+         --data-dir"
+    )]
+    ReadOnly(PathBuf, io::Error),
     /// A folder with files of somebody else.
     #[error("{0} is not empty and not a data directory of wfn: choose another --data-dir")]
     NotOurs(PathBuf),
@@ -116,6 +122,17 @@ pub enum StartError {
     Threads(io::Error),
 }
 
+impl StartError {
+    fn data_dir(path: &Path, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Self::ReadOnly(path.to_owned(), error)
+            }
+            _ => Self::DataDir { path: path.to_owned(), error },
+        }
+    }
+}
+
 impl Host {
     /// Starts a host: opens the state, listens, and brings back every app; what takes longer than
     /// [`limits::RESTORE_AWAITED`] comes back while it serves. Must run on a tokio runtime, which then carries the control
@@ -124,7 +141,7 @@ impl Host {
         let data_dir = &config.data_dir;
         let in_data_dir = |path: &Path| {
             let path = path.to_owned();
-            move |error| StartError::DataDir { path, error }
+            move |error| StartError::data_dir(&path, error)
         };
         let shares = Shares::of(raise_file_limit());
         make_private_dir(data_dir)?;
@@ -178,8 +195,9 @@ impl Host {
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
         }
-        let stored = registry.stored().await?;
+        // Before anything refers to what it may find unused.
         registry.collect_garbage(Duration::ZERO).await?;
+        let stored = registry.stored().await?;
 
         let connections = Connections::new(cores, shares.connections);
         let mut tasks = JoinSet::new();
@@ -380,7 +398,7 @@ fn raise_file_limit() -> u64 {
 /// Makes the data directory, or takes an existing one that is empty or was one before: the permissions of
 /// somebody's other folder are not ours to change.
 fn make_private_dir(path: &Path) -> Result<(), StartError> {
-    let failed = |error| StartError::DataDir { path: path.to_owned(), error };
+    let failed = |error| StartError::data_dir(path, error);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let is_empty = fs::read_dir(path).map_err(failed)?.next().is_none();
     if !is_empty && !path.join("lock").exists() {
@@ -393,7 +411,7 @@ fn make_private_dir(path: &Path) -> Result<(), StartError> {
 fn lock(data_dir: &Path) -> Result<File, StartError> {
     let path = data_dir.join("lock");
     let open = File::options().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = open.map_err(|error| StartError::DataDir { path, error })?;
+    let file = open.map_err(|error| StartError::data_dir(&path, error))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .map_err(|_| StartError::InUse(data_dir.to_owned()))?;
     Ok(file)
@@ -411,8 +429,8 @@ fn token(data_dir: &Path) -> io::Result<String> {
     let mut random = [0; 32];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let file = crate::persist::artifacts::temporary_in(data_dir)?;
-    File::options().write(true).open(file.path())?.write_all(format!("{token}\n").as_bytes())?;
+    let mut file = crate::persist::artifacts::temporary_in(data_dir)?;
+    file.file().write_all(format!("{token}\n").as_bytes())?;
     file.publish(&path)?;
     Ok(token)
 }

@@ -284,7 +284,11 @@ impl Outcome {
             }
             Self::Trapped(_) => "the function trapped; see 'wfn logs'".into(),
             Self::MemoryLimit(_) => "the function ran out of its memory; see 'wfn logs'".into(),
-            Self::NoResponse => "the function returned without a response".into(),
+            Self::NoResponse => {
+                "the function returned without a response; a program has to write header lines, an \
+                                 empty line and the body to its standard output (CGI)"
+                    .into()
+            }
             Self::InvalidResponse(why) => {
                 format!("the function's response is not valid: {why}; see 'wfn logs'")
             }

@@ -32,6 +32,7 @@ pub mod host;
 pub mod ingress;
 pub mod instance;
 pub mod invocation;
+pub mod limited;
 pub mod limits;
 pub mod media_type;
 pub mod meter;

@@ -380,6 +380,20 @@ pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
 pub const FUNCTION_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Machine code one module may turn into.
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
+/// Address space of the child that unpacks a bundle: it holds one name and one piece of a file at a time.
+pub const UNPACK_MEMORY_BYTES: u64 = 1024 * MEBIBYTE;
+/// CPU seconds of unpacking a bundle: the largest one takes about one.
+pub const UNPACK_CPU_SECONDS: u64 = 30;
+/// Time by the clock of unpacking a bundle: a slow disk takes 256 MB in it.
+pub const UNPACK_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of what a child answers, and of its last words, that are read: its longest answer has a fifth of it.
+pub const CHILD_ANSWER_BYTES_MAX: u64 = 128 * 1024;
+/// Characters of a message that something handed in has a part in.
+pub const MESSAGE_CHARS_MAX: usize = 2_000;
+/// Names out of a module that a message lists; of the others it says how many there are.
+pub const NAMES_SHOWN_MAX: usize = 64;
+/// Characters of such a name.
+pub const NAME_SHOWN_CHARS_MAX: usize = 120;
 /// Deployments that may wait for the compiler; the next one is answered 429.
 pub const COMPILE_LINE_MAX: usize = 16;
 /// Changes in one group commit, and as many waiting for the next.

@@ -82,6 +82,9 @@ pub struct ModuleHash([u8; 32]);
 /// SHA-256 of the archive of a bundle ([`crate::app::bundle`]).
 pub type BundleHash = ModuleHash;
 
+/// SHA-256 of machine code ([`crate::component::cache`]).
+pub type CodeHash = ModuleHash;
+
 impl ModuleHash {
     /// Wraps a finished digest.
     pub fn new(digest: [u8; 32]) -> Self {

@@ -91,8 +91,7 @@ pub async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> 
 
 /// `POST /v1/identity/rotate`: signs with a new key from now on.
 pub async fn rotate(State(api): State<Arc<Api>>) -> Result<axum::Json<serde_json::Value>, ApiError> {
-    let rotated = api.registry.refresh_identity(true).await;
-    rotated.map_err(|error| ApiError::internal(error.to_string()))?;
+    api.registry.refresh_identity(true).await?;
     Ok(axum::Json(serde_json::json!({ "rotated": true })))
 }
 

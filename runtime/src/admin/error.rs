@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::app::bundle::BundleError;
 use crate::app::error::ChangeError;
+use crate::capability::identity::IdentityError;
 use crate::capability::secrets::SecretError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
@@ -72,11 +73,30 @@ impl From<BundleError> for ApiError {
 
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::StorageFull {
-            let message = "the disk of the data directory is full: nothing was stored";
-            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", message);
+        use std::io::ErrorKind;
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DbError::DiskFull.into(),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => DbError::ReadOnly.into(),
+            _ => Self::internal(error.to_string()),
         }
-        Self::internal(error.to_string())
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        match error.answer() {
+            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
+            (status, code) => Self::new(status, code, error.to_string()),
+        }
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Db(error) => error.into(),
+            IdentityError::Unopened(_) | IdentityError::Make => Self::internal(error.to_string()),
+        }
     }
 }
 
@@ -85,8 +105,12 @@ impl From<ChangeError> for ApiError {
         let message = error.to_string();
         let (status, code) = match error {
             ChangeError::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-manifest"),
-            ChangeError::Inspect(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.code()),
-            ChangeError::Cache(CacheError::Missing(_)) => (StatusCode::CONFLICT, "module-missing"),
+            ChangeError::Cache(CacheError::Missing(_) | CacheError::Damaged(_)) => {
+                (StatusCode::CONFLICT, "module-missing")
+            }
+            ChangeError::Cache(CacheError::Compile(CompileError::Inspect(error))) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, error.code())
+            }
             ChangeError::Cache(CacheError::Compile(CompileError::Invalid(_))) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "invalid-module")
             }
@@ -108,17 +132,15 @@ impl From<ChangeError> for ApiError {
             | ChangeError::NoLaterRevision(..) => (StatusCode::NOT_FOUND, "no-revision"),
             ChangeError::AlreadyActive(..) => (StatusCode::CONFLICT, "already-active"),
             ChangeError::NoSplit(_) => (StatusCode::CONFLICT, "no-split"),
-            ChangeError::BundleMissing(_) => (StatusCode::CONFLICT, "bundle-missing"),
+            ChangeError::Bundle(..) => (StatusCode::CONFLICT, "bundle-missing"),
             ChangeError::NoSecret(..) => (StatusCode::NOT_FOUND, "no-secret"),
             ChangeError::Secret(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-secret"),
             ChangeError::Unopened(_) => (StatusCode::CONFLICT, "secret-unreadable"),
             ChangeError::TooManyApps => (StatusCode::CONFLICT, "too-many-apps"),
             ChangeError::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            ChangeError::Cache(CacheError::Io(error)) => return error.into(),
-            ChangeError::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
-            ChangeError::Cache(_) | ChangeError::Db(_) | ChangeError::Seal(_) => {
-                return Self::internal(message);
-            }
+            ChangeError::Cache(CacheError::Io(error)) | ChangeError::Files(error) => return error.into(),
+            ChangeError::Db(error) => return error.into(),
+            ChangeError::Cache(_) | ChangeError::Seal(_) => return Self::internal(message),
         };
         Self::new(status, code, message)
     }

@@ -21,8 +21,7 @@ use crate::trigger::timer::Stored;
 /// `GET /v1/apps/{app}/triggers`: the functions that triggers call, with what calls them; of timers also when.
 pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
-    let stored = api.registry.triggers().timers().stored(app.name()).await;
-    let stored = stored.map_err(|error| ApiError::internal(error.to_string()))?;
+    let stored = api.registry.triggers().timers().stored(app.name()).await?;
     let Triggers { queue, blob, timer } = &app.active().revision.manifest.trigger;
     let state = |timer: &TimerTrigger| stored.iter().find(|(name, _)| name == timer.name.as_str());
     let triggers: Vec<Value> = queue

@@ -16,13 +16,14 @@ use crate::limits;
 use crate::names::{BundleHash, ModuleHash};
 use crate::persist::artifacts::{self, TemporaryFile};
 
-/// `HEAD /v1/modules/{hash}`: whether the module is stored.
+/// `HEAD /v1/modules/{hash}`: whether the module is stored, whole.
 pub async fn has_module(
     State(api): State<Arc<Api>>,
     Path(hash): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let hash = ModuleHash::parse(&hash)?;
-    Ok(if api.registry.cache().has_module(hash) { StatusCode::OK } else { StatusCode::NOT_FOUND })
+    let has = blocking(move || api.registry.cache().has_module(hash)).await?;
+    Ok(if has { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// `PUT /v1/modules/{hash}`: stores the body if it is what the hash says.
@@ -41,18 +42,18 @@ pub async fn put_module(
     };
     let file = upload.receive(hash, &headers, body).await?;
     let name = cache.module_path(hash);
-    let published = tokio::task::spawn_blocking(move || file.publish(&name)).await;
-    published.map_err(|error| ApiError::internal(error.to_string()))??;
+    blocking(move || file.publish(&name)).await?;
     Ok(StatusCode::CREATED)
 }
 
-/// `HEAD /v1/bundles/{hash}`: whether the bundle is stored.
+/// `HEAD /v1/bundles/{hash}`: whether the bundle is stored, whole.
 pub async fn has_bundle(
     State(api): State<Arc<Api>>,
     Path(hash): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let hash = BundleHash::parse(&hash)?;
-    Ok(if api.registry.bundles().has(hash) { StatusCode::OK } else { StatusCode::NOT_FOUND })
+    let has = blocking(move || api.registry.bundles().has(hash)).await?;
+    Ok(if has { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
 /// `PUT /v1/bundles/{hash}`: unpacks the body, an archive (tar), if it is what the hash says.
@@ -68,8 +69,7 @@ pub async fn put_bundle(
     let upload = Upload { folder: bundles.folder(), bytes_max, too_large: bundle_too_large };
     let file = upload.receive(hash, &headers, body).await?;
     let registry = api.registry.clone();
-    let unpacked = tokio::task::spawn_blocking(move || registry.bundles().unpack(file.path(), hash)).await;
-    unpacked.map_err(|error| ApiError::internal(error.to_string()))??;
+    blocking(move || registry.bundles().unpack(file.path(), hash)).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -93,8 +93,7 @@ impl Upload<'_> {
         if announced.is_some_and(|bytes| bytes > self.bytes_max) {
             return Err((self.too_large)());
         }
-        let file = artifacts::temporary_in(self.folder)?;
-        let mut writer = std::fs::File::options().write(true).open(file.path())?;
+        let mut stored = artifacts::temporary_in(self.folder);
         let mut digest = Sha256::new();
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
@@ -107,14 +106,32 @@ impl Upload<'_> {
                 return Err((self.too_large)());
             }
             digest.update(&data);
-            // Into the page cache; the one wait for the disk comes later, off this thread.
-            writer.write_all(&data)?;
+            // Into the page cache; the one wait for the disk comes later, off this thread. Where there is no room the rest
+            // is read all the same: a client that is still sending would not see the answer.
+            if let Ok(file) = &mut stored
+                && let Err(error) = file.file().write_all(&data)
+            {
+                stored = Err(error);
+            }
         }
+        let file = stored?;
         if ModuleHash::new(digest.finalize().into()) != hash {
             let message = "the uploaded bytes do not have the announced SHA-256: nothing was stored";
             return Err(ApiError::bad_request("hash-mismatch", message));
         }
         Ok(file)
+    }
+}
+
+/// Runs `work` where blocking is allowed.
+async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    E: Into<ApiError> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(panic) => Err(ApiError::internal(panic.to_string())),
     }
 }
 

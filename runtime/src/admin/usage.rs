@@ -15,7 +15,6 @@ use crate::meter::usage::hours::Hour;
 use crate::meter::usage::price::{PriceTable, gb_seconds};
 use crate::meter::usage::{Amounts, UsageRow, store};
 use crate::names::AppName;
-use crate::persist::db::DbError;
 
 /// Which usage is asked for.
 #[derive(Deserialize)]
@@ -41,9 +40,10 @@ pub async fn of_app(
 }
 
 async fn answer(api: &Api, app: Option<AppName>, since_ms: u64) -> Result<Json<Value>, ApiError> {
-    let internal = |error: DbError| ApiError::internal(error.to_string());
-    // What was used until this moment.
-    api.registry.resources().store_usage(api.registry.db()).await.map_err(internal)?;
+    // What was used until this moment; on a full disk, until it was.
+    if let Err(error) = api.registry.resources().store_usage(api.registry.db()).await {
+        tracing::warn!("store what apps have used: {error}");
+    }
     let from = Hour::of(since_ms);
     let wanted = app.clone();
     let (sums, hours) = api
@@ -53,8 +53,7 @@ async fn answer(api: &Api, app: Option<AppName>, since_ms: u64) -> Result<Json<V
             let hours = wanted.as_ref().map(|app| store::hours_of(connection, app, from)).transpose()?;
             Ok((store::sums(connection, wanted.as_ref(), from)?, hours))
         })
-        .await
-        .map_err(internal)?;
+        .await?;
     let is_known = app.as_ref().is_none_or(|app| api.registry.app(app).is_ok()) || !sums.is_empty();
     if let Some(app) = app.as_ref().filter(|_| !is_known) {
         // Says that there is none.

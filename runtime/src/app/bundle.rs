@@ -1,49 +1,83 @@
 //! Bundles: folders of files that come with a deploy, named by the SHA-256 of their archive, read-only ever after.
 //!
-//! An archive is hostile until it is unpacked: only folders and ordinary files are taken, every name is checked, and
-//! counts and bytes are bounded. A bundle appears under its name whole or not at all.
+//! `bundles/<sha256>/` are the files, `bundles/<sha256>.tree` says what they have to be. A bundle appears under its name
+//! whole or not at all, and is looked at before it is used: what a disk has damaged is uploaded again.
+
+mod archive;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::limited::{self, Job, NoAnswer};
 use crate::limits;
-use crate::names::BundleHash;
+use crate::names::{BundleHash, ModuleHash};
+use crate::persist::artifacts;
+
+/// The work of the child, [`child_main`]: archives are hostile until they are unpacked.
+pub const JOB: Job = Job {
+    command: "unpack-bundle",
+    memory_bytes: limits::UNPACK_MEMORY_BYTES,
+    cpu_seconds: limits::UNPACK_CPU_SECONDS,
+    file_bytes: limits::BUNDLE_BYTES_MAX,
+    time: limits::UNPACK_TIMEOUT,
+};
 
 /// The bundles of one data directory.
 pub struct Bundles {
     folder: PathBuf,
+    /// Those that were found whole since the start.
+    whole: Mutex<HashSet<BundleHash>>,
+    /// One gets its name at a time: of two uploads of the same the second finds the first.
+    publishing: Mutex<()>,
 }
 
 /// Why an archive is not taken. Nothing was stored then.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum BundleError {
     /// It is not an archive, or holds what a bundle may not.
     #[error("the archive cannot be taken: {0}")]
     Invalid(String),
     /// The disk failed.
     #[error("unpack the archive: {0}")]
-    Io(#[from] io::Error),
+    Io(
+        #[serde(with = "limited::io_error")]
+        #[from]
+        io::Error,
+    ),
 }
 
-/// Names of folders being filled begin so; they are removed at start.
-const UNFINISHED: &str = ".partial-";
+impl From<NoAnswer> for BundleError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::Io(error) => Self::Io(error),
+            NoAnswer::TooCostly(_) | NoAnswer::Failed(_) => Self::Invalid(error.to_string()),
+        }
+    }
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is not there.
+    Missing,
+    /// Some of its files are not what they were.
+    Damaged,
+}
 
 impl Bundles {
     /// Opens the store below `data_dir`, making its folder; what a killed host left unfinished is removed.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let folder = data_dir.join("bundles");
         fs::create_dir_all(&folder)?;
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
-                remove(&entry.path())?;
-            }
-        }
-        Ok(Self { folder })
+        artifacts::remove_temporary(&folder)?;
+        Ok(Self { folder, whole: Mutex::default(), publishing: Mutex::default() })
     }
 
     /// The folder in which uploads are received.
@@ -56,127 +90,107 @@ impl Bundles {
         self.folder.join(hash.to_string())
     }
 
-    /// Whether the bundle is stored.
-    pub fn has(&self, hash: BundleHash) -> bool {
-        self.path(hash).is_dir()
+    /// Where it is noted what they have to be.
+    fn note(&self, hash: BundleHash) -> PathBuf {
+        self.folder.join(format!("{hash}.tree"))
     }
 
-    /// Unpacks `archive`, whose SHA-256 is `hash`. Blocks.
+    /// Whether the bundle is stored as it was uploaded; if so it counts as uploaded now. Reads all of it. Blocks.
+    pub fn has(&self, hash: BundleHash) -> io::Result<bool> {
+        let is_whole = match fs::read_to_string(self.note(hash)) {
+            Ok(noted) => self.is_as(hash, &noted)?,
+            // One of an earlier wfn, which left no note.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if is_whole {
+            self.whole.lock().insert(hash);
+            for path in [self.path(hash), self.note(hash)] {
+                // Where that is not allowed nothing can be removed either.
+                let _ = artifacts::touch(&path);
+            }
+        }
+        Ok(is_whole)
+    }
+
+    fn is_as(&self, hash: BundleHash, noted: &str) -> io::Result<bool> {
+        match archive::hash_of_folder(&self.path(hash)) {
+            Ok(found) => Ok(ModuleHash::parse(noted.trim()) == Ok(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether guests may have the bundle, which is looked at once after each start. Blocks.
+    pub fn check(&self, hash: BundleHash) -> io::Result<Result<(), Flaw>> {
+        if self.whole.lock().contains(&hash) {
+            return Ok(Ok(()));
+        }
+        if !self.path(hash).is_dir() {
+            return Ok(Err(Flaw::Missing));
+        }
+        // One of an earlier wfn has no note to be compared with.
+        let is_whole = !self.note(hash).exists() || self.has(hash)?;
+        Ok(if is_whole { Ok(()) } else { Err(Flaw::Damaged) })
+    }
+
+    /// Unpacks `archive`, whose SHA-256 is `hash`, in a limited child. Blocks.
     pub fn unpack(&self, archive: &Path, hash: BundleHash) -> Result<(), BundleError> {
-        if self.has(hash) {
+        self.unpack_by(hash, |folder| {
+            JOB.run::<Result<_, _>>(&[archive.as_os_str(), folder.as_os_str()], &mut |_| {})?
+        })
+    }
+
+    fn unpack_by(
+        &self,
+        hash: BundleHash,
+        unpack: impl FnOnce(&Path) -> Result<ModuleHash, BundleError>,
+    ) -> Result<(), BundleError> {
+        if self.has(hash)? {
             return Ok(());
         }
-        let unfinished =
-            Unfinished::new(self.folder.join(format!("{UNFINISHED}{hash}-{}", std::process::id())))?;
-        unpack_into(File::open(archive)?, &unfinished.0)?;
+        let unfinished = artifacts::temporary_folder_in(&self.folder)?;
+        let tree = unpack(unfinished.path())?;
         // All of it is on the disk before it has its name.
-        let folder = File::open(&self.folder)?;
-        rustix::fs::syncfs(&folder).map_err(io::Error::from)?;
-        match fs::rename(&unfinished.0, self.path(hash)) {
-            Ok(()) => Ok(folder.sync_all()?),
-            // Somebody uploaded the same at the same time.
-            Err(_) if self.has(hash) => Ok(()),
-            Err(error) => Err(error.into()),
+        rustix::fs::syncfs(File::open(&self.folder)?).map_err(io::Error::from)?;
+        let _publishing = self.publishing.lock();
+        if self.has(hash)? {
+            return Ok(());
         }
+        let mut note = artifacts::temporary_in(&self.folder)?;
+        writeln!(note.file(), "{tree}")?;
+        note.publish(&self.note(hash))?;
+        unfinished.publish(&self.path(hash))?;
+        self.whole.lock().insert(hash);
+        Ok(())
     }
 
-    /// Removes every bundle that is not in `referenced` and was unpacked longer than `age` ago.
+    /// Removes every bundle that is not in `referenced` and was unpacked longer than `age` ago. Nothing may be about to
+    /// refer to one meanwhile.
     pub fn retain(&self, referenced: &HashSet<BundleHash>, age: Duration) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
-            let hash = entry.file_name().to_str().map(BundleHash::parse);
+            let path = entry.path();
+            let hash = path.file_stem().and_then(|stem| stem.to_str()).map(BundleHash::parse);
             let old_enough = entry.metadata()?.modified()?.elapsed().is_ok_and(|since| since >= age);
             if let Some(Ok(hash)) = hash
                 && old_enough
                 && !referenced.contains(&hash)
             {
-                remove(&entry.path())?;
+                self.whole.lock().remove(&hash);
+                artifacts::remove(&path)?;
             }
         }
         Ok(())
     }
 }
 
-/// Removes a file, or a folder with all it holds.
-fn remove(path: &Path) -> io::Result<()> {
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
-}
-
-/// A folder that is removed unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    fn new(path: PathBuf) -> io::Result<Self> {
-        if path.exists() {
-            fs::remove_dir_all(&path)?;
-        }
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // After the rename there is nothing; what stays is removed at the next start.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn unpack_into(archive: impl Read, folder: &Path) -> Result<(), BundleError> {
-    let invalid = |why: String| BundleError::Invalid(why);
-    let unreadable = |error: io::Error| BundleError::Invalid(error.to_string());
-    let mut archive = tar::Archive::new(archive);
-    let (mut entries, mut bytes) = (0, 0);
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
-        entries += 1;
-        if entries > limits::BUNDLE_ENTRIES_MAX {
-            return Err(invalid(format!(
-                "it holds more than {} files and folders",
-                limits::BUNDLE_ENTRIES_MAX
-            )));
-        }
-        let name = entry.path().map_err(unreadable)?.into_owned();
-        let shown = name.display().to_string();
-        let path = folder.join(plain(&name).ok_or_else(|| invalid(format!("{shown:?} is no plain path")))?);
-        match entry.header().entry_type() {
-            tar::EntryType::Directory => fs::create_dir_all(&path)?,
-            tar::EntryType::Regular => {
-                if let Some(parent) = path.parent() {
-                    fs::create_dir_all(parent)?;
-                }
-                bytes += entry.size();
-                if bytes > limits::BUNDLE_BYTES_MAX {
-                    return Err(invalid(format!(
-                        "it unpacks to more than {} bytes",
-                        limits::BUNDLE_BYTES_MAX
-                    )));
-                }
-                let open = File::options().write(true).create_new(true).mode(0o400).open(&path);
-                let mut file = open.map_err(|error| invalid(format!("{shown:?}: {error}")))?;
-                // Never more than the header said, which was counted.
-                io::copy(&mut entry, &mut file).map_err(unreadable)?;
-            }
-            other => return Err(invalid(format!("{shown:?} is neither a file nor a folder ({other:?})"))),
-        }
-    }
-    Ok(())
-}
-
-/// A relative path of plain names within bounds, or nothing.
-fn plain(path: &Path) -> Option<PathBuf> {
-    let names: Option<Vec<_>> = path
-        .components()
-        .filter(|component| *component != Component::CurDir)
-        .map(|component| match component {
-            Component::Normal(name) if name.len() <= 255 => Some(name),
-            _ => None,
-        })
-        .collect();
-    let names = names?;
-    let is_bounded =
-        names.len() <= limits::BUNDLE_DEPTH_MAX && path.as_os_str().len() <= limits::BUNDLE_PATH_BYTES_MAX;
-    is_bounded.then(|| names.into_iter().collect())
+/// What the child does with the arguments of [`Bundles::unpack`]. Gives its exit code.
+pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
+    JOB.work(|| match arguments {
+        [archive, folder] => archive::unpack(File::open(archive.as_ref())?, Path::new(folder.as_ref())),
+        _ => Err(BundleError::Io(io::ErrorKind::InvalidInput.into())),
+    })
 }
 
 #[cfg(test)]
@@ -211,9 +225,7 @@ mod tests {
     }
 
     fn unpack(bundles: &Bundles, bytes: &[u8], hash: BundleHash) -> Result<(), BundleError> {
-        let path = bundles.folder().join("upload");
-        fs::write(&path, bytes).unwrap();
-        bundles.unpack(&path, hash)
+        bundles.unpack_by(hash, |folder| archive::unpack(bytes, folder))
     }
 
     #[test]
@@ -228,11 +240,12 @@ mod tests {
         // Again is no error.
         unpack(&bundles, &bytes, hash(1)).unwrap();
         bundles.retain(&HashSet::from([hash(1)]), Duration::ZERO).unwrap();
-        assert!(bundles.has(hash(1)));
+        assert!(bundles.has(hash(1)).unwrap());
         bundles.retain(&HashSet::new(), Duration::from_secs(3600)).unwrap();
-        assert!(bundles.has(hash(1)));
+        assert!(bundles.has(hash(1)).unwrap());
         bundles.retain(&HashSet::new(), Duration::ZERO).unwrap();
-        assert!(!bundles.has(hash(1)));
+        assert!(!bundles.has(hash(1)).unwrap());
+        assert_eq!(fs::read_dir(bundles.folder()).unwrap().count(), 0);
     }
 
     #[test]
@@ -255,16 +268,72 @@ mod tests {
         for entries in cases {
             let error = unpack(&bundles, &archive(entries), hash(2)).unwrap_err();
             assert!(matches!(error, BundleError::Invalid(_)), "{error}");
-            assert!(!bundles.has(hash(2)) && !outside.exists());
+            assert!(!bundles.has(hash(2)).unwrap() && !outside.exists());
         }
         for cut in
             [b"not an archive at all, but longer than a header".repeat(20), archive(cases[7])[..700].to_vec()]
         {
             assert!(unpack(&bundles, &cut, hash(2)).is_err());
         }
-        let mut left: Vec<_> =
-            fs::read_dir(bundles.folder()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.retain(|name| name != "upload");
-        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(fs::read_dir(bundles.folder()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_the_disk_has_damaged_is_found_and_mended_by_the_same_upload() {
+        use std::os::unix::fs::PermissionsExt;
+        let data = tempfile::tempdir().unwrap();
+        let file = tar::EntryType::Regular;
+        let bytes = archive(&[
+            (file, "a/b/c.txt", b"text"),
+            (file, "d", b"x"),
+            (tar::EntryType::Directory, "e/", b""),
+        ]);
+        let damages: [fn(&Path); 5] = [
+            |folder| {
+                fs::set_permissions(folder.join("d"), fs::Permissions::from_mode(0o600)).unwrap();
+                fs::write(folder.join("d"), b"y").unwrap();
+            },
+            |folder| fs::remove_file(folder.join("a/b/c.txt")).unwrap(),
+            |folder| fs::remove_dir(folder.join("e")).unwrap(),
+            |folder| fs::write(folder.join("a/more"), b"").unwrap(),
+            |folder| fs::rename(folder.join("d"), folder.join("e/d")).unwrap(),
+        ];
+        for damage in damages {
+            unpack(&Bundles::open(data.path()).unwrap(), &bytes, hash(3)).unwrap();
+            // As after a restart.
+            let bundles = Bundles::open(data.path()).unwrap();
+            assert_eq!(bundles.check(hash(3)).unwrap(), Ok(()));
+            damage(&bundles.path(hash(3)));
+            assert!(!bundles.has(hash(3)).unwrap());
+            let bundles = Bundles::open(data.path()).unwrap();
+            assert_eq!(bundles.check(hash(3)).unwrap(), Err(Flaw::Damaged));
+            unpack(&bundles, &bytes, hash(3)).unwrap();
+            assert!(bundles.has(hash(3)).unwrap());
+            assert_eq!(fs::read(bundles.path(hash(3)).join("a/b/c.txt")).unwrap(), b"text");
+            assert_eq!(fs::read_dir(bundles.folder()).unwrap().count(), 2, "the folder and its note");
+        }
+        let bundles = Bundles::open(data.path()).unwrap();
+        assert_eq!(bundles.check(hash(4)).unwrap(), Err(Flaw::Missing));
+        // A folder from before there were notes is used, and uploaded again when it is deployed.
+        fs::remove_file(bundles.note(hash(3))).unwrap();
+        assert_eq!(bundles.check(hash(3)).unwrap(), Ok(()));
+        assert!(!bundles.has(hash(3)).unwrap());
+    }
+
+    #[test]
+    fn the_same_bundle_may_come_many_times_at_once() {
+        let data = tempfile::tempdir().unwrap();
+        let bundles = Bundles::open(data.path()).unwrap();
+        let names: Vec<String> = (0..50).map(|number| format!("folder/{number}")).collect();
+        let entries: Vec<_> =
+            names.iter().map(|name| (tar::EntryType::Regular, name.as_str(), &b"text"[..])).collect();
+        let bytes = archive(&entries);
+        std::thread::scope(|scope| {
+            let uploads: Vec<_> = (0..8).map(|_| scope.spawn(|| unpack(&bundles, &bytes, hash(5)))).collect();
+            uploads.into_iter().for_each(|upload| upload.join().unwrap().unwrap());
+        });
+        assert!(bundles.has(hash(5)).unwrap());
+        assert_eq!(fs::read_dir(bundles.path(hash(5)).join("folder")).unwrap().count(), 50);
+        assert_eq!(fs::read_dir(bundles.folder()).unwrap().count(), 2);
     }
 }

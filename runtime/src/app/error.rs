@@ -1,8 +1,8 @@
 //! Why a change of an app was refused or failed.
 
+use crate::app::bundle::Flaw;
 use crate::capability::secrets::{SecretError, SecretName, Unopened};
 use crate::component::cache::CacheError;
-use crate::component::inspect::InspectError;
 use crate::instance::template::TemplateError;
 use crate::limits;
 use crate::names::{AppName, BundleHash, RevisionId};
@@ -14,9 +14,6 @@ pub enum ChangeError {
     /// The manifest is not consistent in itself.
     #[error("{0}")]
     Manifest(String),
-    /// The module cannot run here.
-    #[error(transparent)]
-    Inspect(#[from] InspectError),
     /// The module could not be made ready.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -66,9 +63,15 @@ pub enum ChangeError {
     /// The end of what is not there.
     #[error("app {0} has no such split to end: 'wfn status {0}' shows what serves")]
     NoSplit(AppName),
-    /// Files that were not uploaded.
-    #[error("bundle {0} is not stored on this host: upload it first")]
-    BundleMissing(BundleHash),
+    /// Files that were not uploaded, or that the disk has damaged.
+    #[error("bundle {0} {what}", what = match .1 {
+        Flaw::Missing => "is not stored on this host: upload it first",
+        Flaw::Damaged => "is damaged on the disk of this host: upload it again",
+    })]
+    Bundle(BundleHash, Flaw),
+    /// Files that cannot be read.
+    #[error("look at the files of the app: {0}")]
+    Files(std::io::Error),
     /// No such secret.
     #[error("app {0} has no secret {1}: 'wfn secret list {0}' shows what it has")]
     NoSecret(AppName, SecretName),

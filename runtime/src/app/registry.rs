@@ -36,8 +36,7 @@ use crate::capability::identity::IdentityError;
 use crate::capability::key_value::table;
 use crate::capability::queues::{self, Queues};
 use crate::clock;
-use crate::component::cache::{CacheError, ComponentCache};
-use crate::component::inspect;
+use crate::component::cache::{ComponentCache, Guest};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
 use crate::names::{AppName, ModuleHash, RevisionId};
@@ -209,17 +208,10 @@ impl Registry {
         if canary.is_some() {
             self.app_to_share(&manifest.name)?;
         }
-        let path = self.cache.module_path(module);
-        let inspected = blocking(move || match std::fs::read(path) {
-            Ok(bytes) => inspect::inspect(&bytes).map_err(ChangeError::from),
-            Err(_) => Err(CacheError::Missing(module).into()),
-        });
-        let language = inspected.await?.language;
-        let bundles = self.bundles();
-        if let Some(missing) = manifest.files.iter().find(|mount| !bundles.has(mount.bundle)) {
-            return Err(ChangeError::BundleMissing(missing.bundle));
-        }
-        let kind = self.load(module, Line::Bounded, progress).await?.kind();
+        // Before the minutes that compiling may take.
+        self.check_bundles(&manifest).await?;
+        let Guest { code, language } = self.load(module, Line::Bounded, progress).await?;
+        let kind = code.kind();
         let _changing = self.changing.app(&manifest.name).await;
         let next = self.next_revision(&manifest.name);
         let created_ms = clock::now_ms();

@@ -160,8 +160,8 @@ impl SecretKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = [0; KEY_BYTES];
                 getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-                let file = artifacts::temporary_in(data_dir)?;
-                fs::File::options().write(true).open(file.path())?.write_all(&bytes)?;
+                let mut file = artifacts::temporary_in(data_dir)?;
+                file.file().write_all(&bytes)?;
                 file.publish(&path)?;
                 Self::new(&bytes)
             }

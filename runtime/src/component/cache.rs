@@ -1,23 +1,33 @@
 //! Modules and their machine code on disk, named by content.
 //!
 //! `modules/<sha256>.wasm` holds what users handed in; `artifacts/<engine>/<sha256>` the machine code that
-//! the compiling child made of it. Artifacts can be made again at any time and are never accepted from
-//! outside. The data directory belongs to the host's user alone (mode 0700), which is what makes loading
-//! machine code from it sound.
+//! the compiling child made of it, and `<sha256>.json` beside it what it is and its hash. Artifacts can be made again at
+//! any time and are never accepted from outside. The data directory belongs to the host's user alone (mode 0700), which is
+//! what makes loading machine code from it sound; what a disk has damaged is found by the hash and made again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use crate::component::code::Code;
-use crate::component::compile::{self, CompileError};
+use crate::component::compile::{self, CompileError, Compiled};
 use crate::component::engine::{self, EngineKind, Engines};
+use crate::component::inspect::Language;
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
+
+/// The code of a module, and what it was written in. Cheap to clone.
+#[derive(Clone)]
+pub struct Guest {
+    /// What runs.
+    pub code: Code,
+    /// What decides some defaults.
+    pub language: Language,
+}
 
 /// The module store and code cache of one data directory.
 pub struct ComponentCache {
@@ -28,7 +38,7 @@ pub struct ComponentCache {
     /// Where single functions are kept for the next compilation, if they are.
     functions: Option<PathBuf>,
     /// Code loaded since the last collection of garbage, so that revisions of one module share it.
-    loaded: Mutex<HashMap<ModuleHash, Code>>,
+    loaded: Mutex<HashMap<ModuleHash, Guest>>,
 }
 
 /// Why a stored module could not be made ready to run.
@@ -37,9 +47,12 @@ pub enum CacheError {
     /// The module is not stored: it has to be uploaded first.
     #[error("module {0} is not stored on this host: upload it first")]
     Missing(ModuleHash),
+    /// The module's file does not hold what was uploaded.
+    #[error("module {0} is damaged on the disk of this host: upload it again")]
+    Damaged(ModuleHash),
     /// Compiling failed.
     #[error(transparent)]
-    Compile(#[from] CompileError),
+    Compile(CompileError),
     /// The disk failed.
     #[error("read or write the module store: {0}")]
     Io(#[from] io::Error),
@@ -82,70 +95,150 @@ impl ComponentCache {
         self.modules.join(format!("{hash}.wasm"))
     }
 
-    /// Whether the module's bytes are stored.
-    pub fn has_module(&self, hash: ModuleHash) -> bool {
-        self.module_path(hash).is_file()
+    /// Whether the module's bytes are stored, as they were uploaded; if so they count as uploaded now. Blocks.
+    pub fn has_module(&self, hash: ModuleHash) -> io::Result<bool> {
+        let path = self.module_path(hash);
+        match artifacts::hash_of(&path) {
+            Ok(found) => {
+                // Where that is not allowed nothing can be removed either.
+                let _ = artifacts::touch(&path);
+                Ok(found == hash)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
-    /// The code of a module that was compiled before: from memory or from cached machine code. Blocks for
-    /// milliseconds; run it off the event loops.
-    pub fn load_compiled(&self, hash: ModuleHash) -> Result<Option<Code>, CacheError> {
-        if let Some(code) = self.loaded.lock().get(&hash) {
-            return Ok(Some(code.clone()));
+    /// The code of a module that was compiled before: from memory or from cached machine code, if that is what the
+    /// compiler made. Blocks for milliseconds; run it off the event loops.
+    pub fn load_compiled(&self, hash: ModuleHash) -> Option<Guest> {
+        if let Some(guest) = self.loaded.lock().get(&hash) {
+            return Some(guest.clone());
         }
         for (kind, folder) in EngineKind::ALL.into_iter().zip(&self.artifacts) {
             let artifact = folder.join(hash.to_string());
             if !artifact.is_file() {
                 continue;
             }
-            return match Code::load(&self.engines, kind, &artifact) {
-                Ok(code) => {
-                    self.loaded.lock().insert(hash, code.clone());
-                    Ok(Some(code))
-                }
-                Err(error) => {
-                    // What cannot be loaded is no use to a later attempt either: it is compiled again then.
-                    fs::remove_file(&artifact)?;
-                    Err(CacheError::Load(hash, format!("{error:#}")))
-                }
-            };
+            match self.load(kind, hash) {
+                Ok(guest) => return Some(guest),
+                Err(why) => tracing::warn!("the machine code of module {hash} is made again: {why}"),
+            }
         }
-        Ok(None)
+        None
     }
 
-    /// Compiles a stored module in a child, which reports how long it has been at it to `progress`. Blocks
+    fn load(&self, kind: EngineKind, hash: ModuleHash) -> Result<Guest, String> {
+        let artifact = self.artifacts[kind as usize].join(hash.to_string());
+        let noted = fs::read(note_of(&artifact)).map_err(|error| format!("its note: {error}"))?;
+        let noted: Compiled = serde_json::from_slice(&noted).map_err(|error| format!("its note: {error}"))?;
+        if artifacts::hash_of(&artifact).map_err(|error| error.to_string())? != noted.code {
+            return Err("it is damaged".into());
+        }
+        let code = Code::load(&self.engines, kind, &artifact).map_err(|error| format!("{error:#}"))?;
+        let guest = Guest { code, language: noted.language };
+        self.loaded.lock().insert(hash, guest.clone());
+        Ok(guest)
+    }
+
+    /// Compiles a stored module in a child, which reports how long it has been at it to `progress`, and loads it. Blocks
     /// for as long as that takes.
-    pub fn compile(&self, hash: ModuleHash, progress: &mut dyn FnMut(Duration)) -> Result<(), CacheError> {
+    pub fn compile(&self, hash: ModuleHash, progress: &mut dyn FnMut(Duration)) -> Result<Guest, CacheError> {
         let module = self.module_path(hash);
         if !module.is_file() {
             return Err(CacheError::Missing(hash));
         }
         // All are on one file system: the child says only at its end which folder the code is for.
         let pending = artifacts::temporary_in(&self.modules)?;
-        let kind =
-            compile::in_child(&module, pending.path(), self.functions.as_deref(), progress)?.engine_kind();
-        Ok(pending.publish(&self.artifacts[kind as usize].join(hash.to_string()))?)
+        let compiled = compile::in_child(&module, hash, pending.path(), self.functions.as_deref(), progress)
+            .map_err(|error| match error {
+                CompileError::Damaged => CacheError::Damaged(hash),
+                CompileError::Io(_) if !module.is_file() => CacheError::Missing(hash),
+                CompileError::Io(error) => CacheError::Io(error),
+                error => CacheError::Compile(error),
+            })?;
+        let kind = compiled.kind.engine_kind();
+        let artifact = self.artifacts[kind as usize].join(hash.to_string());
+        pending.publish(&artifact)?;
+        let mut note = artifacts::temporary_in(&self.modules)?;
+        note.file().write_all(&serde_json::to_vec(&compiled).map_err(io::Error::from)?)?;
+        note.publish(&note_of(&artifact))?;
+        self.load(kind, hash).map_err(|why| CacheError::Load(hash, why))
     }
 
-    /// Forgets loaded code and removes the files, written longer than `age` ago, of every module that is not in
-    /// `referenced`.
+    /// Forgets loaded code and removes the files of every module that is not in `referenced`, unless one of them was
+    /// written less than `age` ago. Nothing may be about to refer to one meanwhile.
     pub fn retain(&self, referenced: &HashSet<ModuleHash>, age: Duration) -> io::Result<()> {
         self.loaded.lock().clear();
+        let mut found: HashMap<ModuleHash, (Vec<PathBuf>, SystemTime)> = HashMap::new();
         for folder in self.artifacts.iter().chain([&self.modules]) {
             for entry in fs::read_dir(folder)? {
                 let entry = entry?;
-                let path = entry.path();
-                // A clock that was set back makes a file look new, and it is kept.
-                let old_enough = entry.metadata()?.modified()?.elapsed().is_ok_and(|since| since >= age);
+                let (path, written) = (entry.path(), entry.metadata()?.modified()?);
                 let hash = path.file_stem().and_then(|stem| stem.to_str()).map(ModuleHash::parse);
                 if let Some(Ok(hash)) = hash
-                    && old_enough
                     && !referenced.contains(&hash)
                 {
-                    fs::remove_file(path)?;
+                    let (paths, newest) = found.entry(hash).or_insert_with(|| (Vec::new(), written));
+                    paths.push(path);
+                    *newest = written.max(*newest);
                 }
             }
         }
-        Ok(())
+        // A clock that was set back makes a file look new, and it is kept.
+        let is_old = |written: &SystemTime| written.elapsed().is_ok_and(|since| since >= age);
+        let unused = found.into_values().filter(|(_, newest)| is_old(newest));
+        unused.flat_map(|(paths, _)| paths).try_for_each(fs::remove_file)
+    }
+}
+
+/// Where the note about machine code is.
+fn note_of(artifact: &Path) -> PathBuf {
+    artifact.with_extension("json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_of_a_module_go_together_and_not_before_the_last_of_them_is_old() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let hour = Duration::from_secs(3600);
+        let [unused, half, used] = [1, 2, 3].map(|byte| ModuleHash::new([byte; 32]));
+        let files_of = |hash: ModuleHash| {
+            let artifact = cache.artifacts[0].join(hash.to_string());
+            [cache.module_path(hash), note_of(&artifact), artifact]
+        };
+        for (hash, ages) in
+            [(unused, [hour * 2; 3]), (half, [hour * 2, hour * 2, hour / 2]), (used, [hour * 2; 3])]
+        {
+            for (file, age) in files_of(hash).iter().zip(ages) {
+                fs::write(file, b"x").unwrap();
+                fs::File::open(file).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            }
+        }
+        cache.retain(&HashSet::from([used]), hour).unwrap();
+        let left = |hash| files_of(hash).map(|file| file.exists());
+        assert_eq!([left(unused), left(half), left(used)], [[false; 3], [true; 3], [true; 3]]);
+    }
+
+    #[test]
+    fn a_module_that_is_asked_for_counts_as_uploaded_now_if_it_is_whole() {
+        let data = tempfile::tempdir().unwrap();
+        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let file = data.path().join("file");
+        fs::write(&file, b"some bytes").unwrap();
+        let hash = artifacts::hash_of(&file).unwrap();
+        assert!(!cache.has_module(hash).unwrap());
+        fs::rename(&file, cache.module_path(hash)).unwrap();
+        let hour = Duration::from_secs(3600);
+        fs::File::open(cache.module_path(hash)).unwrap().set_modified(SystemTime::now() - hour * 2).unwrap();
+        assert!(cache.has_module(hash).unwrap());
+        cache.retain(&HashSet::new(), hour).unwrap();
+        assert!(cache.has_module(hash).unwrap());
+        fs::write(cache.module_path(hash), b"some byte").unwrap();
+        assert!(!cache.has_module(hash).unwrap());
     }
 }

@@ -1,29 +1,50 @@
-//! Compiling in a child process with limits: hostile modules can make a compiler take minutes and
-//! gigabytes, and that must cost the host nothing.
+//! Looking at a module and compiling it, in a child process with limits.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::component::code::Code;
 use crate::component::componentize::componentize;
-use crate::component::engine;
 use crate::component::function_cache::FunctionCache;
-use crate::component::inspect::{Form, GuestKind, inspect};
+use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, Language, inspect};
+use crate::component::{engine, features};
+use crate::limited::{self, Job, NoAnswer, plain};
 use crate::limits;
+use crate::names::{CodeHash, ModuleHash};
 
-/// The hidden subcommand of the binary that runs [`child_main`].
-pub const CHILD_COMMAND: &str = "compile-module";
+/// The work of the child, [`child_main`].
+pub const JOB: Job = Job {
+    command: "compile-module",
+    memory_bytes: limits::COMPILE_MEMORY_BYTES,
+    cpu_seconds: limits::COMPILE_CPU_SECONDS,
+    file_bytes: limits::ARTIFACT_BYTES_MAX,
+    time: limits::COMPILE_TIMEOUT,
+};
+
+/// What was compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compiled {
+    /// What kind of guest it is.
+    pub kind: GuestKind,
+    /// What it was written in.
+    pub language: Language,
+    /// The SHA-256 of its machine code.
+    pub code: CodeHash,
+}
 
 /// Why a module was not compiled.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum CompileError {
+    /// It cannot run here.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     /// The compiler says what is wrong with the module.
     #[error("this module does not compile: {0}")]
     Invalid(String),
@@ -33,165 +54,107 @@ pub enum CompileError {
     /// The module takes more than a compilation may.
     #[error("compiling this module takes more than {0}: split it or strip what it does not use")]
     TooCostly(String),
-    /// The child could not be run.
-    #[error("run the compiler: {0}")]
-    Child(#[from] std::io::Error),
+    /// The file of the module does not hold what its name says.
+    #[error("its file is damaged")]
+    Damaged,
+    /// The disk, or the child could not be run.
+    #[error("compile the module: {0}")]
+    Io(
+        #[serde(with = "limited::io_error")]
+        #[from]
+        io::Error,
+    ),
 }
 
-/// Exit code of a child that has said on stderr what is wrong with the module.
-const EXIT_INVALID: i32 = 10;
-/// Exit code of a child that has said on stderr why the module does not become a component.
-const EXIT_NOT_A_COMPONENT: i32 = 11;
-/// How often the parent looks whether the child is done.
-const POLL: Duration = Duration::from_millis(5);
-/// Most bytes of the child's message that are passed on.
-const MESSAGE_BYTES_MAX: u64 = 4_096;
+impl From<NoAnswer> for CompileError {
+    fn from(error: NoAnswer) -> Self {
+        match error {
+            NoAnswer::TooCostly(what) => Self::TooCostly(what),
+            NoAnswer::Failed(words) => Self::Invalid(format!("the compiler fails on it: {words}")),
+            NoAnswer::Io(error) => Self::Io(error),
+        }
+    }
+}
 
-/// Compiles `module` to `artifact` in a limited child of this binary and says what kind of guest it is. Blocks;
-/// `progress` is told about every half second how long it has taken so far. Functions that the file `functions` has
-/// from the compilation before are not compiled again.
+/// Compiles `module`, whose SHA-256 is to be `hash`, to `artifact` in a limited child of this binary. Blocks; `progress` is
+/// told about every half second how long it has taken so far. Functions that the file `functions` has from the compilation
+/// before are not compiled again.
 pub fn in_child(
     module: &Path,
+    hash: ModuleHash,
     artifact: &Path,
     functions: Option<&Path>,
     progress: &mut dyn FnMut(Duration),
-) -> Result<GuestKind, CompileError> {
-    let mut child = Command::new("/proc/self/exe")
-        .arg(CHILD_COMMAND)
-        .arg(module)
-        .arg(artifact)
-        .args(functions)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let status = wait(&mut child, progress)?;
-    let (kind, message) = (first_bytes(child.stdout.take()), first_bytes(child.stderr.take()));
-    match status {
-        None => Err(CompileError::TooCostly(format!("{} s", limits::COMPILE_TIMEOUT.as_secs()))),
-        Some(status) if status.success() => {
-            let kind = serde_json::from_str(&kind).map_err(std::io::Error::from);
-            Ok(kind?)
-        }
-        Some(status) if status.code() == Some(EXIT_INVALID) => {
-            Err(CompileError::Invalid(message.trim().to_owned()))
-        }
-        Some(status) if status.code() == Some(EXIT_NOT_A_COMPONENT) => {
-            Err(CompileError::NotAComponent(message.trim().to_owned()))
-        }
-        // Out of memory ends in an abort, out of CPU time in a signal.
-        Some(_) => Err(CompileError::TooCostly(format!(
-            "{} MB of memory or {} s of CPU time",
-            limits::COMPILE_MEMORY_BYTES / limits::MEBIBYTE,
-            limits::COMPILE_CPU_SECONDS
-        ))),
-    }
+) -> Result<Compiled, CompileError> {
+    let hash = hash.to_string();
+    let mut arguments = vec![module.as_os_str(), OsStr::new(&hash), artifact.as_os_str()];
+    arguments.extend(functions.map(Path::as_os_str));
+    JOB.run::<Result<_, _>>(&arguments, progress)?
 }
 
-/// What the child wrote there. Unreadable bytes leave it empty; the child's status still says what happened.
-fn first_bytes(pipe: Option<impl Read>) -> String {
-    let mut text = String::new();
-    if let Some(pipe) = pipe {
-        let _ = pipe.take(MESSAGE_BYTES_MAX).read_to_string(&mut text);
-    }
-    text
+/// What the child does with the arguments of [`in_child`]. Gives its exit code.
+pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
+    JOB.work(|| {
+        let [module, hash, artifact, functions @ ..] = arguments else {
+            return Err(CompileError::Io(io::ErrorKind::InvalidInput.into()));
+        };
+        let bytes = fs::read(module.as_ref())?;
+        if hash.as_ref() != sha256(&bytes).to_string().as_str() {
+            return Err(CompileError::Damaged);
+        }
+        let functions = functions.first().map(|file| Path::new(file.as_ref()));
+        compile(&bytes, Path::new(artifact.as_ref()), functions)
+    })
 }
 
-/// Waits for the child; `None` if its time was over and it has been killed.
-fn wait(child: &mut Child, progress: &mut dyn FnMut(Duration)) -> std::io::Result<Option<ExitStatus>> {
-    let begun = Instant::now();
-    let mut reported = Duration::ZERO;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
-        }
-        let elapsed = begun.elapsed();
-        if elapsed > limits::COMPILE_TIMEOUT {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
-        }
-        if elapsed - reported >= Duration::from_millis(500) {
-            reported = elapsed;
-            progress(elapsed);
-        }
-        thread::sleep(POLL);
-    }
-}
-
-/// What the child does: limits itself, compiles, writes, says the kind of guest on stdout. Returns its exit code.
-pub fn child_main(module: &Path, artifact: &Path, functions: Option<&Path>) -> i32 {
-    match limit_self().and_then(|()| fs::read(module)) {
-        Ok(bytes) => compile(&bytes, artifact, functions),
-        Err(error) => {
-            eprintln!("prepare to compile: {error}");
-            1
-        }
-    }
-}
-
-fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> i32 {
-    let (kind, component) = match complete(bytes) {
-        Ok(complete) => complete,
-        Err(error) => {
-            eprintln!("{error}");
-            return EXIT_NOT_A_COMPONENT;
-        }
-    };
-    let bytes = component.as_deref().unwrap_or(bytes);
+fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Compiled, CompileError> {
     let cache = functions.map(|file| Arc::new(FunctionCache::open(file)));
-    let compiled = engine::compiling_engine(kind.engine_kind(), cache.clone())
-        .and_then(|engine| Code::compile(&engine, kind, bytes));
-    let code = match compiled {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error:#}");
-            return EXIT_INVALID;
-        }
-    };
-    let written = File::create(artifact).and_then(|mut file| file.write_all(&code));
+    let (kind, language, code) = machine_code(bytes, cache.clone())?;
+    File::create(artifact)?.write_all(&code)?;
     if let (Some(cache), Some(file)) = (cache, functions)
         && let Err(error) = cache.save(file)
     {
         // The next compilation takes longer.
         eprintln!("keep the compiled functions: {error}");
     }
-    match written {
-        Ok(()) => {
-            println!("\"{}\"", kind.as_str());
-            0
+    Ok(Compiled { kind, language, code: sha256(&code) })
+}
+
+/// What kind of guest `bytes` are, their language, and their machine code.
+fn machine_code(
+    bytes: &[u8],
+    functions: Option<Arc<FunctionCache>>,
+) -> Result<(GuestKind, Language, Vec<u8>), CompileError> {
+    let Inspection { form, language } = inspect(bytes)?;
+    let (kind, component) = match form {
+        Form::Complete(kind) => (kind, None),
+        Form::ToComponentize => component_of(bytes).map(|(kind, component)| (kind, Some(component)))?,
+    };
+    let bytes = component.as_deref().unwrap_or(bytes);
+    let code = engine::compiling_engine(kind.engine_kind(), functions)
+        .and_then(|engine| Code::compile(&engine, kind, bytes))
+        .map_err(|error| refusal(bytes, CompileError::Invalid(plain(&format!("{error:#}")))))?;
+    Ok((kind, language, code))
+}
+
+/// The component that a core module describes, and what kind of guest that is.
+fn component_of(module: &[u8]) -> Result<(GuestKind, Vec<u8>), CompileError> {
+    let component = componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
+    match inspect(&component).map(|inspection| inspection.form) {
+        Ok(Form::Complete(kind)) => Ok((kind, component)),
+        Ok(Form::ToComponentize) => {
+            Err(CompileError::NotAComponent("the encoder did not make a component of it".into()))
         }
-        Err(error) => {
-            eprintln!("write the compiled module: {error}");
-            1
-        }
+        Err(error) => Err(CompileError::NotAComponent(error.to_string())),
     }
 }
 
-/// What kind of guest `bytes` are, with the component made of them if they are not one yet.
-fn complete(bytes: &[u8]) -> Result<(GuestKind, Option<Vec<u8>>), String> {
-    let form = inspect(bytes).map_err(|error| error.to_string())?.form;
-    if let Form::Complete(kind) = form {
-        return Ok((kind, None));
-    }
-    let component = componentize(bytes)?;
-    match inspect(&component).map_err(|error| error.to_string())?.form {
-        Form::Complete(kind) => Ok((kind, Some(component))),
-        Form::ToComponentize => Err("the encoder did not make a component of it".into()),
-    }
+/// The features that are missing, if it is they that make a compilation fail, or else `error`.
+fn refusal(bytes: &[u8], error: CompileError) -> CompileError {
+    let missing = features::missing(bytes);
+    if missing.is_empty() { error } else { InspectError::Unsupported(missing.join(" and ")).into() }
 }
 
-fn limit_self() -> std::io::Result<()> {
-    let limit = |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
-    limit(Resource::As, limits::COMPILE_MEMORY_BYTES)?;
-    limit(Resource::Cpu, limits::COMPILE_CPU_SECONDS)?;
-    limit(Resource::Fsize, limits::ARTIFACT_BYTES_MAX)?;
-    limit(Resource::Nofile, 64)?;
-    limit(Resource::Core, 0)?;
-    // Nobody waits for the result of a host that was killed.
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    // A deploy must not slow down what is being served.
-    rustix::process::nice(10)?;
-    Ok(())
+fn sha256(bytes: &[u8]) -> ModuleHash {
+    ModuleHash::new(Sha256::digest(bytes).into())
 }

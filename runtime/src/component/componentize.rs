@@ -6,6 +6,8 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use crate::limited::plain;
+
 /// Makes the component that `module` describes. What it imports from WASI preview 1 is translated by the adapter
 /// that belongs to this wasmtime. The error says what does not fit, in the words of the encoder.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, String> {
@@ -16,5 +18,5 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, String> {
             .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
             .encode()
     };
-    encode().map_err(|error| format!("{error:#}"))
+    encode().map_err(|error| plain(&format!("{error:#}")))
 }

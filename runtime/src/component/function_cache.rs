@@ -1,8 +1,8 @@
 //! Machine code of single functions, kept from one compilation to the next.
 //!
 //! After an edit, most functions of a module are what they were; `wfn dev` compiles the others alone. One file holds what
-//! the last compilation used. Cranelift's key of a function is a hash of all that its code depends on, the compiler's
-//! version included.
+//! the last compilation used, behind the SHA-256 of all of it: damaged code must not run. Cranelift's key of a function is a
+//! hash of all that its code depends on, the compiler's version included.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use wasmtime::CacheStore;
 
 use crate::limits;
@@ -32,11 +33,14 @@ struct Before {
 }
 
 impl FunctionCache {
-    /// What the last compilation left in `file`; nothing if that cannot be read.
+    /// What the last compilation left in `file`; nothing if that cannot be read, or is not what was written.
     pub fn open(file: &Path) -> Self {
         let mut before = HashMap::new();
         let bytes = fs::read(file).unwrap_or_default();
-        let mut rest = bytes.as_slice();
+        let mut rest = match bytes.split_first_chunk() {
+            Some((digest, rest)) if hash(rest) == *digest => rest,
+            _ => &[],
+        };
         while let Some((key, after)) = part(rest)
             && let Some((code, after)) = part(after)
         {
@@ -52,7 +56,7 @@ impl FunctionCache {
         let new = self.new.lock();
         let all =
             used.map(|(key, before)| (key, &before.code)).chain(new.iter().map(|(key, code)| (key, code)));
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0; DIGEST_BYTES];
         for part in all.flat_map(|(key, code)| [key, code]) {
             let Ok(length) = u32::try_from(part.len()) else { return Ok(()) };
             bytes.extend(length.to_le_bytes());
@@ -61,11 +65,19 @@ impl FunctionCache {
                 return Ok(());
             }
         }
+        let digest = hash(&bytes[DIGEST_BYTES..]);
+        bytes[..DIGEST_BYTES].copy_from_slice(&digest);
         let Some(folder) = file.parent() else { return Ok(()) };
-        let pending = artifacts::temporary_in(folder)?;
-        fs::File::create(pending.path())?.write_all(&bytes)?;
+        let mut pending = artifacts::temporary_in(folder)?;
+        pending.file().write_all(&bytes)?;
         pending.publish(file)
     }
+}
+
+const DIGEST_BYTES: usize = 32;
+
+fn hash(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
+    Sha256::digest(bytes).into()
 }
 
 /// The first part of `bytes`, which its length goes before, and what follows it.
@@ -113,11 +125,13 @@ mod tests {
         assert_eq!(third.get(b"d").unwrap(), vec![4]);
 
         let whole = fs::read(&file).unwrap();
-        for length in 0..whole.len().min(64) {
-            fs::write(&file, &whole[..length]).unwrap();
-            // Whatever is left of it, nothing else comes out of it.
-            let cut = FunctionCache::open(&file);
-            assert!(cut.get(b"d").is_none_or(|code| *code == [4]), "{length} bytes");
+        for at in 0..whole.len().min(64) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            for damaged in [&whole[..at], &flipped] {
+                fs::write(&file, damaged).unwrap();
+                assert!(FunctionCache::open(&file).get(b"d").is_none(), "at {at}");
+            }
         }
     }
 }

@@ -1,55 +1,80 @@
-//! Files that are whole or not there: temporary file, fsync, rename, fsync of the folder.
+//! Files and folders that are whole or not there: a temporary name of their own, fsync, rename, fsync of the folder.
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
+use std::time::SystemTime;
 
-/// Names of unfinished files begin so; they are removed at start.
+use sha2::{Digest, Sha256};
+use tempfile::{Builder, NamedTempFile, TempDir};
+
+use crate::names::ModuleHash;
+
+/// Names of what is unfinished begin so; it is removed at start.
 const TEMPORARY_PREFIX: &str = ".partial-";
 
 /// A file being written; dropped before [`Self::publish`], it is removed.
 #[derive(Debug)]
-pub struct TemporaryFile {
-    path: PathBuf,
-    published: bool,
-}
+pub struct TemporaryFile(NamedTempFile);
 
-/// A new, empty temporary file in `folder`, for its owner alone.
+/// A new, empty temporary file in `folder`, for its owner alone. No two have the same name, whoever makes them.
 pub fn temporary_in(folder: &Path) -> io::Result<TemporaryFile> {
-    use std::os::unix::fs::OpenOptionsExt;
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id()));
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-    Ok(TemporaryFile { path, published: false })
+    Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map(TemporaryFile)
 }
 
 impl TemporaryFile {
     /// Where to write.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
-    /// Makes the file durable under its final name.
-    pub fn publish(mut self, name: &Path) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()?;
-        fs::rename(&self.path, name)?;
-        self.published = true;
-        match name.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+    /// What to write to.
+    pub fn file(&mut self) -> &mut File {
+        self.0.as_file_mut()
+    }
+
+    /// Makes the file durable under its final name, in the place of another of that name.
+    pub fn publish(self, name: &Path) -> io::Result<()> {
+        self.0.as_file().sync_all()?;
+        self.0.persist(name).map_err(|error| error.error)?;
+        sync_folder_of(name)
     }
 }
 
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        if !self.published {
-            // Left behind, it is removed at the next start.
-            let _ = fs::remove_file(&self.path);
-        }
+/// A folder being filled; dropped before [`Self::publish`], it is removed with what it holds.
+#[derive(Debug)]
+pub struct TemporaryFolder(TempDir);
+
+/// A new, empty temporary folder in `folder`, for its owner alone. No two have the same name, whoever makes them.
+pub fn temporary_folder_in(folder: &Path) -> io::Result<TemporaryFolder> {
+    Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder).map(TemporaryFolder)
+}
+
+impl TemporaryFolder {
+    /// What to fill.
+    pub fn path(&self) -> &Path {
+        self.0.path()
     }
+
+    /// Gives the folder its final name; what it holds has reached the disk before. A folder of that name is removed.
+    pub fn publish(self, name: &Path) -> io::Result<()> {
+        let parent = name.parent().unwrap_or(Path::new("."));
+        // Files of the old one that guests have open stay theirs.
+        let old = temporary_folder_in(parent)?;
+        match fs::rename(name, old.path()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::rename(self.0.path(), name)?;
+        // There is nothing left of that name to remove.
+        let _ = self.0.keep();
+        sync_folder_of(name)
+    }
+}
+
+fn sync_folder_of(name: &Path) -> io::Result<()> {
+    name.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Removes what a killed host left half written in `folder`.
@@ -57,8 +82,25 @@ pub fn remove_temporary(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-            fs::remove_file(entry.path())?;
+            remove(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a file, or a folder with all it holds.
+pub fn remove(path: &Path) -> io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// The SHA-256 of what the file `path` holds. Blocks.
+pub fn hash_of(path: &Path) -> io::Result<ModuleHash> {
+    let mut digest = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut digest)?;
+    Ok(ModuleHash::new(digest.finalize().into()))
+}
+
+/// Makes a file or folder count as written now.
+pub fn touch(path: &Path) -> io::Result<()> {
+    File::open(path)?.set_modified(SystemTime::now())
 }

@@ -4,16 +4,19 @@
 //! arrive while a commit is under way share the next one. A read begins after it was asked for, and so sees every
 //! change that was answered before.
 
+use std::any::Any;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use http::StatusCode;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinError;
 
 use crate::limits;
 use crate::persist::schema;
@@ -31,6 +34,14 @@ pub enum DbError {
     /// SQLite gave up the commit that this change was to be part of, because of another change.
     #[error("database: a change of the same commit failed, and nothing of it was stored: try again")]
     Undone,
+    /// The data directory is mounted for reading only, or belongs to somebody else.
+    #[error(
+        "the data directory cannot be written, nothing was stored: mount it for writing and see that it is this user's"
+    )]
+    ReadOnly,
+    /// The change has a fault of ours: it panicked, alone.
+    #[error("database: the change failed in the host: {0}")]
+    Panicked(String),
     /// The writer thread is gone; the host is ending.
     #[error("database: closed")]
     Closed,
@@ -38,10 +49,43 @@ pub enum DbError {
 
 impl From<rusqlite::Error> for DbError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::DiskFull,
+        let Some(found) = error.sqlite_error() else { return Self::Sqlite(error.to_string()) };
+        match found.code {
+            ErrorCode::DiskFull => Self::DiskFull,
+            // The index of the log, beside the database, has no room to begin or to grow.
+            _ if found.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull,
+            ErrorCode::ReadOnly => Self::ReadOnly,
             _ => Self::Sqlite(error.to_string()),
         }
+    }
+}
+
+impl DbError {
+    /// Status and stable code over HTTP.
+    pub fn answer(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            Self::ReadOnly => (StatusCode::INSUFFICIENT_STORAGE, "disk-read-only"),
+            Self::Undone => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Self::Sqlite(_) | Self::Panicked(_) | Self::Closed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        }
+    }
+
+    /// What a task that did not come to its end has met.
+    pub fn of_task(error: JoinError) -> Self {
+        match error.try_into_panic() {
+            Ok(panic) => Self::of_panic(panic.as_ref()),
+            Err(_) => Self::Closed,
+        }
+    }
+
+    /// A change that panicked, in its own words.
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+        Self::Panicked(words.unwrap_or_else(|| "a panic without words".into()))
     }
 }
 
@@ -55,7 +99,11 @@ pub struct Db {
 impl Db {
     /// Opens or makes the database file and brings its tables to the present version.
     pub fn open(path: &Path) -> Result<Self, DbError> {
-        Self::open_on(path, None)
+        match Self::open_on(path, None) {
+            // What is there can be served from a full disk: this layer keeps the index of the log in memory.
+            Err(DbError::DiskFull) => Self::open_on(path, Some(ALONE)),
+            opened => opened,
+        }
     }
 
     /// As [`Self::open`], on SQLite's layer for files of that name instead of its own.
@@ -72,9 +120,10 @@ impl Db {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         schema::migrate(&mut connection)?;
         let (changes, queue) = channel(limits::GROUP_COMMIT_MAX);
+        let folder = path.parent().unwrap_or(path).to_owned();
         let writer = thread::Builder::new()
             .name("wfn-db".into())
-            .spawn(move || writer::run(connection, queue))
+            .spawn(move || writer::run(connection, &folder, queue))
             .map_err(|error| DbError::Sqlite(error.to_string()))?;
         let turns = Arc::new(Semaphore::new(limits::DB_READERS_MAX));
         let readers = Arc::new(Readers { path: path.to_owned(), disk, idle: Mutex::default(), turns });
@@ -100,7 +149,10 @@ impl Db {
     {
         let (answer, answered) = oneshot::channel();
         let run: writer::Run = Box::new(move |transaction| {
-            let result = writer::within_savepoint(transaction, change);
+            let result = match transaction {
+                Ok(transaction) => writer::within_savepoint(transaction, change),
+                Err(error) => Err(error.into()),
+            };
             Box::new(move |committed| {
                 // The asker may have given up waiting; the change stands all the same.
                 let _ = answer.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
@@ -128,9 +180,12 @@ impl Db {
             readers.idle.lock().push(connection);
             Ok(result)
         });
-        reading.await.map_err(|_| DbError::Closed)?
+        reading.await.map_err(DbError::of_task)?
     }
 }
+
+/// SQLite's layer for a database that no other process opens, until the host is started again.
+const ALONE: &CStr = c"unix-excl";
 
 fn connect(path: &Path, flags: OpenFlags, disk: Option<&'static CStr>) -> rusqlite::Result<Connection> {
     match disk {
@@ -243,6 +298,23 @@ mod tests {
         }
         db.write(room_for(100)).await.unwrap();
         assert_eq!(db.write(insert(large)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn a_database_kept_for_one_process_is_read_and_written_as_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wfn.db");
+        for disk in [Some(ALONE), None, Some(ALONE)] {
+            let db = Db::open_on(&path, disk).unwrap();
+            let before = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, i64>(0)));
+            let before = before.await.unwrap();
+            let insert =
+                move |t: &Transaction<'_>| t.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [before]);
+            db.write(insert).await.unwrap();
+            assert_eq!(folder.path().join("wfn.db-shm").exists(), disk.is_none());
+            let after = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, i64>(0)));
+            assert_eq!(after.await, Ok(before + 1));
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The one thread that writes: changes that have come together are one commit, and whoever asked is answered after it.
 
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 
@@ -11,8 +14,9 @@ use crate::event_loop;
 use crate::limits;
 use crate::persist::db::DbError;
 
-/// Runs inside a savepoint of the group's transaction, and gives back who is to be told of the commit.
-pub type Run = Box<dyn FnOnce(&Transaction<'_>) -> Tell + Send>;
+/// Runs inside a savepoint of the group's transaction, or hears why there is none, and gives back who is to be told of the
+/// commit.
+pub type Run = Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> Tell + Send>;
 /// Tells whoever asked for a change what became of it.
 pub type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 
@@ -24,8 +28,8 @@ pub struct Change {
     pub asker: Handle,
 }
 
-/// Writes until all senders are gone.
-pub fn run(mut connection: Connection, mut queue: Receiver<Change>) {
+/// Writes until all senders are gone. The database is in `folder`.
+pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Change>) {
     // Whoever serves waits for its commits.
     event_loop::go_before_others();
     let mut before = Commit::default();
@@ -33,11 +37,18 @@ pub fn run(mut connection: Connection, mut queue: Receiver<Change>) {
         let mut answers = Answers::default();
         let mut commit = Commit::default();
         let committed = (|| {
-            let transaction = connection.transaction()?;
+            let transaction = match connection.transaction() {
+                Ok(transaction) => transaction,
+                Err(error) => {
+                    let error = with_reason(error.into(), folder);
+                    answers.add(first.asker, (first.run)(Err(error.clone())));
+                    return Err(error);
+                }
+            };
             let gathering = Gathering::after(&before);
             let mut next = Some(first);
             while let Some(Change { run, asker }) = next {
-                answers.add(asker, run(&transaction));
+                answers.add(asker, run(Ok(&transaction)));
                 // What came after would be committed by itself, and answered as failed.
                 if transaction.is_autocommit() {
                     return Err(DbError::Undone);
@@ -47,7 +58,7 @@ pub fn run(mut connection: Connection, mut queue: Receiver<Change>) {
                 next = if is_full { None } else { gathering.next(commit.changes, &mut queue) };
             }
             let begun = Instant::now();
-            transaction.commit()?;
+            transaction.commit().map_err(|error| with_reason(error.into(), folder))?;
             commit.took = begun.elapsed();
             Ok(())
         })();
@@ -56,7 +67,17 @@ pub fn run(mut connection: Connection, mut queue: Receiver<Change>) {
     }
 }
 
-/// Runs `change` so that an error of it undoes it alone.
+/// What SQLite calls an error of the disk has a reason where the disk was mounted anew, for reading only.
+fn with_reason(error: DbError, folder: &Path) -> DbError {
+    let is_read_only =
+        || statvfs(folder).is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY));
+    match error {
+        DbError::Sqlite(_) if is_read_only() => DbError::ReadOnly,
+        error => error,
+    }
+}
+
+/// Runs `change` so that an error or a panic of it undoes it alone.
 pub fn within_savepoint<T, E: From<DbError>>(
     transaction: &Transaction<'_>,
     change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -66,7 +87,9 @@ pub fn within_savepoint<T, E: From<DbError>>(
         ran.map_err(DbError::from)
     };
     run("SAVEPOINT change")?;
-    let result = change(transaction);
+    // A panic is a fault of the host, and costs no other change its answer.
+    let caught = panic::catch_unwind(AssertUnwindSafe(|| change(transaction)));
+    let result = caught.unwrap_or_else(|panic| Err(DbError::of_panic(panic.as_ref()).into()));
     match result {
         Ok(_) => drop(run("RELEASE change")?),
         // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
@@ -135,6 +158,63 @@ impl Answers {
         for (runtime, tells) in self.0 {
             let committed = committed.clone();
             runtime.spawn(async move { tells.into_iter().for_each(|tell| tell(committed.clone())) });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::db::Db;
+
+    fn insert(name: &'static str) -> impl FnOnce(&Transaction<'_>) -> rusqlite::Result<usize> + Send {
+        move |transaction| transaction.execute("INSERT INTO app VALUES (?1, 1, 2, 0)", [name])
+    }
+
+    #[tokio::test]
+    async fn a_change_that_panics_fails_alone_and_writing_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&folder.path().join("wfn.db")).unwrap();
+        let panics = |transaction: &Transaction<'_>| -> rusqlite::Result<usize> {
+            insert("half")(transaction)?;
+            panic!("number {}", 7)
+        };
+        let (before, panicked, after) =
+            tokio::join!(db.write(insert("before")), db.write(panics), db.write(insert("after")));
+        assert_eq!((before, after), (Ok(1), Ok(1)));
+        assert_eq!(panicked, Err(DbError::Panicked("number 7".into())));
+        assert_eq!(db.write(insert("later")).await, Ok(1));
+        let read = db.read(|_| -> rusqlite::Result<()> { panic!("reading") }).await;
+        assert_eq!(read, Err(DbError::Panicked("reading".into())));
+        let count = db.read(|c| c.query_row("SELECT count(*) FROM app", [], |row| row.get::<_, u32>(0)));
+        assert_eq!(count.await, Ok(3), "nothing of the one that panicked");
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_cannot_begin_says_why_and_the_next_one_may() {
+        let connection = Connection::open_in_memory().unwrap();
+        // A transaction within a transaction cannot begin.
+        connection.execute_batch("CREATE TABLE x (y); BEGIN").unwrap();
+        let (changes, queue) = tokio::sync::mpsc::channel(2);
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            let run: Run = Box::new(|transaction| {
+                let result = transaction.and_then(|transaction| {
+                    within_savepoint(transaction, |t| Ok(t.execute("INSERT INTO x VALUES (1)", [])?))
+                });
+                Box::new(move |committed| answer.send(result.and(committed)).unwrap())
+            });
+            assert!(changes.send(Change { run, asker: Handle::current() }).await.is_ok());
+            answers.push(answered);
+        }
+        drop(changes);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        thread::spawn(move || run(connection, &path, queue));
+        for answered in answers {
+            let error = answered.await.unwrap().unwrap_err();
+            assert!(error.to_string().contains("within a transaction"), "{error}");
         }
     }
 }

@@ -158,7 +158,7 @@ impl Resources {
         self.pools().iter().for_each(|pool| pool.publish_usage());
         let (resources, db) = (self.clone(), db.clone());
         let stored = tokio::spawn(async move { resources.usage.store(&db).await });
-        stored.await.unwrap_or(Err(DbError::Closed))
+        stored.await.unwrap_or_else(|error| Err(DbError::of_task(error)))
     }
 
     /// Who waits for room, and hears of it.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
+use crate::app::manifest::Manifest;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::{Active, App, Group, Split};
 use crate::app::share::Share;
@@ -12,8 +13,7 @@ use crate::app::store;
 use crate::app::triggers::FunctionName;
 use crate::capability::Capabilities;
 use crate::capability::secrets::{SecretChanges, Secrets};
-use crate::component::cache::CacheError;
-use crate::component::code::Code;
+use crate::component::cache::Guest;
 use crate::ingress::route::Routes;
 use crate::instance::template::Template;
 use crate::invocation::Fault;
@@ -188,7 +188,9 @@ impl Registry {
         if let Some(pools) = kept(Group::Http).zip(all.collect()) {
             return Ok(pools);
         }
-        let code = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
+        // What garbage collection has removed since it was uploaded is missed here, while this change is under way.
+        self.check_bundles(&revision.manifest).await?;
+        let Guest { code, .. } = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -214,24 +216,38 @@ impl Registry {
         module: ModuleHash,
         line: Line,
         mut progress: Progress,
-    ) -> Result<Code, ChangeError> {
-        if let Some(code) = self.load_compiled(module).await? {
-            return Ok(code);
+    ) -> Result<Guest, ChangeError> {
+        if let Some(guest) = self.load_compiled(module).await {
+            return Ok(guest);
         }
         let _place = match line {
             Line::Bounded => Some(self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?),
             Line::Unbounded => None,
         };
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
+        // Whoever was before in the line may have made it.
+        if let Some(guest) = self.load_compiled(module).await {
+            return Ok(guest);
+        }
         let cache = self.cache.clone();
-        blocking(move || cache.compile(module, &mut progress)).await?;
-        self.load_compiled(module).await?.ok_or(CacheError::Missing(module).into())
+        Ok(blocking(move || cache.compile(module, &mut progress)).await?)
     }
 
-    async fn load_compiled(&self, module: ModuleHash) -> Result<Option<Code>, ChangeError> {
-        let _place = self.loading.acquire().await.map_err(|_| ChangeError::Busy)?;
+    async fn load_compiled(&self, module: ModuleHash) -> Option<Guest> {
+        // Closed by nobody.
+        let _place = self.loading.acquire().await;
         let cache = self.cache.clone();
-        Ok(blocking(move || cache.load_compiled(module)).await?)
+        blocking(move || cache.load_compiled(module)).await
+    }
+
+    /// Looks whether the files that a revision mounts are what was uploaded.
+    pub(super) async fn check_bundles(&self, manifest: &Manifest) -> Result<(), ChangeError> {
+        for hash in manifest.files.iter().map(|mount| mount.bundle) {
+            let capabilities = self.capabilities.clone();
+            let checked = blocking(move || capabilities.bundles().check(hash));
+            checked.await.map_err(ChangeError::Files)?.map_err(|flaw| ChangeError::Bundle(hash, flaw))?;
+        }
+        Ok(())
     }
 
     fn check_against_others(&self, serving: &Serving, is_first: bool) -> Result<(), ChangeError> {

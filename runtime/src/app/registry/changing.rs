@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedMutexGuard};
+use tokio::sync::{
+    Mutex as AsyncMutex, MutexGuard, OwnedMutexGuard, OwnedRwLockReadGuard, RwLock, RwLockWriteGuard,
+};
 
 use crate::names::AppName;
 
@@ -14,15 +17,35 @@ use crate::names::AppName;
 pub(super) struct Changing {
     apps: Mutex<BTreeMap<AppName, Weak<AsyncMutex<()>>>>,
     end: AsyncMutex<()>,
+    /// Shared by all changes that are under way.
+    any: Arc<RwLock<()>>,
 }
 
 /// A change of one app is under way until this is dropped.
-pub(super) type AppChange = OwnedMutexGuard<()>;
+pub(super) struct AppChange {
+    _any: OwnedRwLockReadGuard<()>,
+    _app: OwnedMutexGuard<()>,
+}
+
+/// How often it is looked for a moment without any change.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Changing {
     /// Waits until no other change of `app` is under way.
     pub async fn app(&self, app: &AppName) -> AppChange {
-        self.turns(app).lock_owned().await
+        let _app = self.turns(app).lock_owned().await;
+        AppChange { _any: self.any.clone().read_owned().await, _app }
+    }
+
+    /// Waits for a moment without any change, and lets none begin until this is dropped. Changes do not wait for it to
+    /// come: one may take minutes, and others are not to wait behind it.
+    pub async fn none(&self) -> RwLockWriteGuard<'_, ()> {
+        loop {
+            if let Ok(none) = self.any.try_write() {
+                return none;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Waits until no other change ends.

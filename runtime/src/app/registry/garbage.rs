@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::app::registry::changing::Changing;
 use crate::app::registry::{Registry, blocking};
 use crate::app::store;
 use crate::capability::key_value;
 use crate::names::{BundleHash, ModuleHash};
-use crate::persist::db::DbError;
+use crate::persist::db::{Db, DbError};
 
 impl Registry {
     /// Gives the room of dropped stores and queues back.
@@ -20,21 +21,83 @@ impl Registry {
         }
     }
 
-    /// Removes the files of modules that no revision runs and that were uploaded longer than `age` ago.
+    /// Removes the files of modules and bundles that no revision runs and that were uploaded longer than `age` ago.
     pub async fn collect_garbage(&self, age: Duration) -> Result<(), DbError> {
-        let modules = self.db.write(store::modules).await?;
-        let referenced: HashSet<ModuleHash> =
-            modules.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
-        let cache = self.cache.clone();
-        if let Err(error) = blocking(move || cache.retain(&referenced, age)).await {
-            tracing::warn!("remove unused modules: {error}");
+        let (cache, capabilities) = (self.cache.clone(), self.capabilities.clone());
+        collect(&self.changing, &self.db, move |Referenced { modules, bundles }| {
+            if let Err(error) = cache.retain(&modules, age) {
+                tracing::warn!("remove unused modules: {error}");
+            }
+            if let Err(error) = capabilities.bundles().retain(&bundles, age) {
+                tracing::warn!("remove unused bundles: {error}");
+            }
+        })
+        .await
+    }
+}
+
+/// What kept revisions refer to.
+struct Referenced {
+    modules: HashSet<ModuleHash>,
+    bundles: HashSet<BundleHash>,
+}
+
+/// Lets `retain` keep what is referred to. No change is under way meanwhile: one may be about to refer to what nobody
+/// refers to yet.
+async fn collect(
+    changing: &Changing,
+    db: &Db,
+    retain: impl FnOnce(Referenced) + Send + 'static,
+) -> Result<(), DbError> {
+    let _alone = changing.none().await;
+    let parsed = |texts: Vec<String>| texts.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
+    let referenced = db.write(|transaction| Ok((store::modules(transaction)?, store::bundles(transaction)?)));
+    let (modules, bundles) = referenced.await?;
+    blocking(move || retain(Referenced { modules: parsed(modules), bundles: parsed(bundles) })).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::app::revision::{Revision, Serving};
+    use crate::component::inspect::{GuestKind, Language};
+    use crate::names::{AppName, RevisionId};
+
+    #[tokio::test]
+    async fn what_a_change_is_about_to_refer_to_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
+        let changing = Arc::<Changing>::default();
+        let (module, other) = (ModuleHash::new([7; 32]), ModuleHash::new([8; 32]));
+        let under_way = changing.app(&AppName::new("a").unwrap()).await;
+        let collecting = tokio::spawn({
+            let (db, changing) = (db.clone(), changing.clone());
+            async move {
+                let (kept, referenced) = tokio::sync::oneshot::channel();
+                let retain = move |referenced: Referenced| drop(kept.send(referenced.modules));
+                collect(&changing, &db, retain).await.unwrap();
+                referenced.await.unwrap()
+            }
+        });
+        // Turns enough for one that does not wait for the change.
+        for _ in 0..10 {
+            db.write(store::modules).await.unwrap();
+            blocking(|| ()).await;
         }
-        let bundles = self.db.write(store::bundles).await?;
-        let referenced: HashSet<_> = bundles.iter().filter_map(|text| BundleHash::parse(text).ok()).collect();
-        let capabilities = self.capabilities.clone();
-        if let Err(error) = blocking(move || capabilities.bundles().retain(&referenced, age)).await {
-            tracing::warn!("remove unused bundles: {error}");
-        }
-        Ok(())
+        let manifest: crate::app::manifest::Manifest =
+            serde_json::from_value(serde_json::json!({ "name": "a" })).unwrap();
+        let name = manifest.name.clone();
+        let (kind, language) = (GuestKind::P2, Language::Other);
+        let revision = Revision { id: RevisionId(1), kind, module, manifest, created_ms: 0, language };
+        let serving = Serving::alone(revision.clone());
+        db.write(move |transaction| store::serve(transaction, &name, Some(&revision), &serving))
+            .await
+            .unwrap();
+        drop(under_way);
+        let kept = collecting.await.unwrap();
+        assert!(kept.contains(&module) && !kept.contains(&other));
     }
 }

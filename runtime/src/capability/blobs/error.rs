@@ -81,8 +81,10 @@ impl From<object_store::Error> for BlobError {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = cause {
             let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-            if error.downcast_ref::<io::Error>().is_some_and(|error| full.contains(&error.kind())) {
-                return Self::DiskFull;
+            match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+                Some(kind) if full.contains(&kind) => return Self::DiskFull,
+                Some(io::ErrorKind::ReadOnlyFilesystem) => return Self::Db(DbError::ReadOnly),
+                _ => {}
             }
             cause = error.source();
         }
@@ -107,10 +109,10 @@ impl BlobError {
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "blob-too-large"),
             Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "containers-full"),
             Self::Event(error) => error.answer(),
-            Self::GivenUp | Self::Db(DbError::Undone) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            Self::DiskFull | Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            Self::GivenUp => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             Self::Store(_) => (StatusCode::BAD_GATEWAY, "blob-store-failed"),
-            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Db(error) => error.answer(),
         }
     }
 
@@ -137,6 +139,7 @@ mod tests {
             (StatusCode::INSUFFICIENT_STORAGE, "disk-full")
         );
         assert_eq!(failed(io::ErrorKind::QuotaExceeded).answer().1, "disk-full");
+        assert_eq!(failed(io::ErrorKind::ReadOnlyFilesystem).answer().1, "disk-read-only");
         assert_eq!(
             failed(io::ErrorKind::PermissionDenied).answer(),
             (StatusCode::BAD_GATEWAY, "blob-store-failed")

@@ -273,10 +273,14 @@ pub fn forget(transaction: &Transaction<'_>, objects: &[Object]) -> rusqlite::Re
 
 /// Notes where bytes go to; where some are elsewhere, says where instead.
 pub fn locate(transaction: &Transaction<'_>, location: &str) -> rusqlite::Result<Option<String>> {
-    let noted = "SELECT location FROM blob_location WHERE EXISTS (SELECT 1 FROM blob)";
-    let noted: Option<String> = transaction.query_row(noted, [], |row| row.get(0)).optional()?;
-    if let Some(noted) = noted.filter(|noted| noted != location) {
-        return Ok(Some(noted));
+    let query = "SELECT location, EXISTS (SELECT 1 FROM blob) FROM blob_location";
+    let noted: Option<(String, bool)> =
+        transaction.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    match noted {
+        // Nothing is written: there may be no room for it.
+        Some((noted, _)) if noted == location => return Ok(None),
+        Some((noted, true)) => return Ok(Some(noted)),
+        Some((_, false)) | None => {}
     }
     transaction.execute("DELETE FROM blob_location", [])?;
     transaction.execute("INSERT INTO blob_location VALUES (?1)", [location])?;

@@ -78,11 +78,8 @@ impl KeyValueError {
             Self::StoreFull(_) => (StatusCode::INSUFFICIENT_STORAGE, "store-full"),
             Self::NotANumber => (StatusCode::CONFLICT, "not-a-number"),
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "key-changed"),
-            Self::TooManyHandles | Self::Busy | Self::Db(DbError::Undone) => {
-                (StatusCode::TOO_MANY_REQUESTS, "busy")
-            }
-            Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
-            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::TooManyHandles | Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Self::Db(error) => error.answer(),
         }
     }
 }

@@ -56,9 +56,8 @@ impl QueueError {
             Self::MessageTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "message-too-large"),
             Self::InvalidMessage(_) => (StatusCode::BAD_REQUEST, "invalid-message"),
             Self::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "queue-full"),
-            Self::Busy | Self::Db(DbError::Undone) => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            Self::Db(DbError::DiskFull) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
-            Self::Db(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
+            Self::Db(error) => error.answer(),
         }
     }
 }

@@ -1,0 +1,248 @@
+//! Runs what reads bytes from outside in a child process of this binary, with limits: hostile input can make a reader take
+//! minutes and gigabytes, or fail in ways nobody has thought of, and that must cost the host nothing.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::limits;
+
+/// A kind of work for a child, and what it may take.
+#[derive(Debug)]
+pub struct Job {
+    /// The hidden subcommand of the binary that does it.
+    pub command: &'static str,
+    /// Address space, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time, in seconds.
+    pub cpu_seconds: u64,
+    /// Length of each file it writes, in bytes.
+    pub file_bytes: u64,
+    /// Time by the clock.
+    pub time: Duration,
+}
+
+/// Why a child has given no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// It took more than its job may; says how much that is.
+    #[error("it takes more than {0}")]
+    TooCostly(String),
+    /// It failed in a way that its job does not know; its last words.
+    #[error("it failed: {0}")]
+    Failed(String),
+    /// It could not be run.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// How often the parent looks whether the child is done.
+const POLL: Duration = Duration::from_millis(5);
+/// From one report of progress to the next.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+/// The exit code of a child that panicked.
+const EXIT_PANIC: i32 = 101;
+
+impl Job {
+    /// Runs the job in a child with `arguments` and gives its answer. Blocks; `progress` is told about every half second
+    /// how long it has taken so far.
+    pub fn run<A: DeserializeOwned>(
+        &self,
+        arguments: &[&OsStr],
+        progress: &mut dyn FnMut(Duration),
+    ) -> Result<A, NoAnswer> {
+        let mut child = Running(
+            Command::new("/proc/self/exe")
+                .arg(self.command)
+                .args(arguments)
+                .env_clear()
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()?,
+        );
+        // Read while it runs: it would wait for ever on a pipe that is full.
+        let answer = drain(child.0.stdout.take())?;
+        let last_words = drain(child.0.stderr.take())?;
+        let Some(status) = self.wait(&mut child.0, progress)? else {
+            return Err(NoAnswer::TooCostly(format!("{} s", self.time.as_secs())));
+        };
+        if status.success() {
+            return serde_json::from_slice(&read(answer)).map_err(|error| io::Error::from(error).into());
+        }
+        Err(self.ended(status, &read(last_words)))
+    }
+
+    /// Waits for the child; `None` if its time was over and it has been killed.
+    fn wait(
+        &self,
+        child: &mut Child,
+        progress: &mut dyn FnMut(Duration),
+    ) -> Result<Option<ExitStatus>, io::Error> {
+        let begun = Instant::now();
+        let mut reported = Duration::ZERO;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            let elapsed = begun.elapsed();
+            if elapsed > self.time {
+                return Ok(None);
+            }
+            if elapsed - reported >= PROGRESS_PERIOD {
+                reported = elapsed;
+                progress(elapsed);
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// What a child that gave no answer met.
+    fn ended(&self, status: ExitStatus, last_words: &[u8]) -> NoAnswer {
+        let megabytes = |bytes: u64| bytes / limits::MEBIBYTE;
+        let signal = |signal: Signal| status.signal() == Some(signal.as_raw());
+        let said = || plain(&String::from_utf8_lossy(last_words));
+        if status.code() == Some(EXIT_PANIC) {
+            NoAnswer::Failed(said())
+        } else if status.code().is_some() {
+            NoAnswer::Io(io::Error::other(said()))
+        } else if signal(Signal::XFSZ) {
+            NoAnswer::TooCostly(format!("{} MB in one file", megabytes(self.file_bytes)))
+        } else if signal(Signal::XCPU) {
+            NoAnswer::TooCostly(format!("{} s of CPU time", self.cpu_seconds))
+        } else {
+            // Out of memory ends in an abort, out of stack too.
+            let (memory, cpu) = (megabytes(self.memory_bytes), self.cpu_seconds);
+            NoAnswer::TooCostly(format!("{memory} MB of memory or {cpu} s of CPU time"))
+        }
+    }
+
+    /// What the child does: limits itself, works, and says the answer. Gives its exit code.
+    pub fn work<A: Serialize>(&self, work: impl FnOnce() -> A) -> i32 {
+        let answered = self.limit_self().and_then(|()| {
+            // A panic has said what it is; the parent reads it.
+            let Ok(answer) = panic::catch_unwind(AssertUnwindSafe(work)) else { return Ok(EXIT_PANIC) };
+            io::stdout().write_all(&serde_json::to_vec(&answer)?)?;
+            Ok(0)
+        });
+        answered.unwrap_or_else(|error| {
+            eprintln!("{error}");
+            1
+        })
+    }
+
+    fn limit_self(&self) -> io::Result<()> {
+        let limit =
+            |resource, value| setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) });
+        limit(Resource::As, self.memory_bytes)?;
+        // First a signal that says why, then one that nobody survives.
+        let (current, maximum) = (Some(self.cpu_seconds), Some(self.cpu_seconds + 1));
+        setrlimit(Resource::Cpu, Rlimit { current, maximum })?;
+        limit(Resource::Fsize, self.file_bytes)?;
+        limit(Resource::Nofile, 64)?;
+        limit(Resource::Core, 0)?;
+        // Nobody waits for the result of a host that was killed.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // A deploy must not slow down what is being served.
+        rustix::process::nice(10)?;
+        Ok(())
+    }
+}
+
+/// A child that is ended, and waited for, when nobody needs it any more.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Most often it has ended, and has been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads to the end, and keeps the beginning.
+fn drain(pipe: Option<impl Read + Send + 'static>) -> io::Result<JoinHandle<Vec<u8>>> {
+    thread::Builder::new().name("wfn-child".into()).spawn(move || {
+        let mut kept = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What cannot be read is missing, and the child's end says what happened.
+            let _ = pipe.by_ref().take(limits::CHILD_ANSWER_BYTES_MAX).read_to_end(&mut kept);
+            let _ = io::copy(&mut pipe, &mut io::sink());
+        }
+        kept
+    })
+}
+
+fn read(drained: JoinHandle<Vec<u8>>) -> Vec<u8> {
+    // A panic of that thread leaves nothing to read.
+    drained.join().unwrap_or_default()
+}
+
+/// Text out of something hostile for people: at most [`limits::MESSAGE_CHARS_MAX`] characters, none of which moves a cursor
+/// or turns the direction of a line.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for (count, character) in text.trim().chars().enumerate() {
+        if count == limits::MESSAGE_CHARS_MAX {
+            plain.push('…');
+            break;
+        }
+        match character {
+            '\n' | '"' | '\'' | '\\' => plain.push(character),
+            other => plain.extend(other.escape_debug()),
+        }
+    }
+    plain
+}
+
+/// An error of the system on its way from the child to its parent.
+pub mod io_error {
+    use std::io;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Its number, or its words where it has none.
+    pub fn serialize<S: Serializer>(error: &io::Error, serializer: S) -> Result<S::Ok, S::Error> {
+        (error.raw_os_error(), super::plain(&error.to_string())).serialize(serializer)
+    }
+
+    /// The same error again.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<io::Error, D::Error> {
+        let (number, words) = <(Option<i32>, String)>::deserialize(deserializer)?;
+        Ok(number.map_or_else(|| io::Error::other(words), io::Error::from_raw_os_error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_becomes_plain_and_short() {
+        assert_eq!(plain(" it's \"x\"\nnext\n"), "it's \"x\"\nnext");
+        assert_eq!(plain("a\u{1b}[2Jb\u{202e}c\rd\0"), "a\\u{1b}[2Jb\\u{202e}c\\rd\\0");
+        let long = plain(&"ä".repeat(100_000));
+        assert_eq!(long.chars().count(), limits::MESSAGE_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn an_error_of_the_system_stays_what_it_is() {
+        #[derive(Serialize, serde::Deserialize)]
+        struct Said(#[serde(with = "io_error")] io::Error);
+        let carried = |error: io::Error| {
+            let text = serde_json::to_string(&Said(error)).unwrap();
+            serde_json::from_str::<Said>(&text).unwrap().0
+        };
+        let full = rustix::io::Errno::NOSPC;
+        assert_eq!(carried(full.into()).kind(), io::ErrorKind::StorageFull);
+        assert_eq!(carried(io::Error::other("neither")).to_string(), "neither");
+    }
+}
