@@ -149,7 +149,7 @@ impl ComponentCache {
             return Err(CacheError::Missing(hash));
         }
         // All are on one file system: the child says only at its end which folder the code is for.
-        let pending = artifacts::temporary_in(&self.modules)?;
+        let pending = artifacts::temporary_in(&self.artifacts[0])?;
         let compiled = compile::in_child(&module, hash, pending.path(), self.functions.as_deref(), progress)
             .map_err(|error| match error {
                 CompileError::Damaged => CacheError::Damaged(hash),
@@ -160,7 +160,7 @@ impl ComponentCache {
         let kind = compiled.kind.engine_kind();
         let artifact = self.artifacts[kind as usize].join(hash.to_string());
         pending.publish(&artifact)?;
-        let mut note = artifacts::temporary_in(&self.modules)?;
+        let mut note = artifacts::temporary_in(&self.artifacts[0])?;
         note.file().write_all(&serde_json::to_vec(&compiled).map_err(io::Error::from)?)?;
         note.publish(&note_of(&artifact))?;
         self.load(kind, hash).map_err(|why| CacheError::Load(hash, why))

@@ -28,7 +28,12 @@ struct Polled {
 }
 
 /// Something that runs a guest, and gives `T` in the end.
-pub struct GuestTask<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub struct GuestTask<T> {
+    /// Nothing, once it is over.
+    future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    /// Whether the guest may be expected to compute when it is polled on a compute thread.
+    may_compute: bool,
+}
 
 /// What came of one poll of a guest.
 pub struct Turn<T> {
@@ -56,25 +61,33 @@ pub struct HostPanic {
 impl<T> GuestTask<T> {
     /// A task of `future`, which enters a guest.
     pub(in crate::instance) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(Some(Box::pin(future)))
+        Self { future: Some(Box::pin(future)), may_compute: true }
+    }
+
+    /// A task that is over in some microseconds, unless it turns out to compute: nothing is arranged for it before.
+    pub(in crate::instance) fn quick(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { may_compute: false, ..Self::new(future) }
     }
 
     /// Lets the guest run until it waits, is interrupted or ends.
     pub fn poll(&mut self, context: &mut Context<'_>, pulse: &Pulse) -> Turn<T> {
         pulse.beat();
-        guest_runs();
+        if self.may_compute {
+            guest_runs();
+        }
         let since = Stopwatch::start_at(Instant::now());
         let outer = POLLED.replace(Some(Polled { since, through_tick: false }));
-        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.0 {
+        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.future {
             Some(future) => future.as_mut().poll(context),
             None => Poll::Pending,
         }));
         let through_tick = POLLED.replace(outer).is_some_and(|polled| polled.through_tick);
+        self.may_compute |= through_tick;
         let computed = Computed { time: since.elapsed(), through_tick };
         let result = match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => {
-                self.0 = None;
+                self.future = None;
                 Poll::Ready(Ok(value))
             }
             Err(panic) => Poll::Ready(Err(self.lost(panic.as_ref()))),
@@ -88,7 +101,7 @@ impl<T> GuestTask<T> {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
         let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
         tracing::error!("the host panicked while it served a guest: {message}");
-        let rest = self.0.take();
+        let rest = self.future.take();
         if catch_unwind(AssertUnwindSafe(|| drop(rest))).is_err() {
             tracing::error!("the host panicked again while it dropped that guest");
         }

@@ -127,7 +127,7 @@ impl Template {
                 let guest = self.guest(&output, scratch, limiter, deadline)?;
                 let mut store = sandbox::store(pre.engine(), guest);
                 let (pre, policy) = (pre.clone(), self.policy);
-                Ok(GuestTask::new(async move {
+                Ok(GuestTask::quick(async move {
                     match pre.instantiate_async(&mut store).await {
                         Ok(proxy) => {
                             sandbox::started(&mut store);
@@ -141,7 +141,7 @@ impl Template {
                 let guest = CommandGuest::new(scratch, self.capabilities.lease_files(), limiter, deadline);
                 let mut store = sandbox::store(pre.module().engine(), guest);
                 let (pre, policy, capabilities) = (pre.clone(), self.policy, self.capabilities.clone());
-                Ok(GuestTask::new(async move {
+                Ok(GuestTask::quick(async move {
                     match pre.instantiate_async(&mut store).await {
                         Ok(command) => {
                             sandbox::started(&mut store);

@@ -97,7 +97,7 @@ impl AsyncWorker {
         resources: &Arc<Resources>,
     ) -> Start<Arc<Self>> {
         let (policy, meter, resources) = (*template.policy(), template.meter().clone(), resources.clone());
-        GuestTask::new(async move {
+        GuestTask::quick(async move {
             let mut store = sandbox::store(pre.engine(), guest);
             match pre.instantiate_async(&mut store).await {
                 Ok(service) => Ok(Self::new(store, service, output, policy, meter, resources)),
