@@ -89,6 +89,22 @@ fn guest_path(name: &str) -> String {
 }
 
 #[test]
+fn a_request_without_a_body_says_so() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    for (app, fields, expected) in [
+        ("none", "", "\"content-length\": \"0\""),
+        ("nothing", "transfer-encoding: chunked\r\n\r\n0\r\n", "\"content-length\": \"0\""),
+        ("some", "content-length: 3\r\n\r\nabc", "\"content-length\": \"3\""),
+    ] {
+        let host_field = format!("host: {}\r\nconnection: close\r\n", upstream.address);
+        let program = exchange(false, &format!("POST /headers HTTP/1.1\r\n{host_field}{fields}\r\n"));
+        deploy(&host, app, &program, &["--allow-outbound", &upstream.url("")]);
+        let said = host.get(&format!("/{app}/")).ok();
+        assert!(said.contains(expected) && !said.contains("\"transfer-encoding\""), "{app}: {said}");
+    }
+}
+
+#[test]
 fn a_body_streams_both_ways_through_net_http() {
     if !fs::exists(guest_path("go-links")).unwrap() {
         return;

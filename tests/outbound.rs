@@ -41,6 +41,23 @@ fn an_allowed_request_is_sent_and_its_answer_comes_back() {
 }
 
 #[test]
+fn requests_without_a_body_say_so() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    for guest in GUESTS {
+        deploy(&host, guest, &upstream.url(""));
+        let path = format!("/{guest}/post?{}", upstream.url("/headers"));
+        let headers = Request::new("POST", &path).body("").send(&host.functions).ok();
+        let says = "\"content-length\": \"0\"";
+        assert!(headers.contains(says) && !headers.contains("transfer-encoding"), "{guest}: {headers}");
+        let headers = host.get(&format!("/{guest}/get?{}", upstream.url("/headers"))).ok();
+        assert!(
+            !headers.contains("content-length") && !headers.contains("transfer-encoding"),
+            "{guest}: {headers}"
+        );
+    }
+}
+
+#[test]
 fn what_no_entry_allows_is_refused_with_the_line_that_would() {
     let (host, upstream) = (Host::start(), Upstream::start());
     let port = upstream.address.port();

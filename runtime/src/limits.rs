@@ -206,6 +206,8 @@ pub const OUTBOUND_HOST_BYTES_MAX: usize = 512;
 pub const OUTBOUND_PATH_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of a request's body that are looked at before it is sent, so that a small one goes with its length.
 pub const OUTBOUND_MEASURED_BYTES_MAX: u64 = 64 * 1024;
+/// How long the first word of a request's body is waited for, so that one without content says so.
+pub const OUTBOUND_BODY_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Open outbound connections of one app: one request each with HTTP/1.1.
 pub const OUTBOUND_CONNECTIONS_PER_APP_MAX: usize = 2_000;
 /// Open outbound connections of the host: each is a file, and an ephemeral port towards one server.

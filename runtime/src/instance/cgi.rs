@@ -308,13 +308,6 @@ mod tests {
         }
 
         #[test]
-        fn what_callers_are_told_has_no_word_of_the_program(output in "\\PC{0,80}\n") {
-            if let Err(no_head) = parse_head(output.as_bytes()) {
-                prop_assert!(!no_head.why.contains(output.trim()) || output.trim().is_empty());
-            }
-        }
-
-        #[test]
         fn variables_are_text_by_names_of_their_own(
             path in "/[a-z%0-9/]{0,20}",
             fields in prop::collection::vec(("[a-zA-Z_-]{1,9}|proxy|content-length|connection|te", "[!-~\u{80}-\u{ff}]{0,9}"), 0..12),
