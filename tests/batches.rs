@@ -54,8 +54,9 @@ fn what_is_json_in_a_batch_is_decided_by_its_media_type() {
     until_delivered(&host, "shop");
     let batches = upstream.sunk();
     let events = batches.iter().flat_map(|batch| serde_json::from_str::<Vec<Value>>(&batch.body).unwrap());
-    let found: BTreeMap<String, Value> =
-        events.map(|event| (event["datacontenttype"].as_str().unwrap().to_owned(), event["data"].clone())).collect();
+    let found: BTreeMap<String, Value> = events
+        .map(|event| (event["datacontenttype"].as_str().unwrap().to_owned(), event["data"].clone()))
+        .collect();
     for (content_type, is_json) in types {
         let expected = if is_json { serde_json::json!({ "a": 1 }) } else { "{\"a\": 1}".into() };
         assert_eq!(found.get(content_type), Some(&expected), "{content_type}");

@@ -240,10 +240,16 @@ fn what_is_written_without_a_line_end_is_told_by_its_own_invocation() {
     // One worker, which is used again.
     host.deploy("faults", &["--concurrency", "1", "--max-instances", "1"]);
     host.deploy("async-faults", &["--max-instances", "1"]);
-    let program = commands::program("Content-Type: text/plain\n\nmumbled", "(call $text) (call $say (i32.const 2) (i32.const 1050) (i32.const 7))");
+    let program = commands::program(
+        "Content-Type: text/plain\n\nmumbled",
+        "(call $text) (call $say (i32.const 2) (i32.const 1050) (i32.const 7))",
+    );
     commands::deploy(&host, "program", &program, &[]);
-    for (app, count) in [("faults", "/faults/count"), ("async-faults", "/async-faults/count"), ("program", "/program/")] {
-        let words = |number: usize| if app == "program" { "mumbled".to_owned() } else { format!("mumble-{number}") };
+    for (app, count) in
+        [("faults", "/faults/count"), ("async-faults", "/async-faults/count"), ("program", "/program/")]
+    {
+        let words =
+            |number: usize| if app == "program" { "mumbled".to_owned() } else { format!("mumble-{number}") };
         let expected: Vec<(Value, String)> = (0..3)
             .map(|number| {
                 let answer = host.get(&format!("/{app}/mumble?text={}", words(number)));
@@ -283,7 +289,8 @@ fn of_several_in_one_worker_each_line_is_its_writers() {
     until("they are in flight", || (host.number("calls", "in_flight") == 3).then_some(()));
     let mut expected = Vec::new();
     for number in 0..20 {
-        let answer = host.get(&format!("/calls/{}?text=t{number}", if number % 2 == 0 { "print" } else { "mumble" }));
+        let answer =
+            host.get(&format!("/calls/{}?text=t{number}", if number % 2 == 0 { "print" } else { "mumble" }));
         let text = if number % 2 == 0 { format!("stdout: t{number}") } else { format!("t{number}") };
         expected.push((Value::from(answer.header("wfn-invocation").unwrap()), text));
         answer.ok();

@@ -220,7 +220,9 @@ fn a_value_that_lies_across_a_cut_is_in_no_piece_of_the_line() {
         let lines = host.wfn(&["logs", "settings", "--stream", "stdout", "-o", "json"]).ok();
         let texts: Vec<String> = lines
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned())
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned()
+            })
             .collect();
         (texts.iter().filter(|text| text.ends_with(" and after")).count() == count).then_some(texts)
     });

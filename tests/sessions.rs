@@ -66,7 +66,8 @@ fn a_session_is_in_order_whatever_fails_and_sessions_go_side_by_side() {
 fn sessions_that_wait_hold_up_no_other_and_wait_through_a_restart() {
     let (host, upstream) = (Host::start(), Upstream::start());
     // Longer than this test may take.
-    let trigger = "session = true\nmax_in_flight = 4\nbatch_size = 1\nretry = \"fixed\"\nretry_delay = \"1h\"";
+    let trigger =
+        "session = true\nmax_in_flight = 4\nbatch_size = 1\nretry = \"fixed\"\nretry_delay = \"1h\"";
     deploy(&host, "shop", &upstream, trigger);
     let post = |host: &Host, session: &str, body: &str| {
         admin(host, "POST", &format!("shop/queues/work?session={session}"), body).ok();
@@ -86,7 +87,9 @@ fn sessions_that_wait_hold_up_no_other_and_wait_through_a_restart() {
     // They are not tried again because the host was killed.
     let host = Host::start_in(&host.kill(), &[]);
     post(&host, "fine-0", "after");
-    until("what comes later is delivered", || upstream.sunk().iter().any(|event| event.body == "after").then_some(()));
+    until("what comes later is delivered", || {
+        upstream.sunk().iter().any(|event| event.body == "after").then_some(())
+    });
     assert_eq!((poison(), held(&host, "shop")), (20, (40, 0)));
     // What an operator removes is not waited for.
     assert_eq!(host.wfn(&["queue", "purge", "shop", "work"]).ok(), "removed 40 messages\n");
