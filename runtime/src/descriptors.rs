@@ -15,6 +15,8 @@ pub struct Shares {
     pub outbound: usize,
     /// Files and pipes that guests open.
     pub files: u32,
+    /// Connections of the admin listener: half of what is kept for the host itself.
+    pub admin: usize,
 }
 
 impl Shares {
@@ -27,6 +29,7 @@ impl Shares {
             connections: limits::CONNECTIONS_MAX.min(limit - reserve - 2 * of_guests).max(1),
             outbound: limits::OUTBOUND_CONNECTIONS_MAX.min(of_guests).max(1),
             files: u32::try_from(of_guests).unwrap_or(u32::MAX),
+            admin: limits::ADMIN_CONNECTIONS_MAX.min(reserve / 2).max(limits::ADMIN_CONNECTIONS_LEAST),
         }
     }
 }
@@ -125,12 +128,14 @@ mod tests {
     #[test]
     fn the_shares_leave_some_for_the_host() {
         for limit in [0, 1, 256, 1_024, 4_096, 20_000, 65_536, 1 << 20, u64::MAX] {
-            let Shares { connections, outbound, files } = Shares::of(limit);
+            let Shares { connections, outbound, files, admin } = Shares::of(limit);
+            assert!((limits::ADMIN_CONNECTIONS_LEAST..=limits::ADMIN_CONNECTIONS_MAX).contains(&admin));
             let taken = connections as u64 + outbound as u64 + u64::from(files);
             assert!(limit < 16 || taken + limit.min(4_096) / 16 <= limit, "{limit}: {taken}");
             assert!(connections <= limits::CONNECTIONS_MAX && outbound <= limits::OUTBOUND_CONNECTIONS_MAX);
         }
         assert_eq!(Shares::of(1 << 20).connections, limits::CONNECTIONS_MAX);
+        assert_eq!((Shares::of(1 << 20).admin, Shares::of(1_024).admin), (limits::ADMIN_CONNECTIONS_MAX, 32));
     }
 
     #[test]

@@ -230,7 +230,8 @@ impl Host {
         let access = Access::new(&token, config.is_open());
         let (prices, shared) = (config.prices.clone(), capabilities.clone());
         let api = api::Api::new(registry.clone(), shared, access, addresses, prices, stopped.clone());
-        let serving = admin_listener::serve(admin, admin_routes::router(api), stopped.clone());
+        let router = admin_routes::router(api);
+        let serving = admin_listener::serve(admin, router, shares.admin, stopped.clone());
         tasks.spawn(report_end("admin listener", serving));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));

@@ -92,11 +92,11 @@ pub const WORKER_FILES_MAX: u32 = 1_024;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// How long nothing is accepted where descriptors or memory are short: fifty attempts a second cost nothing.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Open connections of the admin listener.
+/// Open connections of the admin listener, where the process may have descriptors enough. Half of them may be connections over
+/// which nobody has shown the token: the oldest of those gives way to the next. The others are room for the operator.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
-/// Those of them over which nobody has shown the token: the oldest gives way to the next. The others are room for the
-/// operator.
-pub const ADMIN_STRANGERS_MAX: usize = 128;
+/// The same where it may have few.
+pub const ADMIN_CONNECTIONS_LEAST: usize = 16;
 /// Logs that are read at once by those who show the token: each holds a connection as long as it follows, and a batch of
 /// lines. Some screens of dashboards, some scripts.
 pub const LOG_READERS_MAX: usize = 64;

@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use crate::ingress::connection;
 use crate::ingress::listener::Acceptor;
 use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
-use crate::limits;
 
 /// Who is at the other end of a connection: an extension of each request that comes over it.
 #[derive(Default)]
@@ -42,20 +41,22 @@ impl Visitor {
     }
 }
 
-/// The open connections, the oldest first.
-#[derive(Default)]
-struct Visitors(Vec<(Arc<Visitor>, AbortHandle)>);
+/// The open connections, the oldest first, and how many there may be.
+struct Visitors {
+    open: Vec<(Arc<Visitor>, AbortHandle)>,
+    most: usize,
+}
 
 impl Visitors {
     /// Who gives way to one more, who is a stranger at first: the oldest stranger, or else whoever has the token, no request
     /// under way, and been here for longest.
     fn who_gives_way(&mut self) -> GivesWay {
-        self.0.retain(|(_, task)| !task.is_finished());
-        let strangers = self.0.iter().filter(|(visitor, _)| visitor.is_stranger()).count();
-        if self.0.len() < limits::ADMIN_CONNECTIONS_MAX && strangers < limits::ADMIN_STRANGERS_MAX {
+        self.open.retain(|(_, task)| !task.is_finished());
+        let strangers = self.open.iter().filter(|(visitor, _)| visitor.is_stranger()).count();
+        if self.open.len() < self.most && strangers < self.most / 2 {
             return GivesWay::Nobody;
         }
-        let oldest = |gives_way: fn(&Visitor) -> bool| self.0.iter().position(|(one, _)| gives_way(one));
+        let oldest = |gives_way: fn(&Visitor) -> bool| self.open.iter().position(|(one, _)| gives_way(one));
         let found = oldest(Visitor::is_stranger).or_else(|| oldest(Visitor::is_idle));
         found.map_or(GivesWay::NobodyWhoCould, GivesWay::One)
     }
@@ -68,10 +69,10 @@ impl Visitors {
     /// One more has come in.
     fn add(&mut self, visitor: Arc<Visitor>, task: AbortHandle) {
         if let GivesWay::One(place) = self.who_gives_way() {
-            let (_, task) = self.0.remove(place);
+            let (_, task) = self.open.remove(place);
             task.abort();
         }
-        self.0.push((visitor, task));
+        self.open.push((visitor, task));
     }
 }
 
@@ -84,10 +85,16 @@ enum GivesWay {
     NobodyWhoCould,
 }
 
-/// Serves `router` on `listener` until `stop` changes, with the same time limits as functions have.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+/// Serves `router` on `listener`, to at most `most` connections, until `stop` changes, with the same time limits as functions
+/// have.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    most: usize,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     let mut acceptor = Acceptor::new(listener)?;
-    let (mut connections, mut visitors) = (JoinSet::new(), Visitors::default());
+    let (mut connections, mut visitors) = (JoinSet::new(), Visitors { open: Vec::new(), most });
     let watches = Arc::<Watches>::default();
     let mut next_watch = Instant::now() + WATCH_PERIOD;
     loop {
