@@ -171,16 +171,10 @@ fn modules_that_cannot_run_are_refused_by_name() {
             "garbage collection (GC) or external references",
         ),
         (
-            "64-bit memory",
-            wat("(module (memory i64 1) (func (export \"_start\")))"),
-            &["unsupported-feature"],
-            "64-bit memory",
-        ),
-        (
             "two at once",
-            wat("(module (memory i64 1) (tag $e) (func (export \"_start\") (throw $e)))"),
+            wat("(module (tag $e (param externref)) (func (export \"_start\") (throw $e (ref.null extern))))"),
             &["unsupported-feature"],
-            "exceptions and 64-bit memory",
+            "exceptions and garbage collection (GC)",
         ),
         ("a flipped byte", flipped, &["malformed-module", "invalid-module", "link-failed", "no-entry"], ""),
     ];

@@ -169,7 +169,9 @@ fn the_modules_of_the_specification_are_refused_by_name() {
             let what = format!("{name} {verdict:?}");
             let code = refusal(&try_to_deploy(&host, "specified", bytes), &what);
             let code = code.unwrap_or_else(|| panic!("{what} was taken"));
-            let is_wrong = matches!(verdict, Verdict::Malformed | Verdict::Invalid);
+            // What an old proposal calls wrong another has made right.
+            let is_wrong =
+                matches!(verdict, Verdict::Malformed | Verdict::Invalid) && name.starts_with("wasm-v3");
             assert!(!is_wrong || code != "link-failed", "{what} compiles");
             *seen.entry((code, *verdict)).or_insert(0) += 1;
         }
@@ -193,7 +195,6 @@ fn the_modules_of_the_specification_are_refused_by_name() {
 fn a_module_with_some_bytes_changed_is_taken_or_refused_by_name() {
     let host = Host::start();
     host.deploy("hello", &[]);
-    let before = host.admin_get("/v1/apps");
     let good = ["hello", "async-hello", "faults"].map(|name| fs::read(guest(name)).unwrap());
     let load = Load::start(&host, "/hello", 1, "Hello from wfn!\n");
     let more = std::env::var("WFN_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
@@ -217,7 +218,8 @@ fn a_module_with_some_bytes_changed_is_taken_or_refused_by_name() {
         round += 1;
     }
     load.end();
-    assert_eq!(host.admin_get("/v1/apps"), before);
+    let apps = &host.admin_get("/v1/apps")["apps"];
+    assert_eq!((apps.as_array().unwrap().len(), &apps[0]["revision"]), (1, &1.into()), "{apps}");
     assert!(seen.len() >= 3, "{seen:?}");
 }
 

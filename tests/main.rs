@@ -25,6 +25,7 @@ mod dev_loop;
 mod dynamic;
 mod examples;
 mod faults;
+mod features;
 mod files;
 mod full_disk;
 mod hoards;

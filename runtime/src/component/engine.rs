@@ -46,7 +46,6 @@ fn code_config(kind: EngineKind) -> Config {
     config.concurrency_support(concurrent);
     config.wasm_component_model_async(concurrent);
     config.epoch_interruption(true);
-    config.wasm_memory64(false);
     config.memory_init_cow(true);
     config
 }

@@ -4,11 +4,10 @@
 use wasmparser::{Validator, WasmFeatures};
 
 /// What is off in the engines ([`crate::component::engine`]), and what to call it.
-const OFF: [(WasmFeatures, &str); 24] = [
+const OFF: [(WasmFeatures, &str); 23] = [
     (WasmFeatures::EXCEPTIONS, "exceptions"),
     (WasmFeatures::LEGACY_EXCEPTIONS, "exceptions in their old encoding"),
     (WasmFeatures::GC_TYPES, "garbage collection (GC) or external references"),
-    (WasmFeatures::MEMORY64, "64-bit memory"),
     (WasmFeatures::THREADS, "threads"),
     (WasmFeatures::SHARED_EVERYTHING_THREADS, "threads that share everything"),
     (WasmFeatures::STACK_SWITCHING, "stack switching"),
@@ -58,10 +57,9 @@ mod tests {
                 "(type $s (struct)) (func (drop (struct.new $s)))",
                 &["garbage collection (GC) or external references"],
             ),
-            ("(memory i64 1)", &["64-bit memory"]),
             ("(memory 1 1 shared)", &["threads"]),
             ("(memory 1 (pagesize 1))", &["custom page sizes"]),
-            ("(tag $e) (memory i64 1) (func (throw $e))", &["exceptions", "64-bit memory"]),
+            ("(tag $e) (memory 1 1 shared) (func (throw $e))", &["exceptions", "threads"]),
             (
                 "(func (param i64 i64) (result i64 i64)
                    local.get 0 local.get 1 local.get 0 local.get 1 i64.add128)",
@@ -70,6 +68,7 @@ mod tests {
             // Of WebAssembly 3.0, and run.
             ("(func $f (return_call $f))", &[]),
             ("(memory 1) (memory 1)", &[]),
+            ("(memory i64 1)", &[]),
             ("(global i32 (i32.add (i32.const 1) (i32.const 2)))", &[]),
             ("(type $t (func)) (func (param (ref $t)) (call_ref $t (local.get 0)))", &[]),
             ("(func (param v128) (result v128) (i32x4.relaxed_trunc_f32x4_s (local.get 0)))", &[]),
