@@ -74,7 +74,7 @@ fn is_full(answer: &Answer) {
 fn a_full_disk_is_507_and_serving_goes_on_also_after_a_restart() {
     let data = DataDir::new();
     let Some(disk) = SmallDisk::at(data.path(), 24) else { return };
-    let host = Host::start_in(&data, &[]);
+    let mut host = Host::start_in(&data, &[]);
     host.deploy("hello", &["--always-ready", "1"]);
     host.deploy_with(
         "counter",
