@@ -150,8 +150,8 @@ impl Changes {
     ///
     /// A change from the time of the build just ended may be the build's own doing: it counts only if the file
     /// holds something it did not hold before, so that a build that writes what it watches comes to rest. Where each
-    /// build writes something else it does not, and `by_others` leaves out what may be the build's.
-    pub fn next(&mut self, by_others: bool) -> Done<Option<Change>> {
+    /// build writes something else it does not: the file that is `left_alone` does not count at such a time.
+    pub fn next(&mut self, left_alone: Option<&Path>) -> Done<Option<Change>> {
         let built = Instant::now();
         let mut since_build = self.noted.burst(Some(built + QUIET));
         while !self.noted.is_stopped() {
@@ -163,7 +163,8 @@ impl Changes {
                 },
             };
             let changed = self.look_at(paths, is_of_build)?;
-            if let Some(path) = changed.filter(|_| !(is_of_build && by_others)) {
+            let is_left_alone = |path: &PathBuf| is_of_build && left_alone == Some(path.as_path());
+            if let Some(path) = changed.filter(|path| !is_left_alone(path)) {
                 return Ok(Some(Change { path, is_of_build }));
             }
         }

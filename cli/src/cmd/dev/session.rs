@@ -114,7 +114,7 @@ impl Session {
 
     /// Waits for the next change that is worth a build; `None` if it was stopped.
     fn next_change(&self, changes: &mut Changes, own: &mut OwnChanges) -> Done<Option<PathBuf>> {
-        let Some(change) = changes.next(false)? else { return Ok(None) };
+        let Some(change) = changes.next(None)? else { return Ok(None) };
         if !own.is_one_too_many(&change) {
             return Ok(Some(change.path));
         }
@@ -124,7 +124,7 @@ impl Session {
              with what matters",
             self.shown_path(&change.path)
         ));
-        Ok(changes.next(true)?.map(|change| change.path))
+        Ok(changes.next(Some(&change.path))?.map(|change| change.path))
     }
 
     /// Builds and deploys what there is now; `None` if it was stopped.
