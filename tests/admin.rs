@@ -97,6 +97,7 @@ fn where_descriptors_are_out_nothing_spins_and_everything_recovers() {
         let now = descriptors();
         (std::mem::replace(&mut before, now) == now && now >= 64).then_some(())
     });
+    until("it says so", || host.own_log().contains("connections wait").then_some(()));
     let (begun, ticks) = (Instant::now(), host.processor_ticks());
     until("two seconds have passed", || (begun.elapsed() > Duration::from_secs(2)).then_some(()));
     let busy = Duration::from_millis(10 * (host.processor_ticks() - ticks));

@@ -285,14 +285,16 @@ fn a_queue_changes_its_function_and_the_host_ends_while_messages_wait() {
         until("the new function has it", || (upstream.sunk().len() == round + 1).then_some(()));
     }
     until_delivered(&host, "shop");
-    // One of a session waits in memory for ten minutes; neither its app's next life nor the host's end waits for it.
+    // One of a session waits for ten minutes, in its app's next life, too; neither the end of this one nor the host's waits for
+    // it.
     admin(&host, "POST", "shop/queues/work?session=s", "fail 1").ok();
     until("it failed once", || (upstream.sunk().len() == 5).then_some(()));
     host.wfn(&["rm", "shop", "-y"]).ok();
     deploy_as("one", "/sink");
-    until("it is delivered in the next life", || (upstream.sunk().len() == 6).then_some(()));
-    until_delivered(&host, "shop");
-    admin(&host, "POST", "shop/queues/work?session=s", "fail 1").ok();
+    admin(&host, "POST", "shop/queues/work?session=t", "of another").ok();
+    until("others are delivered in the next life", || (upstream.sunk().len() == 6).then_some(()));
+    until("it waits still", || (held(&host, "shop") == (1, 0)).then_some(()));
+    admin(&host, "POST", "shop/queues/work?session=u", "fail 1").ok();
     until("it failed once", || (upstream.sunk().len() == 7).then_some(()));
     host.terminate();
     assert_eq!(host.ended(), Some(0));

@@ -224,6 +224,8 @@ fn shown_line(message: &Value) -> String {
     let mut line = format!("{}  {}", text_of(&message["id"]), body);
     if message["failures"].as_u64().unwrap_or_default() > 0 {
         line += &format!("  ({} failed: {})", text_of(&message["failures"]), text_of(&message["last_error"]));
+    } else if let Some(why) = message["last_error"].as_str() {
+        line += &format!("  ({why})");
     }
     format!("{}\n", output::line(&line))
 }

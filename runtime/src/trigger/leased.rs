@@ -12,6 +12,8 @@ pub struct Leased {
     /// By number.
     leases: HashMap<i64, Lease>,
     bytes: usize,
+    /// How many of them are of sessions and failed before.
+    again: usize,
     /// The sessions that have a message under way, or wait. The others of their messages are not kept: a session with a
     /// million of them takes no more room, and holds up nobody.
     sessions: HashMap<String, Session>,
@@ -21,6 +23,7 @@ pub struct Leased {
 
 struct Lease {
     position: i64,
+    is_again: bool,
     /// Where it was read again meanwhile, further on: what failed is due again as soon as that is stored, and its delivery may
     /// end a moment later.
     stands_again: Option<i64>,
@@ -53,6 +56,11 @@ impl Leased {
     /// Bytes of their bodies.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many of them are delivered again, in the sessions that waited for it.
+    pub fn again(&self) -> usize {
+        self.again
     }
 
     /// How many sessions wait.
@@ -169,13 +177,17 @@ impl Leased {
     }
 
     fn begin(&mut self, message: &Message) {
-        self.leases.insert(message.number, Lease { position: message.position, stands_again: None });
+        let is_again = message.failures > 0 && message.session.is_some();
+        let lease = Lease { position: message.position, is_again, stands_again: None };
+        self.leases.insert(message.number, lease);
         self.bytes += message.body.len();
+        self.again += usize::from(is_again);
     }
 
     fn end(&mut self, message: &Message) -> Option<Lease> {
         let lease = self.leases.remove(&message.number)?;
         self.bytes -= message.body.len();
+        self.again -= usize::from(lease.is_again);
         Some(lease)
     }
 }
@@ -317,16 +329,18 @@ mod tests {
         // By hand, before its time: the message is there still, and is left alone.
         leased.end_waiting(800);
         assert_eq!(leased.take_due(800), Some(("0".to_owned(), -1)));
-        let still_waits = Message { due_ms: 1_000, ..all[0].clone() };
+        let still_waits = Message { due_ms: 1_000, failures: 1, ..all[0].clone() };
         assert_eq!(leased.go_on("0", Some(still_waits.clone()), 800), None);
         assert_eq!((leased.take_due(999), leased.next_due()), (None, Some(1_000)));
         assert_eq!(leased.take_due(1_000), Some(("0".to_owned(), -1)));
         assert_eq!(leased.go_on("0", Some(still_waits.clone()), 1_000), Some(still_waits.clone()));
+        assert_eq!((leased.again(), leased.count()), (1, 2));
         assert_eq!(leased.give_back(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
         assert_eq!(leased.go_on("0", Some(all[1].clone()), 1_000), Some(all[1].clone()));
         assert_eq!(leased.give_back(&all).sessions, [("0".to_owned(), 1)]);
         assert_eq!(leased.go_on("0", None, 1_000), None);
         assert_eq!((leased.count(), leased.bytes(), leased.sessions.len(), leased.waiting()), (0, 0, 0, 0));
+        assert_eq!(leased.again(), 0);
     }
 
     #[test]

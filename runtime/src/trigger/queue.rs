@@ -128,7 +128,8 @@ impl Consumer {
             }
             let due_ms = due.unwrap_or(i64::MAX);
             // Where there is no room, a delivery that ends makes some.
-            let sessions_due_ms = self.leased.next_due().filter(|_| self.has_room()).unwrap_or(i64::MAX);
+            let may_go_on = self.trigger().is_some_and(|(_, most)| self.has_room_again(most));
+            let sessions_due_ms = self.leased.next_due().filter(|_| may_go_on).unwrap_or(i64::MAX);
             tokio::select! {
                 () = self.bell.rings() => {
                     self.heed_purges();
@@ -157,20 +158,20 @@ impl Consumer {
         while deliveries.join_next().await.is_some() {}
     }
 
-    /// Delivers the messages of sessions whose wait is over, as far as there is room. They come before others: they were
-    /// sent before.
+    /// Delivers the messages of sessions whose wait is over, as far as there is room.
     async fn deliver_due(&mut self, deliveries: &mut JoinSet<Ended>) {
         while let Some((trigger, most)) = self.trigger()
-            && self.leased.count() < most
+            && self.has_room_again(most)
             && let Some((session, after)) = self.leased.take_due(clock::now_ms() as i64)
         {
             self.go_on(&trigger, session, after, deliveries).await;
         }
     }
 
-    /// Whether one more message may be in flight.
-    fn has_room(&self) -> bool {
-        self.trigger().is_some_and(|(_, most)| self.leased.count() < most)
+    /// Whether one more session that has waited may go on, of `most` messages in flight: half of them are for others, however
+    /// many fail again and again.
+    fn has_room_again(&self, most: usize) -> bool {
+        self.leased.count() < most && self.leased.again() < most.div_ceil(2)
     }
 
     /// Where messages were removed by hand, what waits may have gone.
@@ -187,7 +188,8 @@ impl Consumer {
         let room = most.saturating_sub(self.leased.count());
         let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX
             || self.leased.waiting() >= limits::QUEUE_SESSIONS_WAITING_MAX;
-        if is_full || room == 0 || room < trigger.fetched_at_least(most) {
+        let of_others = most.saturating_sub(self.leased.again());
+        if is_full || room == 0 || room < trigger.fetched_at_least(of_others) {
             return Ok(Unread::NoRoom);
         }
         let wanted = room.min(limits::QUEUE_PAGE_MAX);

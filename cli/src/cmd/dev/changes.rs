@@ -28,13 +28,20 @@ const REMEMBERED_MAX: usize = 4_096;
 /// A larger file is told from another by its length and time, not by reading it.
 const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// A change that makes a build necessary.
-#[derive(Debug, PartialEq, Eq)]
+/// What makes a build necessary.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What has changed.
-    pub path: PathBuf,
+    /// What has changed; never nothing.
+    pub paths: BTreeSet<PathBuf>,
     /// Whether that was while the build ran, or just after: it may be what the build writes.
     pub is_of_build: bool,
+}
+
+impl Change {
+    /// One of them, to be named.
+    pub fn first(&self) -> &Path {
+        self.paths.first().map_or(Path::new(""), PathBuf::as_path)
+    }
 }
 
 /// How long after a build what it has written is still told of.
@@ -149,9 +156,9 @@ impl Changes {
     /// Waits for the next change; `None` when it is told to stop.
     ///
     /// A change from the time of the build just ended may be the build's own doing: it counts only if the file
-    /// holds something it did not hold before, so that a build that writes what it watches comes to rest. Where each
-    /// build writes something else it does not: the file that is `left_alone` does not count at such a time.
-    pub fn next(&mut self, left_alone: Option<&Path>) -> Done<Option<Change>> {
+    /// holds something it did not hold before, so that a build that writes what it watches comes to rest. Of files that each
+    /// build writes anew, `own`, it does not count at all.
+    pub fn next(&mut self, own: &BTreeSet<PathBuf>) -> Done<Option<Change>> {
         let built = Instant::now();
         let mut since_build = self.noted.burst(Some(built + QUIET));
         while !self.noted.is_stopped() {
@@ -162,26 +169,28 @@ impl Changes {
                     None => return Ok(None),
                 },
             };
-            let changed = self.look_at(paths, is_of_build)?;
-            let is_left_alone = |path: &PathBuf| is_of_build && left_alone == Some(path.as_path());
-            if let Some(path) = changed.filter(|path| !is_left_alone(path)) {
-                return Ok(Some(Change { path, is_of_build }));
+            let mut paths = self.look_at(paths, is_of_build)?;
+            if is_of_build {
+                paths.retain(|path| !own.contains(path));
+            }
+            if !paths.is_empty() {
+                return Ok(Some(Change { paths, is_of_build }));
             }
         }
         Ok(None)
     }
 
-    /// The first of `paths` that makes a build necessary.
-    fn look_at(&mut self, paths: BTreeSet<PathBuf>, by_build: bool) -> Done<Option<PathBuf>> {
-        let mut changed = None;
+    /// Those of `paths` that make a build necessary.
+    fn look_at(&mut self, paths: BTreeSet<PathBuf>, is_of_build: bool) -> Done<BTreeSet<PathBuf>> {
+        let mut changed = BTreeSet::new();
         for path in paths {
             if path.is_dir() && self.watched.leads_to_watched(&path) {
                 // One of the same name may have been watched and removed.
                 self.folders.remove(&path);
                 self.watch_below(&path)?;
             }
-            if self.watched.covers(&path) && (self.is_news(&path) || !by_build) && changed.is_none() {
-                changed = Some(path);
+            if self.watched.covers(&path) && (self.is_news(&path) || !is_of_build) {
+                changed.insert(path);
             }
         }
         Ok(changed)

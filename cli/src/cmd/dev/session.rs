@@ -1,5 +1,6 @@
 //! The loop of `wfn dev`: build, deploy, wait for a change. What fails is shown, and what served goes on.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,21 +60,40 @@ pub struct Session {
     pub control: Arc<Control>,
 }
 
-/// Builds one after another, each because of what changed in the one before, after which they do not go on by themselves.
+/// Builds one after another, each because of what changed in the one before, after which that counts no more.
 const ROUNDS_MAX: u32 = 5;
 
-/// How often builds have followed one another by themselves.
+/// What builds write themselves, as far as that can be told.
 #[derive(Default)]
-struct OwnChanges(u32);
+struct OwnChanges {
+    /// How many builds have followed one another by themselves.
+    rounds: u32,
+    /// What changed in each of them.
+    each_time: BTreeSet<PathBuf>,
+    /// What was found to be written by each build: it leads to no more.
+    own: BTreeSet<PathBuf>,
+}
 
 impl OwnChanges {
-    /// Whether `change` would lead to one build too many in a row.
+    /// Whether `change` would lead to one build too many in a row. Then what has changed in each of them is the build's own;
+    /// where nothing has, because each writes other files, it is what has changed now.
     fn is_one_too_many(&mut self, change: &Change) -> bool {
-        self.0 = if change.is_of_build { self.0 + 1 } else { 0 };
-        if self.0 < ROUNDS_MAX {
+        if !change.is_of_build {
+            self.rounds = 0;
             return false;
         }
-        self.0 = 0;
+        self.rounds += 1;
+        if self.rounds == 1 {
+            self.each_time.clone_from(&change.paths);
+        } else {
+            self.each_time.retain(|path| change.paths.contains(path));
+        }
+        if self.rounds < ROUNDS_MAX {
+            return false;
+        }
+        self.rounds = 0;
+        let each_time = std::mem::take(&mut self.each_time);
+        self.own.extend(if each_time.is_empty() { change.paths.clone() } else { each_time });
         true
     }
 }
@@ -114,17 +134,20 @@ impl Session {
 
     /// Waits for the next change that is worth a build; `None` if it was stopped.
     fn next_change(&self, changes: &mut Changes, own: &mut OwnChanges) -> Done<Option<PathBuf>> {
-        let Some(change) = changes.next(None)? else { return Ok(None) };
-        if !own.is_one_too_many(&change) {
-            return Ok(Some(change.path));
+        loop {
+            let Some(change) = changes.next(&own.own)? else { return Ok(None) };
+            if !own.is_one_too_many(&change) {
+                return Ok(Some(change.first().to_owned()));
+            }
+            let named =
+                change.paths.iter().find(|path| own.own.contains(*path)).map_or(change.first(), |path| path);
+            say(&format!(
+                "{} has changed in each of the last {ROUNDS_MAX} builds: the build writes it, and it is watched; \
+                 waiting for another change\ntry: let it write elsewhere, or watch = [\"src\"] in the table [build] \
+                 of wfn.toml, with what matters",
+                self.shown_path(named)
+            ));
         }
-        say(&format!(
-            "{} has changed in each of the last {ROUNDS_MAX} builds: the build writes it, and it is watched; waiting \
-             for another change\ntry: let it write elsewhere, or watch = [\"src\"] in the table [build] of wfn.toml, \
-             with what matters",
-            self.shown_path(&change.path)
-        ));
-        Ok(changes.next(Some(&change.path))?.map(|change| change.path))
     }
 
     /// Builds and deploys what there is now; `None` if it was stopped.
@@ -193,5 +216,34 @@ impl Session {
         let folder = self.file.parent().and_then(|folder| folder.canonicalize().ok());
         let below = folder.and_then(|folder| path.strip_prefix(folder).map(Path::to_owned).ok());
         below.unwrap_or_else(|| path.to_owned()).display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(paths: &[&str], is_of_build: bool) -> Change {
+        Change { paths: paths.iter().map(PathBuf::from).collect(), is_of_build }
+    }
+
+    #[test]
+    fn what_each_of_five_builds_writes_is_its_own() {
+        let mut own = OwnChanges::default();
+        for round in 1..5 {
+            let edited = format!("edited-{round}");
+            assert!(!own.is_one_too_many(&change(&["generated", &edited], true)), "{round}");
+        }
+        assert!(own.is_one_too_many(&change(&["generated", "edited-5"], true)));
+        assert_eq!(own.own, change(&["generated"], true).paths, "and not what somebody edited meanwhile");
+        // Somebody's change begins anew.
+        for round in 0..4 {
+            assert!(!own.is_one_too_many(&change(&[&format!("new-{round}")], true)));
+        }
+        assert!(!own.is_one_too_many(&change(&["edited"], false)));
+        for round in 0..4 {
+            assert!(!own.is_one_too_many(&change(&[&format!("new-{round}")], true)));
+        }
+        assert!(own.is_one_too_many(&change(&["new-4"], true)));
     }
 }
