@@ -114,3 +114,20 @@ fn a_session_goes_on_when_what_it_waits_for_has_expired() {
     let bodies: Vec<String> = upstream.sunk().into_iter().map(|event| event.body).collect();
     assert_eq!(bodies, ["fail 9", "behind it"]);
 }
+
+#[test]
+fn sessions_that_fail_again_and_again_leave_room_for_others() {
+    let (host, upstream) = (Host::start(), Upstream::start());
+    let trigger = "session = true\nmax_in_flight = 4\nbatch_size = 1\nretry = \"fixed\"\nretry_delay = \"1ms\"\nmax_deliveries = 1000";
+    deploy(&host, "shop", &upstream, trigger);
+    for number in 0..50 {
+        admin(&host, "POST", &format!("shop/queues/work?session=poison-{number}"), "fail 1000000").ok();
+    }
+    let delivered = |body: &str| upstream.sunk().iter().filter(|event| event.body == body).count();
+    until("they come again and again", || (delivered("fail 1000000") > 200).then_some(()));
+    for number in 0..20 {
+        admin(&host, "POST", &format!("shop/queues/work?session=fine-{number}"), "fine").ok();
+    }
+    until("the others are delivered", || (delivered("fine") == 20).then_some(()));
+    assert_eq!(held(&host, "shop"), (50, 0), "the poison goes on meanwhile");
+}
