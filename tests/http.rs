@@ -47,8 +47,32 @@ fn a_body_that_never_comes_is_refused_in_bounded_time() {
     slow.write(b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n\r\nhalf");
     // It holds no slot meanwhile: the only one is free for others.
     assert_eq!(Request::new("POST", "/echo").body("next").send(&host.functions).ok(), "next");
-    let answer = slow.read_answer().unwrap();
-    assert_eq!((answer.status, answer.code().as_str()), (408, "body-too-slow"));
+    // A large one is read by the function while it arrives.
+    host.deploy_as("p2", "faults", &[]);
+    let mut large = Connection::open(&host.functions);
+    large.write(b"POST /p2/read-slow?ms=0 HTTP/1.1\r\nhost: a\r\ncontent-length: 500000\r\n\r\nhalf");
+    for mut slow in [slow, large] {
+        let answer = slow.read_answer().unwrap();
+        assert_eq!((answer.status, answer.code().as_str()), (408, "body-too-slow"));
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert_eq!(host.number("p2", "failed"), 0);
+}
+
+#[test]
+fn the_operator_reads_why_an_upload_is_refused() {
+    let host = Host::start();
+    let mut connection = Connection::open(&host.admin);
+    let body = vec![b'x'; 5_000_000];
+    let path = format!("/v1/modules/{}", "0".repeat(64));
+    connection.write(
+        format!("PUT {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes(),
+    );
+    connection.write(&body);
+    let answer = connection.read_answer().unwrap();
+    assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert_eq!(connection.read_to_end().unwrap(), b"");
 }
 
 /// Reads until `part` has come.

@@ -56,6 +56,13 @@ fn pipelines() -> Vec<Row> {
         })
         .then(Then::Closed)
         .direct(),
+        row(
+            "one and the preface of HTTP/2",
+            format!("{OK}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+            [ok(), refusal(505, "version-not-supported")],
+        )
+        .then(Then::Closed)
+        .direct(),
         row("bodies in a row", with_echoes, echoes),
         row(
             "guests of every kind in a row",

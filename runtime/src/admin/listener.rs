@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::ingress::connection;
 use crate::ingress::listener::Acceptor;
-use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
+use crate::ingress::watch::{Guarded, Unfinished, WATCH_PERIOD, Watch, Watches};
 
 /// Who is at the other end of a connection: an extension of each request that comes over it.
 #[derive(Default)]
@@ -115,13 +115,16 @@ pub async fn serve(
                 // Nobody else has set it.
                 let _ = visitor.watch.set(watch.clone());
                 service_fn(move |mut request: http::Request<Incoming>| {
-                    let active = watch.begin(request.version());
+                    let (active, version) = (watch.begin(request.version()), request.version());
                     request.extensions_mut().insert(visitor.clone());
-                    let mut router = router.clone();
+                    let (mut router, watch) = (router.clone(), watch.clone());
                     async move {
-                        let answered =
-                            tower_service::Service::call(&mut router, request.map(Body::new)).await;
-                        answered.map(|response: Response| response.map(|body| Guarded::new(body, active)))
+                        let request = request.map(|body| Body::new(Unfinished::new(body, version, &watch)));
+                        let answered = tower_service::Service::call(&mut router, request).await;
+                        answered.map(|mut response: Response| {
+                            watch.mark_last(response.headers_mut());
+                            response.map(|body| Guarded::new(body, active))
+                        })
                     }
                 })
             };

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -14,7 +15,7 @@ use tokio::time::Sleep;
 use wasmtime_wasi_http::Error as HttpError;
 
 use crate::capability::guest::GuestBody;
-use crate::ingress::watch::Watch;
+use crate::ingress::watch::{Unfinished, Watch};
 use crate::invocation::{BodyError, BodyVerdict};
 use crate::limits;
 
@@ -30,14 +31,11 @@ impl From<BodyError> for HttpError {
 
 /// A client's body, bounded. Only the time in which somebody waits for it counts as slowness.
 pub struct RequestBody {
-    incoming: Incoming,
+    incoming: Unfinished<Incoming>,
     received: u64,
     waited: Duration,
     waiting: Option<Waiting>,
-    has_ended: bool,
     verdict: Option<Arc<BodyVerdict>>,
-    /// The connection that has to end if this does not come to its end.
-    watch: Option<Arc<Watch>>,
 }
 
 struct Waiting {
@@ -46,13 +44,10 @@ struct Waiting {
 }
 
 impl RequestBody {
-    /// Bounds `incoming`. `watch` is of a connection on which no other request can follow if this body is given up; on
-    /// HTTP/2 one can.
-    pub fn new(incoming: Incoming, watch: Option<&Arc<Watch>>) -> Self {
-        // Nearly all requests have none.
-        let watch = watch.filter(|_| !incoming.is_end_stream()).cloned();
-        let (received, waited, waiting) = (0, Duration::ZERO, None);
-        Self { incoming, received, waited, waiting, has_ended: false, verdict: None, watch }
+    /// Bounds `incoming`, the body of a request of this `version` on the connection of `watch`.
+    pub fn new(incoming: Incoming, version: Version, watch: &Arc<Watch>) -> Self {
+        let incoming = Unfinished::new(incoming, version, watch);
+        Self { incoming, received: 0, waited: Duration::ZERO, waiting: None, verdict: None }
     }
 
     /// Whether it comes without a length.
@@ -129,14 +124,10 @@ impl Body for RequestBody {
                 if self.received > limits::REQUEST_BODY_BYTES_MAX {
                     return Poll::Ready(Some(Err(self.fails(BodyError::TooLarge))));
                 }
-                self.has_ended = frame.is_trailers() || self.incoming.is_end_stream();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.fails(BodyError::Broken)))),
-            Poll::Ready(None) => {
-                self.has_ended = true;
-                Poll::Ready(None)
-            }
+            Poll::Ready(None) => Poll::Ready(None),
         }
     }
 
@@ -146,13 +137,5 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        if let Some(watch) = self.watch.take_if(|_| !self.has_ended) {
-            watch.leaves_unread();
-        }
     }
 }

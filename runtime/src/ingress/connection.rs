@@ -69,7 +69,12 @@ where
                 }
                 Ended::Itself(Err(error)) if error.is_parse() => {
                     let head = connection.into_parts().read_buf;
-                    outbox.put_instead(&malformed::refusal(&error, &head).into_bytes());
+                    let answer = malformed::refusal(&error, &head).into_bytes();
+                    match error.is_parse_version_h2() {
+                        // hyper leaves it to whoever would speak HTTP/2 from here on.
+                        true => outbox.put(&answer),
+                        false => outbox.put_instead(&answer),
+                    }
                     true
                 }
                 Ended::Itself(_) => false,

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 
 use crate::app::running::App;
@@ -66,8 +66,7 @@ impl Client {
         let invocation = InvocationId::next();
         let (mut parts, body) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
-        let is_http2 = parts.version == Version::HTTP_2;
-        let body = RequestBody::new(body, (!is_http2).then_some(watch));
+        let body = RequestBody::new(body, parts.version, watch);
         let waited = match self.health.is_coming() {
             true => Box::pin(self.wait_for_app(&parts)).await,
             false => Ok(()),
@@ -93,9 +92,7 @@ impl Client {
         if is_head {
             response = without_content(response);
         }
-        if !is_http2 && watch.has_left_unread() {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        watch.mark_last(response.headers_mut());
         response
     }
 

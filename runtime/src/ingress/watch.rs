@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::Version;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Version};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 
@@ -159,14 +160,16 @@ impl Watch {
         }
     }
 
-    /// A request's body was given up before its end.
-    pub fn leaves_unread(&self) {
-        self.facts.fetch_or(LEFT_UNREAD, Ordering::Relaxed);
-    }
-
-    /// Whether one was, so that the connection has to end with this answer.
+    /// Whether a request's body was given up before its end.
     pub fn has_left_unread(&self) -> bool {
         self.is(LEFT_UNREAD)
+    }
+
+    /// Says in the head of an answer if no other can follow it.
+    pub fn mark_last(&self, headers: &mut HeaderMap) {
+        if self.has_left_unread() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     /// Whether a response was cut whose length its client cannot know.
@@ -207,6 +210,60 @@ impl Watch {
         let head_is_slow =
             !self.http2.load(Ordering::Relaxed) && longer(&self.head_since, limits::HEAD_READ_TIMEOUT);
         head_is_slow.then_some(Order::Late)
+    }
+}
+
+/// A request's body. If it is given up before its end, its connection has to end, too: the rest of it stands before the
+/// next request. On HTTP/2 it does not.
+pub struct Unfinished<B> {
+    body: B,
+    /// Taken at the end.
+    watch: Option<Arc<Watch>>,
+}
+
+impl<B: Body> Unfinished<B> {
+    /// The `body` of a request of this `version` on the connection of `watch`.
+    pub fn new(body: B, version: Version, watch: &Arc<Watch>) -> Self {
+        // Nearly all requests have none.
+        let has_end = version == Version::HTTP_2 || body.is_end_stream();
+        Self { body, watch: (!has_end).then(|| watch.clone()) }
+    }
+}
+
+impl<B: Body + Unpin> Body for Unfinished<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let has_ended = match &polled {
+            Poll::Ready(Some(Ok(frame))) => frame.is_trailers() || self.body.is_end_stream(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => false,
+            Poll::Ready(None) => true,
+        };
+        if has_ended {
+            self.watch = None;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Unfinished<B> {
+    fn drop(&mut self) {
+        if let Some(watch) = &self.watch {
+            watch.facts.fetch_or(LEFT_UNREAD, Ordering::Relaxed);
+        }
     }
 }
 

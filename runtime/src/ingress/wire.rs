@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::ingress::watch::Watch;
+use crate::invocation::INVOCATION;
 use crate::limits;
 
 /// What a client of HTTP/2 sends first (RFC 9113, 3.4).
@@ -179,12 +180,18 @@ impl Outbox {
         self.waits.store(true, Ordering::Relaxed);
     }
 
-    /// Puts `answer` in the place of the one without a body that hyper gave last, to a head that it could not read.
+    /// Puts `answer` in the place of the last one, which hyper has given to a head that it could not read: one without a
+    /// body, and without what all others have.
     pub fn put_instead(&self, answer: &[u8]) {
         let mut sending = self.sending.lock();
         let Sending { bytes, sent, .. } = &mut *sending;
-        let begins = |bytes: &[u8]| bytes.windows(9).rposition(|part| part == b"HTTP/1.1 ");
-        if let Some(at) = begins(&bytes[*sent..]) {
+        let waiting = &bytes[*sent..];
+        let Some(at) = waiting.windows(9).rposition(|part| part == b"HTTP/1.1 ") else { return };
+        let has = |field: &[u8]| waiting[at..].windows(field.len()).any(|part| part == field);
+        if waiting.ends_with(b"\r\n\r\n")
+            && has(b"content-length: 0\r\n")
+            && !has(INVOCATION.as_str().as_bytes())
+        {
             bytes.truncate(*sent + at);
             bytes.extend_from_slice(answer);
         }
