@@ -175,8 +175,8 @@ fn each_fault_has_its_outcome_and_the_app_serves_again() {
     let host = Host::start();
     let long_head = format!("X: {}\n", "x".repeat(70_000));
     for (text, body, status, outcome, part) in [
-        ("", "", 502, "no-response", ""),
-        ("", "(call $exit (i32.const 0))", 502, "no-response", ""),
+        ("", "", 502, "no-response", "standard output (CGI)"),
+        ("", "(call $exit (i32.const 0))", 502, "no-response", "standard output (CGI)"),
         ("", "(call $exit (i32.const 3))", 502, "invalid-response", "exited with an error"),
         (PLAIN, "(call $text) (call $exit (i32.const 1))", 502, "invalid-response", "exited with an error"),
         ("Content-Type: text/plain\n", "(call $text)", 502, "invalid-response", "empty line"),

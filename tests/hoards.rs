@@ -1,6 +1,6 @@
 //! What a guest makes the host hold: charged, refused to the guest alone, and gone when its invocation is over.
 
-use std::fs;
+use std::{fs, io};
 
 use crate::harness::{Connection, Host, Load, Request, until};
 
@@ -27,8 +27,11 @@ fn resident_kb(host: &Host) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Descriptors of the host, but for those of its database, which come and go by themselves.
 fn descriptors(host: &Host) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap().count()
+    let all = fs::read_dir(format!("/proc/{}/fd", host.pid())).unwrap();
+    let leads_to = |entry: io::Result<fs::DirEntry>| fs::read_link(entry.unwrap().path()).unwrap_or_default();
+    all.map(leads_to).filter(|path| !path.to_string_lossy().contains("/wfn.db")).count()
 }
 
 fn guest_memory(host: &Host) -> u64 {
@@ -39,7 +42,7 @@ fn guest_memory(host: &Host) -> u64 {
 fn a_thousand_times_each_leaves_nothing_behind_and_a_neighbour_notices_nothing() {
     let host = Host::start();
     host.deploy("hello", &["--always-ready", "1"]);
-    host.deploy_with("hoards", "hoards", "scratch_mb = 16\n[scale]\nalways_ready = 1\nmax_instances = 1\n");
+    host.deploy_with("hoards", "hoards", "scratch_mb = 16\n[scale]\nmax_instances = 1\nconcurrency = 2\n");
     let mut connections = [Connection::open(&host.functions), Connection::open(&host.functions)];
     let mut run = |path: &str, times: usize| {
         std::thread::scope(|scope| {
@@ -55,6 +58,10 @@ fn a_thousand_times_each_leaves_nothing_behind_and_a_neighbour_notices_nothing()
             }
         });
     };
+    // As many workers as there will be.
+    let both = [0, 1].map(|_| Held::begin(&host, "/hoards/nothing?tell=true"));
+    until("both run", || (host.logs("hoards").matches("kept").count() == 2).then_some(()));
+    both.into_iter().for_each(Held::end);
     let load = Load::start(&host, "/hello/", 1, "Hello from wfn!\n");
     for path in HOARDS {
         // Until everything that is made once has been made.
@@ -129,31 +136,35 @@ const OPENS_FILES: &str = r#"(module
       (if (i32.eqz (local.get $error)) (then
         (local.set $opened (i32.add (local.get $opened) (i32.const 1)))
         (br $more))))
-    ;; What is closed makes room.
-    (drop (call $close (i32.load (i32.const 200))))
-    (if (call $one) (then unreachable))
+    ;; THEN
     (call $digits (local.get $opened) (i32.const 58) (i32.const 5))
     (call $digits (local.get $error) (i32.const 64) (i32.const 3))
     (i32.store (i32.const 8) (i32.const 32))
     (i32.store (i32.const 12) (i32.const 36))
     (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))))"#;
 
+/// What is closed makes room for the same program; if all programs have as many as they may, another may be there first.
+const OPENS_ANOTHER: &str = "
+    (drop (call $close (i32.load (i32.const 200))))
+    (if (call $one) (then unreachable))";
+
 #[test]
 fn files_are_bounded_for_each_worker_and_the_host_keeps_some_for_itself() {
     let host = Host::start();
     host.deploy("hello", &[]);
     let folder = tempfile::TempDir::new().unwrap();
-    fs::write(folder.path().join("opens.wasm"), wat::parse_str(OPENS_FILES).unwrap()).unwrap();
-    let manifest = folder.path().join("wfn.toml");
-    fs::write(
-        &manifest,
-        "name = \"opens\"\nmodule = \"opens.wasm\"\nscratch_mb = 16\n[scale]\nconcurrency = 64\nidle_timeout = \"1s\"\n",
-    )
-    .unwrap();
-    host.wfn(&["deploy", manifest.to_str().unwrap()]).ok();
+    let deploy = |name: &str, module: &str| {
+        fs::write(folder.path().join(format!("{name}.wasm")), wat::parse_str(module).unwrap()).unwrap();
+        let manifest = folder.path().join(format!("{name}.toml"));
+        let settings = "scratch_mb = 16\n[scale]\nconcurrency = 64\nidle_timeout = \"1s\"\n";
+        fs::write(&manifest, format!("name = \"{name}\"\nmodule = \"{name}.wasm\"\n{settings}")).unwrap();
+        host.wfn(&["deploy", manifest.to_str().unwrap()]).ok();
+    };
+    deploy("opens", OPENS_FILES);
+    deploy("reopens", &OPENS_FILES.replace(";; THEN", OPENS_ANOTHER));
     let before = descriptors(&host);
     // 33 is EMFILE there.
-    assert_eq!(host.get("/opens/").ok(), "01024 033\n");
+    assert_eq!(host.get("/reopens/").ok(), "01024 033\n");
     // More than the process has descriptors for: others still connect, and the operator too.
     std::thread::scope(|scope| {
         for _ in 0..64 {
@@ -172,6 +183,84 @@ fn files_are_bounded_for_each_worker_and_the_host_keeps_some_for_itself() {
 
 fn own((opened, error): (&str, &str)) -> (u32, u32) {
     (opened.parse().unwrap(), error.parse().unwrap())
+}
+
+/// Something that is held for a guest until `end`: its answer waits for a body that is too long to be read beforehand.
+struct Held(Connection);
+
+const BODY_BYTES: usize = 200_000;
+
+impl Held {
+    fn begin(host: &Host, path: &str) -> Self {
+        let mut connection = Connection::open(&host.functions);
+        let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+        connection.write(head.as_bytes());
+        Self(connection)
+    }
+
+    fn end(mut self) {
+        self.0.write(&[b'x'; BODY_BYTES]);
+        let answer = self.0.read_answer().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[test]
+fn what_is_said_to_be_held_is_within_a_fifth_of_what_the_memory_rose_by() {
+    for (path, tells) in [
+        ("/memory?n=600&bytes=100000", "kept 600"),
+        ("/fields?n=3000&bytes=20000", "kept 3000"),
+        ("/requests?n=1000&bytes=30000", "kept 1000"),
+        ("/bodies?n=800&bytes=60000", "kept 800"),
+    ] {
+        // Each on a host of its own: what another has left to the allocator would be used again.
+        let host = Host::start();
+        host.deploy_with("hoards", "hoards", "[scale]\nmax_instances = 1\n");
+        host.get("/hoards/memory?n=2&bytes=1000").ok();
+        let (resident, held) = (resident_kb(&host), guest_memory(&host));
+        let request = Held::begin(&host, &format!("/hoards{path}&tell=true"));
+        until("all is held", || host.logs("hoards").contains(tells).then_some(()));
+        let rose = (resident_kb(&host) - resident) * 1_024;
+        let charged = guest_memory(&host) - held;
+        request.end();
+        assert!(rose.abs_diff(charged) * 5 <= rose, "{path}: {charged} bytes charged, memory rose by {rose}");
+        until("it is given back", || {
+            (guest_memory(&host) < held + (2 << 20) || path.contains("memory")).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_an_instance_takes_by_its_size_is_charged() {
+    let host = Host::start();
+    let globals = "(global (mut i64) (i64.const 1))".repeat(600_000);
+    let module = format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+          (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (table 100000 funcref)
+          {globals}
+          (data (i32.const 32) "content-type: text/plain\n\nread\n")
+          (func (export "_start")
+            (i32.store (i32.const 8) (i32.const 100))
+            (i32.store (i32.const 12) (i32.const 1))
+            (drop (call $read (i32.const 0) (i32.const 8) (i32.const 1) (i32.const 16)))
+            (i32.store (i32.const 8) (i32.const 32))
+            (i32.store (i32.const 12) (i32.const 31))
+            (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 16)))))"#
+    );
+    let file = host.data.path().with_extension("globals.wasm");
+    fs::write(&file, wat::parse_str(module).unwrap()).unwrap();
+    host.wfn(&["deploy", file.to_str().unwrap(), "--name", "globals"]).ok();
+    assert_eq!(guest_memory(&host), 0);
+    let held = Held::begin(&host, "/globals/");
+    let size = until("it runs", || Some(guest_memory(&host)).filter(|held| *held > 10_400_000));
+    assert!(size < 11_000_000, "{size}");
+    held.end();
+    // The next one may have been made ahead.
+    host.wfn(&["rm", "globals", "--yes"]).ok();
+    until("it is given back", || (guest_memory(&host) == 0).then_some(()));
 }
 
 #[test]

@@ -8,5 +8,6 @@ pub mod engine;
 pub mod features;
 pub mod function_cache;
 pub mod inspect;
+pub mod instance_size;
 pub mod interfaces;
 pub mod outside;

@@ -11,11 +11,14 @@ mod interrupting;
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
+
+use crate::limits;
 
 thread_local! {
     static CORE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -31,6 +34,33 @@ pub fn is_compute() -> bool {
 pub fn guest_runs() {
     if is_compute() {
         interrupting::computes();
+    }
+}
+
+/// Polls of guests that may not stop for others and are under way on compute threads.
+static UNSTOPPABLE: AtomicUsize = AtomicUsize::new(0);
+
+/// Runs `step`, which may take a second without a break. On a compute thread its tasks go to a spare thread meanwhile,
+/// unless another compute thread is left to them anyway.
+pub fn while_others_go_on<T>(step: impl FnOnce() -> T) -> T {
+    if !is_compute() {
+        return step();
+    }
+    let under_way = UNSTOPPABLE.fetch_add(1, Ordering::Relaxed);
+    let _ends = Unstoppable;
+    let others_are_left = under_way + 1 < cores();
+    if others_are_left || under_way >= limits::SPARE_COMPUTE_THREADS_MAX {
+        return step();
+    }
+    tokio::task::block_in_place(step)
+}
+
+/// One of those that [`UNSTOPPABLE`] counts, until this is dropped.
+struct Unstoppable;
+
+impl Drop for Unstoppable {
+    fn drop(&mut self) {
+        UNSTOPPABLE.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

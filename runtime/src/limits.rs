@@ -119,6 +119,9 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory of a worker above which its guest runs on the compute threads from the beginning. One instruction may fill all
 /// of it and cannot be interrupted: this much takes an event loop some ten milliseconds.
 pub const IN_PLACE_MEMORY_BYTES_MAX: u64 = 32 * MEBIBYTE;
+/// Guests of that size, and starts of which nothing is known, that compute at one time before those after them hold up the
+/// compute threads: each has a thread of its own meanwhile.
+pub const SPARE_COMPUTE_THREADS_MAX: usize = 64;
 /// Processor time of a start that may begin on an event loop: what a guest may compute there without yielding.
 pub const START_IN_PLACE_MAX: Duration = Duration::from_millis(2);
 /// First pause after an always-ready instance that could not be made; each further one is twice as long.
@@ -142,6 +145,8 @@ pub const WORKER_HANDLES_MAX: usize = 4_096;
 pub const WORKER_HANDLES_KEPT_MAX: usize = 64;
 /// Entries of one guest table; interpreters declare about 8,000.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// What one of them is charged: a pointer.
+pub const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Bytes that the host counts for each object that it holds for a guest: its entry in the guest's table, and itself.
 pub const OBJECT_BYTES: usize = 256;
 /// Bytes that a header field takes beside its name and value.

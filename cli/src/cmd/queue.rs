@@ -224,7 +224,7 @@ fn shown_line(message: &Value) -> String {
     let mut line = format!("{}  {}", text_of(&message["id"]), body);
     if message["failures"].as_u64().unwrap_or_default() > 0 {
         line += &format!("  ({} failed: {})", text_of(&message["failures"]), text_of(&message["last_error"]));
-    } else if let Some(why) = message["last_error"].as_str() {
+    } else if let Some(why) = message["last_error"].as_str().filter(|why| !why.is_empty()) {
         line += &format!("  ({why})");
     }
     format!("{}\n", output::line(&line))

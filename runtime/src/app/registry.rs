@@ -210,7 +210,7 @@ impl Registry {
         }
         // Before the minutes that compiling may take.
         self.check_bundles(&manifest).await?;
-        let Guest { code, language } = self.load(module, Line::Bounded, progress).await?;
+        let Guest { code, language, .. } = self.load(module, Line::Bounded, progress).await?;
         let kind = code.kind();
         let _changing = self.changing.app(&manifest.name).await;
         let next = self.next_revision(&manifest.name);

@@ -3,13 +3,13 @@
 //! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
 //! answers with the guest's own error codes.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderName;
+use rustc_hash::FxHashMap;
 use wasmtime::Engine;
 use wasmtime::component::{GuestTaskId, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -47,7 +47,7 @@ pub struct Guest {
     files: FileLease,
     /// The invocation of each task that began one, and what led to it, in a worker that runs several. One that has ended
     /// stays until another gets its number: a guest may go on after its answer.
-    tasks: HashMap<GuestTaskId, (InvocationId, Origin)>,
+    tasks: FxHashMap<GuestTaskId, (InvocationId, Origin)>,
     _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
     pub limiter: Limiter,
@@ -71,7 +71,7 @@ impl Guest {
         table.set_max_capacity(limits::WORKER_HANDLES_MAX);
         let wasi = capabilities.wasi(output, &[], scratch.as_deref())?.build();
         let (http, hooks) = (WasiHttpCtx::new(), Hooks::new(capabilities, output));
-        let (tasks, files) = (HashMap::new(), capabilities.lease_files());
+        let (tasks, files) = (FxHashMap::default(), capabilities.lease_files());
         let objects = Objects::default();
         Ok(Self {
             table,

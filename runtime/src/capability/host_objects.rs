@@ -2,7 +2,7 @@
 //!
 //! It is charged like linear memory, to the instance and the host. Looking through all of it for each call would be
 //! dear, and so would following each object to its end. So calls that add something count what they add, and only when
-//! that has grown by a quarter, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is looked through and the
+//! that has grown by a sixteenth, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is looked through and the
 //! charge is put right. A guest that holds little never gets that far.
 
 use std::any::Any;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderMap;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::{Method as P2Method, Scheme as P2Scheme};
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView, p2, p3};
 
@@ -47,7 +48,7 @@ impl Objects {
     fn add(&mut self, bytes: usize) -> bool {
         self.added += (bytes + limits::OBJECT_BYTES) as u64;
         let buffered = self.buffered.load(Ordering::Relaxed).saturating_sub(self.buffered_then);
-        self.added + buffered > limits::OBJECTS_UNCHARGED_BYTES.max(self.charged / 4)
+        self.added + buffered > limits::OBJECTS_UNCHARGED_BYTES.max(self.charged / 16)
     }
 
     /// Charges for `entries` what they hold now.
@@ -76,15 +77,21 @@ fn bytes_of(entry: &(dyn Any + Send)) -> usize {
     let of_type = if let Some(map) = entry.downcast_ref::<FieldMap>() {
         fields(map)
     } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        fields(&request.headers) + text(&request.authority) + text(&request.path_with_query)
+        fields(&request.headers)
+            + p2_method_length(&request.method)
+            + p2_scheme_length(&request.scheme)
+            + text_length(&request.authority)
+            + text_length(&request.path_with_query)
     } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
         fields(&response.headers)
     } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
         fields(&response.headers)
     } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
-        let text = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
-        fields(&request.headers) + text
+        let method = request.method.as_str().len();
+        let scheme = request.scheme.as_ref().map_or(0, |scheme| scheme.as_str().len());
+        let authority = request.authority.as_ref().map_or(0, |authority| authority.as_str().len());
+        let path = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
+        fields(&request.headers) + method + scheme + authority + path
     } else if let Some(response) = entry.downcast_ref::<p3::Response>() {
         fields(&response.headers)
     } else {
@@ -185,7 +192,7 @@ macro_rules! count_text {
 
 /// Counts what guests of WASI 0.2 have the host hold.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    use p2::bindings::http::types::{self, HostOutgoingRequest as Setter, Method, Scheme};
+    use p2::bindings::http::types::{self, HostOutgoingRequest as Setter};
     linker.allow_shadowing(true);
     let mut http = linker.instance("wasi:http/types@0.2.12")?;
     count_fields!(types, http);
@@ -193,17 +200,17 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         http,
         "[method]outgoing-request.set-method",
         HostOutgoingRequest,
-        Method,
+        P2Method,
         Setter::set_method,
-        |value: &Method| { if let Method::Other(name) = value { name.len() } else { 0 } }
+        p2_method_length
     );
     count_text!(
         http,
         "[method]outgoing-request.set-scheme",
         HostOutgoingRequest,
-        Option<Scheme>,
+        Option<P2Scheme>,
         Setter::set_scheme,
-        |value: &Option<Scheme>| { if let Some(Scheme::Other(name)) = value { name.len() } else { 0 } }
+        p2_scheme_length
     );
     count_text!(
         http,
@@ -265,6 +272,14 @@ pub fn add_to_async_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     );
     linker.allow_shadowing(false);
     Ok(())
+}
+
+fn p2_method_length(method: &P2Method) -> usize {
+    if let P2Method::Other(name) = method { name.len() } else { 0 }
+}
+
+fn p2_scheme_length(scheme: &Option<P2Scheme>) -> usize {
+    if let Some(P2Scheme::Other(name)) = scheme { name.len() } else { 0 }
 }
 
 fn text_length(text: &Option<String>) -> usize {

@@ -27,6 +27,8 @@ pub struct Guest {
     pub code: Code,
     /// What decides some defaults.
     pub language: Language,
+    /// Bytes that an instance takes in the host besides its memories and tables.
+    pub instance_bytes: u64,
 }
 
 /// The module store and code cache of one data directory.
@@ -136,7 +138,7 @@ impl ComponentCache {
             return Err("it is damaged".into());
         }
         let code = Code::load(&self.engines, kind, &artifact).map_err(|error| format!("{error:#}"))?;
-        let guest = Guest { code, language: noted.language };
+        let guest = Guest { code, language: noted.language, instance_bytes: noted.instance_bytes };
         self.loaded.lock().insert(hash, guest.clone());
         Ok(guest)
     }

@@ -35,6 +35,8 @@ pub struct Compiled {
     pub kind: GuestKind,
     /// What it was written in.
     pub language: Language,
+    /// Bytes that an instance takes in the host besides its memories and tables.
+    pub instance_bytes: u64,
     /// The SHA-256 of its machine code.
     pub code: CodeHash,
 }
@@ -109,7 +111,7 @@ pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
 
 fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Compiled, CompileError> {
     let cache = functions.map(|file| Arc::new(FunctionCache::open(file)));
-    let (kind, language, code) = machine_code(bytes, cache.clone())?;
+    let (kind, inspection, code) = machine_code(bytes, cache.clone())?;
     File::create(artifact)?.write_all(&code)?;
     if let (Some(cache), Some(file)) = (cache, functions)
         && let Err(error) = cache.save(file)
@@ -117,34 +119,39 @@ fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Co
         // The next compilation takes longer.
         eprintln!("keep the compiled functions: {error}");
     }
-    Ok(Compiled { kind, language, code: sha256(&code) })
+    let Inspection { language, instance_bytes, .. } = inspection;
+    Ok(Compiled { kind, language, instance_bytes, code: sha256(&code) })
 }
 
-/// What kind of guest `bytes` are, their language, and their machine code.
+/// What kind of guest `bytes` are, what else is known of them, and their machine code.
 fn machine_code(
     bytes: &[u8],
     functions: Option<Arc<FunctionCache>>,
-) -> Result<(GuestKind, Language, Vec<u8>), CompileError> {
-    let Inspection { form, language } = inspect(bytes)?;
-    let (kind, component) = match form {
+) -> Result<(GuestKind, Inspection, Vec<u8>), CompileError> {
+    let mut inspection = inspect(bytes)?;
+    let (kind, component) = match inspection.form {
         Form::Complete(kind) => (kind, None),
-        Form::ToComponentize => component_of(bytes).map(|(kind, component)| (kind, Some(component)))?,
+        Form::ToComponentize => {
+            let (kind, instance_bytes, component) = component_of(bytes)?;
+            inspection.instance_bytes = instance_bytes;
+            (kind, Some(component))
+        }
     };
     let bytes = component.as_deref().unwrap_or(bytes);
     let code = engine::compiling_engine(kind.engine_kind(), functions)
         .and_then(|engine| Code::compile(&engine, kind, bytes))
         .map_err(|error| refusal(bytes, CompileError::Invalid(plain(&format!("{error:#}")))))?;
-    Ok((kind, language, code))
+    Ok((kind, inspection, code))
 }
 
-/// The component that a core module describes, and what kind of guest that is.
-fn component_of(module: &[u8]) -> Result<(GuestKind, Vec<u8>), CompileError> {
+/// The component that a core module describes, what kind of guest that is, and the size of an instance.
+fn component_of(module: &[u8]) -> Result<(GuestKind, u64, Vec<u8>), CompileError> {
     let component = componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
-    match inspect(&component).map(|inspection| inspection.form) {
-        Ok(Form::Complete(kind)) => Ok((kind, component)),
-        Ok(Form::ToComponentize) => {
-            Err(CompileError::NotAComponent("the encoder did not make a component of it".into()))
+    match inspect(&component) {
+        Ok(Inspection { form: Form::Complete(kind), instance_bytes, .. }) => {
+            Ok((kind, instance_bytes, component))
         }
+        Ok(_) => Err(CompileError::NotAComponent("the encoder did not make a component of it".into())),
         Err(error) => Err(CompileError::NotAComponent(error.to_string())),
     }
 }

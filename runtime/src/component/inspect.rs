@@ -82,6 +82,8 @@ pub struct Inspection {
     pub form: Form,
     /// What it was written in.
     pub language: Language,
+    /// Bytes that an instance takes in the host besides its memories and tables.
+    pub instance_bytes: u64,
 }
 
 /// Why a module was refused. The code is stable, the text is for people.
@@ -142,7 +144,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         command(bytes, &outside)?;
         Form::Complete(GuestKind::Command)
     };
-    Ok(Inspection { form, language: outside.language })
+    Ok(Inspection { form, language: outside.language, instance_bytes: outside.instance_size.bytes() })
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> InspectError {

@@ -9,6 +9,7 @@ use wasmparser::{
 };
 
 use crate::component::inspect::Language;
+use crate::component::instance_size::InstanceSize;
 use crate::component::interfaces::is_version;
 use crate::limits;
 
@@ -105,6 +106,8 @@ pub struct Outside {
     pub entries: Entries,
     /// Whether any module in it shares its memory with threads.
     pub shared_memory: bool,
+    /// What an instance takes besides its memories and tables.
+    pub instance_size: InstanceSize,
 }
 
 impl Outside {
@@ -113,7 +116,9 @@ impl Outside {
         let mut outside = Self { is_component: Parser::is_component(bytes), ..Self::default() };
         let mut depth = 0usize;
         for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+            let payload = payload?;
+            outside.instance_size.see(&payload)?;
+            match payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::CustomSection(section) => {

@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -121,37 +121,43 @@ enum Ended<T> {
 
 /// Polls a connection, and sends what comes of it.
 struct Driver<'a> {
-    watch: &'a Watch,
+    watch: &'a Arc<Watch>,
     outbox: &'a Outbox,
 }
 
 impl Driver<'_> {
-    /// Polls `part` to its end. What it wrote is sent when the tasks that are ready have had their turn: alone, it is
-    /// polled once more and sends at once. `drain` is called when the host begins to end, and says whether `part` has
+    /// Polls `part` to its end. What it wrote is sent when the tasks that are ready have had their turn: this task comes
+    /// once more for that, and then `part` is only polled if something has come for it. `drain` is called when the host begins to end, and says whether `part` has
     /// something to finish.
     async fn drive<F: Future>(
         &self,
         mut part: Pin<&mut F>,
         drain: impl Fn(Pin<&mut F>) -> bool,
     ) -> Ended<F::Output> {
-        let mut draining = false;
+        let waker = Waker::from(self.watch.clone());
+        let (mut draining, mut is_due) = (false, true);
         poll_fn(|context| {
             match self.watch.order(context) {
                 Order::End => return Poll::Ready(Ended::Over),
                 Order::Late if self.watch.is_idle() => return Poll::Ready(Ended::Late),
                 Order::Drain if !draining => {
-                    draining = true;
+                    (draining, is_due) = (true, true);
                     if !drain(part.as_mut()) {
                         return Poll::Ready(Ended::Over);
                     }
                 }
                 _ => {}
             }
-            let sent = self.outbox.poll_send(context);
+            let of_part = &mut Context::from_waker(&waker);
+            let sent = self.outbox.poll_send(of_part);
             if matches!(sent, Poll::Ready(Err(_))) {
                 return Poll::Ready(Ended::Over);
             }
-            let polled = part.as_mut().poll(context);
+            if !self.watch.has_come() && !is_due {
+                return Poll::Pending;
+            }
+            is_due = false;
+            let polled = part.as_mut().poll(of_part);
             if polled.is_pending() && sent.is_ready() && self.outbox.waits() {
                 context.waker().wake_by_ref();
             }

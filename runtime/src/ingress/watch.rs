@@ -4,10 +4,9 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -31,7 +30,10 @@ pub struct Watch {
     facts: AtomicU8,
     /// What the connection is to do when it is polled next: an [`Order`].
     order: AtomicU8,
-    task: AtomicWaker,
+    /// Whether something that the connection waits for has come.
+    has_come: AtomicBool,
+    /// Whoever polls the connection.
+    task: Mutex<Waker>,
 }
 
 /// A request's body was not read to its end: no other request can follow it.
@@ -95,7 +97,8 @@ impl Watches {
             http2: AtomicBool::new(false),
             facts: AtomicU8::new(0),
             order: AtomicU8::new(Order::Serve as u8),
-            task: AtomicWaker::new(),
+            has_come: AtomicBool::new(false),
+            task: Mutex::new(Waker::noop().clone()),
         });
         let mut open = self.open.lock();
         open.push(Arc::downgrade(&watch));
@@ -115,14 +118,24 @@ fn now_ms() -> u64 {
 impl Watch {
     fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::AcqRel);
-        self.task.wake();
+        self.task.lock().wake_by_ref();
     }
 
     /// What the connection is to do; its task is woken when that changes.
     pub fn order(&self, context: &Context<'_>) -> Order {
-        self.task.register(context.waker());
+        {
+            let mut task = self.task.lock();
+            if !task.will_wake(context.waker()) {
+                task.clone_from(context.waker());
+            }
+        }
         let order = usize::from(self.order.load(Ordering::Acquire));
         Order::ALL.get(order).copied().unwrap_or(Order::End)
+    }
+
+    /// Whether something that the connection waits for has come since this was last asked.
+    pub fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Acquire) && self.has_come.swap(false, Ordering::AcqRel)
     }
 
     /// A request's head is complete; the guard says when its response is out.
@@ -210,6 +223,18 @@ impl Watch {
         let head_is_slow =
             !self.http2.load(Ordering::Relaxed) && longer(&self.head_since, limits::HEAD_READ_TIMEOUT);
         head_is_slow.then_some(Order::Late)
+    }
+}
+
+/// What the connection waits for has come: its task is woken, and can tell this from other reasons.
+impl Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_come.store(true, Ordering::Release);
+        self.task.lock().wake_by_ref();
     }
 }
 

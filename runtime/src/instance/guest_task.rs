@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::component::engine::Pulse;
-use crate::event_loop::{Stopwatch, guest_runs};
+use crate::event_loop::{Stopwatch, guest_runs, while_others_go_on};
 use crate::invocation::{Fault, Outcome};
 
 thread_local! {
@@ -25,6 +25,7 @@ thread_local! {
 struct Polled {
     since: Stopwatch,
     through_tick: bool,
+    may_not_stop: bool,
 }
 
 /// Something that runs a guest, and gives `T` in the end.
@@ -33,6 +34,8 @@ pub struct GuestTask<T> {
     future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     /// Whether the guest may be expected to compute when it is polled on a compute thread.
     may_compute: bool,
+    /// Whether the guest may compute for long without being interruptible.
+    may_not_stop: bool,
 }
 
 /// What came of one poll of a guest.
@@ -61,12 +64,17 @@ pub struct HostPanic {
 impl<T> GuestTask<T> {
     /// A task of `future`, which enters a guest.
     pub(in crate::instance) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self { future: Some(Box::pin(future)), may_compute: true }
+        Self { future: Some(Box::pin(future)), may_compute: true, may_not_stop: false }
     }
 
     /// A task that is over in some microseconds, unless it turns out to compute: nothing is arranged for it before.
     pub(in crate::instance) fn quick(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { may_compute: false, ..Self::new(future) }
+    }
+
+    /// From now on nothing is known of how long the guest computes without being interruptible.
+    pub fn may_not_stop(&mut self) {
+        self.may_not_stop = true;
     }
 
     /// Lets the guest run until it waits, is interrupted or ends.
@@ -76,12 +84,19 @@ impl<T> GuestTask<T> {
             guest_runs();
         }
         let since = Stopwatch::start_at(Instant::now());
-        let outer = POLLED.replace(Some(Polled { since, through_tick: false }));
-        let polled = catch_unwind(AssertUnwindSafe(|| match &mut self.future {
+        let may_not_stop = self.may_not_stop;
+        let outer = POLLED.replace(Some(Polled { since, through_tick: false, may_not_stop }));
+        let mut poll = || match &mut self.future {
             Some(future) => future.as_mut().poll(context),
             None => Poll::Pending,
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| match may_not_stop {
+            true => while_others_go_on(poll),
+            false => poll(),
         }));
-        let through_tick = POLLED.replace(outer).is_some_and(|polled| polled.through_tick);
+        let noted = POLLED.replace(outer);
+        let through_tick = noted.is_some_and(|polled| polled.through_tick);
+        self.may_not_stop |= noted.is_some_and(|polled| polled.may_not_stop);
         self.may_compute |= through_tick;
         let computed = Computed { time: since.elapsed(), through_tick };
         let result = match polled {
@@ -125,6 +140,17 @@ pub fn is_polling() -> bool {
 /// The guest that is polled has computed for long enough: others get a turn.
 pub fn note_computed() {
     POLLED.set(POLLED.get().map(|polled| Polled { through_tick: true, ..polled }));
+}
+
+/// The guest that is polled has so much memory that one instruction may take long: it goes on where that holds up
+/// nobody.
+pub async fn goes_on_apart() {
+    let polled = POLLED.get();
+    if polled.is_none_or(|polled| polled.may_not_stop) {
+        return;
+    }
+    POLLED.set(polled.map(|polled| Polled { through_tick: true, may_not_stop: true, ..polled }));
+    tokio::task::yield_now().await;
 }
 
 /// Whether the guest that is polled has computed for `turn` since its poll began: processor time where others may have

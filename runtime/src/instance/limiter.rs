@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use wasmtime::{ResourceLimiter, ResourceLimiterAsync};
 
 use crate::app::manifest::MemoryClass;
-use crate::event_loop::own_core;
 use crate::instance::guest_task;
 use crate::limits;
 use crate::pool::quota::QuotaLease;
@@ -253,20 +252,29 @@ impl ResourceLimiter for Limiter {
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let permitted = desired <= limits::TABLE_ELEMENTS_MAX;
-        if !permitted {
+        if desired > limits::TABLE_ELEMENTS_MAX {
             self.refused = Some(RefusedBy::Table);
+            return Ok(false);
         }
-        Ok(permitted)
+        let grown = desired.saturating_sub(current) as u64 * limits::TABLE_ELEMENT_BYTES;
+        if self.take(grown).is_err() {
+            return Ok(false);
+        }
+        self.last_charge = grown;
+        Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        ResourceLimiter::memory_grow_failed(self, error)
     }
 }
 
-/// The same for a guest that runs: one that grows large on an event loop gets its memory on the compute threads, where
-/// filling it holds up nobody.
+/// The same for a guest that runs: one that grows large gets its memory on the compute threads, where filling it holds up
+/// nobody.
 #[async_trait]
 impl ResourceLimiterAsync for Limiter {
     async fn memory_growing(
@@ -276,9 +284,8 @@ impl ResourceLimiterAsync for Limiter {
         max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let permitted = ResourceLimiter::memory_growing(self, current, desired, max)?;
-        if permitted && own_core().is_some() && self.memory.is_large() {
-            guest_task::note_computed();
-            tokio::task::yield_now().await;
+        if permitted && self.memory.is_large() {
+            guest_task::goes_on_apart().await;
         }
         Ok(permitted)
     }
@@ -294,6 +301,10 @@ impl ResourceLimiterAsync for Limiter {
         max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         ResourceLimiter::table_growing(self, current, desired, max)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        ResourceLimiter::memory_grow_failed(self, error)
     }
 }
 

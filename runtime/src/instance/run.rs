@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::capability::guest::GuestRequest;
-use crate::event_loop::{is_compute, own_core};
+use crate::event_loop::is_compute;
 use crate::instance::guest_task::{self, GuestTask, Turn};
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
@@ -41,11 +41,15 @@ pub async fn run(
     }
     let bodiless = request.method() == http::Method::HEAD;
     let is_large = |worker: &Worker| worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX;
-    let computes = slot.pool().habit().computes() || slot.worker.as_deref().is_some_and(is_large);
+    let is_large = slot.worker.as_deref().is_some_and(is_large);
+    let computes = slot.pool().habit().computes() || is_large;
     if computes {
         slot.begins_later();
     }
     let (mut running, mut head) = Running::new(slot, request, asked);
+    if is_large {
+        running.call.may_not_stop();
+    }
     let begun = match computes {
         true => Polled::Computes,
         false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
@@ -149,14 +153,13 @@ impl Running {
 
 /// Gets the slot's worker and calls the guest.
 async fn call(mut slot: Slot, call: Call) -> Ended {
+    let is_new = slot.worker.is_none();
     let mut worker = match slot.worker(call.deadline).await {
         Ok(worker) => worker,
         Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },
     };
-    if own_core().is_some() && worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX {
-        // One that was just made: its call moves before it begins.
-        guest_task::note_computed();
-        tokio::task::yield_now().await;
+    if is_new && worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX {
+        guest_task::goes_on_apart().await;
     }
     let policy = *slot.pool().policy();
     let result = worker.handle(call, &policy).await;

@@ -62,6 +62,7 @@ impl Starts {
                 return started.unwrap_or_else(|panic| Err(panic.fault()));
             }
         }
+        start.may_not_stop();
         // Ends with this future.
         let mut moved = JoinSet::new();
         let shared = resources.clone();

@@ -11,6 +11,7 @@ use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::Capabilities;
 use crate::capability::guest::{self, Guest};
 use crate::capability::scratch::{self, Scratch};
+use crate::component::cache;
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
@@ -37,6 +38,8 @@ pub struct Template {
     meter: Arc<GroupMeter>,
     revision: RevisionId,
     policy: ScalePolicy,
+    /// Bytes that an instance of the guest takes in the host besides its memories and tables.
+    instance_bytes: u64,
     starts: Starts,
 }
 
@@ -59,15 +62,16 @@ pub enum TemplateError {
 }
 
 impl Template {
-    /// Links `code` for `group` against what this host offers, if what `capabilities` grant fits into an instance.
+    /// Links `guest` for `group` against what this host offers, if what `capabilities` grant fits into an instance.
     pub fn new(
         engines: &Engines,
-        code: &Code,
+        guest: &cache::Guest,
         capabilities: Arc<Capabilities>,
         revision: RevisionId,
         group: &str,
         mut policy: ScalePolicy,
     ) -> Result<Self, TemplateError> {
+        let cache::Guest { code, instance_bytes, .. } = guest;
         if code.kind() == GuestKind::Command {
             // A process answers once.
             policy.isolation = Isolation::Fresh;
@@ -76,7 +80,8 @@ impl Template {
         let engine = engines.get(code.kind().engine_kind());
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         let meter = capabilities.meter().group(group);
-        Ok(Self { pre, capabilities, meter, revision, policy, starts: Starts::default() })
+        let instance_bytes = *instance_bytes;
+        Ok(Self { pre, capabilities, meter, revision, policy, instance_bytes, starts: Starts::default() })
     }
 
     /// What workers of this template go by.
@@ -210,8 +215,10 @@ impl Template {
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
-        let limiter = Limiter::new(instance.memory.clone())
+        let mut limiter = Limiter::new(instance.memory.clone())
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
+        let charged = limiter.take(self.instance_bytes);
+        charged.map_err(|refused| sandbox::refusal_fault(refused, &self.policy))?;
         Ok((limiter, self.capabilities.output(self.revision)))
     }
 }

@@ -132,10 +132,14 @@ impl AsyncWorker {
         });
         let bell = Arc::<Bell>::default();
         let desk = Arc::new(Desk(bell.clone()));
-        let ending = run(store, service, in_flight.clone(), desk, resources.compute().clone());
+        let mut ending =
+            GuestTask::new(run(store, service, in_flight.clone(), desk, resources.compute().clone()));
+        if memory.is_large() {
+            ending.may_not_stop();
+        }
         Arc::new(Self {
             in_flight,
-            event_loop: Mutex::new(Some(GuestTask::new(ending))),
+            event_loop: Mutex::new(Some(ending)),
             waker: Waker::from(bell.clone()),
             bell,
             computes: AtomicBool::new(false),

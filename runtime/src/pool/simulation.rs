@@ -20,8 +20,10 @@ use crate::capability::queues::Queues;
 use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost, Stores};
 use crate::clock;
+use crate::component::cache::Guest;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
+use crate::component::inspect::Language;
 use crate::descriptors::Shares;
 use crate::instance::limiter::HostMemory;
 use crate::instance::template::Template;
@@ -110,11 +112,12 @@ struct World {
 impl World {
     fn pool(&self, policy: ScalePolicy) -> Arc<Pool> {
         let code = Code::Command(self.module.clone());
+        let guest = Guest { code, language: Language::Other, instance_bytes: 0 };
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
         let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
         let template =
-            Template::new(&self.engines, &code, capabilities, RevisionId(1), "http", policy).unwrap();
+            Template::new(&self.engines, &guest, capabilities, RevisionId(1), "http", policy).unwrap();
         Pool::new(template, self.resources.clone())
     }
 

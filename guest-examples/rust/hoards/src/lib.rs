@@ -1,6 +1,7 @@
 //! One path for each way a guest can have its host hold memory, files or time; `GET /` lists them. Each takes `?n=N` things,
-//! keeps them until it has answered, and says how many it got.
+//! keeps them until all of the request's body has come, and says how many it got.
 
+use std::any::Any;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,15 @@ use wfn_sdk::wasip2::sockets::network::IpAddressFamily;
 use wfn_sdk::wasip2::sockets::{tcp_create_socket, udp_create_socket};
 use wfn_sdk::{Error, IntoResponse as _, Request, RequestExt as _, Response, StatusCode, handler};
 
-/// Takes `n` things of `bytes` bytes each and says how many there were.
-type Hoard = fn(n: u64, bytes: usize) -> u64;
+/// Takes `n` things of `bytes` bytes each and gives what it got.
+type Hoard = fn(n: u64, bytes: usize) -> Kept;
+
+/// How many things there were, and those that can be kept.
+type Kept = (u64, Option<Box<dyn Any>>);
 
 /// A path, what it takes, and its code.
 const HOARDS: &[(&str, &str, Hoard)] = &[
-    ("/nothing", "nothing", |_, _| 0),
+    ("/nothing", "nothing", |_, _| (0, None)),
     ("/memory", "pieces of its own memory", memory),
     ("/fields", "sets of header fields, each with a value of ?bytes=B", fields),
     ("/copies", "copies of a set with one value of ?bytes=B", copies),
@@ -34,12 +38,20 @@ const HOARDS: &[(&str, &str, Hoard)] = &[
 
 /// Answers one request.
 #[handler]
-fn main(request: Request) -> Result<Response, Error> {
+fn main(mut request: Request) -> Result<Response, Error> {
     let n = request.query("n")?.unwrap_or(100);
     let bytes = request.query("bytes")?.unwrap_or(1_000);
     let path = request.uri().path().to_owned();
     match HOARDS.iter().find(|(known, _, _)| *known == path) {
-        Some((_, what, hoard)) => Ok(format!("{} of {n} {what}\n", hoard(n, bytes)).into_response()),
+        Some((_, what, hoard)) => {
+            let (count, kept) = hoard(n, bytes);
+            if request.query("tell")?.unwrap_or(false) {
+                println!("kept {count}");
+            }
+            request.body_mut().read_bytes(1_000_000)?;
+            drop(kept);
+            Ok(format!("{count} of {n} {what}\n").into_response())
+        }
         None => {
             let help: String = HOARDS.iter().map(|(path, what, _)| format!("{path:<12} {what}\n")).collect();
             let status = if path == "/" { StatusCode::OK } else { StatusCode::NOT_FOUND };
@@ -48,12 +60,13 @@ fn main(request: Request) -> Result<Response, Error> {
     }
 }
 
-/// As many as `make` gives, up to `n`; all of them are kept until they have been counted.
-fn count<T>(n: u64, make: impl FnMut(u64) -> Option<T>) -> u64 {
-    (0..n).map_while(make).collect::<Vec<T>>().len() as u64
+/// As many as `make` gives, up to `n`.
+fn count<T: 'static>(n: u64, make: impl FnMut(u64) -> Option<T>) -> Kept {
+    let kept = (0..n).map_while(make).collect::<Vec<T>>();
+    (kept.len() as u64, Some(Box::new(kept)))
 }
 
-fn memory(n: u64, bytes: usize) -> u64 {
+fn memory(n: u64, bytes: usize) -> Kept {
     count(n, |number| {
         let mut piece = Vec::new();
         piece.try_reserve_exact(bytes).ok()?;
@@ -62,7 +75,7 @@ fn memory(n: u64, bytes: usize) -> u64 {
     })
 }
 
-fn fields(n: u64, bytes: usize) -> u64 {
+fn fields(n: u64, bytes: usize) -> Kept {
     let value = vec![b'x'; bytes];
     count(n, |_| {
         let fields = Fields::new();
@@ -70,10 +83,10 @@ fn fields(n: u64, bytes: usize) -> u64 {
     })
 }
 
-fn copies(n: u64, bytes: usize) -> u64 {
+fn copies(n: u64, bytes: usize) -> Kept {
     let original = Fields::new();
     if original.append("x-hoard", &vec![b'x'; bytes]).is_err() {
-        return 0;
+        return (0, None);
     }
     count(n, |number| {
         let copy = original.clone();
@@ -82,7 +95,7 @@ fn copies(n: u64, bytes: usize) -> u64 {
     })
 }
 
-fn requests(n: u64, bytes: usize) -> u64 {
+fn requests(n: u64, bytes: usize) -> Kept {
     let method = Method::Other("M".repeat(bytes));
     let path = format!("/{}", "p".repeat(bytes));
     count(n, |_| {
@@ -93,7 +106,7 @@ fn requests(n: u64, bytes: usize) -> u64 {
     })
 }
 
-fn bodies(n: u64, bytes: usize) -> u64 {
+fn bodies(n: u64, bytes: usize) -> Kept {
     let piece = vec![b'x'; bytes];
     count(n, |_| {
         let response = OutgoingResponse::new(Fields::new());
@@ -105,25 +118,25 @@ fn bodies(n: u64, bytes: usize) -> u64 {
     })
 }
 
-fn pollables(n: u64, _: usize) -> u64 {
+fn pollables(n: u64, _: usize) -> Kept {
     count(n, |_| Some(monotonic_clock::subscribe_duration(3_600_000_000_000)))
 }
 
-fn files(n: u64, _: usize) -> u64 {
+fn files(n: u64, _: usize) -> Kept {
     if File::create("/tmp/hoard").is_err() {
-        return 0;
+        return (0, None);
     }
     count(n, |_| File::open("/tmp/hoard").ok())
 }
 
-fn lists(n: u64, _: usize) -> u64 {
+fn lists(n: u64, _: usize) -> Kept {
     for number in 0..20 {
         if File::create(format!("/tmp/file-{number}")).is_err() {
-            return 0;
+            return (0, None);
         }
     }
     let folders = preopens::get_directories();
-    let Some((folder, _)) = folders.iter().find(|(_, path)| path == "/tmp") else { return 0 };
+    let Some((folder, _)) = folders.iter().find(|(_, path)| path == "/tmp") else { return (0, None) };
     count(n, |_| {
         let list = folder.read_directory().ok()?;
         list.read_directory_entry().ok()?;
@@ -131,7 +144,7 @@ fn lists(n: u64, _: usize) -> u64 {
     })
 }
 
-fn sockets(n: u64, _: usize) -> u64 {
+fn sockets(n: u64, _: usize) -> Kept {
     count(n, |_| {
         let tcp = tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4).ok();
         let udp = udp_create_socket::create_udp_socket(IpAddressFamily::Ipv6).ok();
@@ -139,22 +152,22 @@ fn sockets(n: u64, _: usize) -> u64 {
     })
 }
 
-fn random(n: u64, bytes: usize) -> u64 {
-    (0..n).filter(|_| get_random_bytes(bytes as u64).len() == bytes).count() as u64
+fn random(n: u64, bytes: usize) -> Kept {
+    ((0..n).filter(|_| get_random_bytes(bytes as u64).len() == bytes).count() as u64, None)
 }
 
-fn output(n: u64, bytes: usize) -> u64 {
+fn output(n: u64, bytes: usize) -> Kept {
     let text = "x".repeat(bytes);
     for _ in 0..n {
         print!("{text}");
     }
-    n
+    (n, None)
 }
 
-fn time(n: u64, _: usize) -> u64 {
+fn time(n: u64, _: usize) -> Kept {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_millis(n) {
         std::hint::spin_loop();
     }
-    n
+    (n, None)
 }

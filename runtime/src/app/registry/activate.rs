@@ -190,7 +190,7 @@ impl Registry {
         }
         // What garbage collection has removed since it was uploaded is missed here, while this change is under way.
         self.check_bundles(&revision.manifest).await?;
-        let Guest { code, .. } = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
+        let guest = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
         let engines = self.resources.engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -199,7 +199,7 @@ impl Registry {
                 return Ok(pool);
             }
             let group = group.to_string();
-            let template = Template::new(engines, &code, capabilities.clone(), revision.id, &group, policy)?;
+            let template = Template::new(engines, &guest, capabilities.clone(), revision.id, &group, policy)?;
             Ok::<_, ChangeError>(Pool::new(template, self.resources.clone()))
         };
         let http = pool(Group::Http, revision.policy())?;
