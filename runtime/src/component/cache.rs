@@ -17,6 +17,7 @@ use crate::component::code::Code;
 use crate::component::compile::{self, CompileError, Compiled};
 use crate::component::engine::{self, EngineKind, Engines};
 use crate::component::inspect::Language;
+use crate::component::instance_size::Footprint;
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
 
@@ -27,8 +28,8 @@ pub struct Guest {
     pub code: Code,
     /// What decides some defaults.
     pub language: Language,
-    /// Bytes that an instance takes in the host besides its memories and tables.
-    pub instance_bytes: u64,
+    /// What an instance takes besides its memories.
+    pub footprint: Footprint,
 }
 
 /// The module store and code cache of one data directory.
@@ -138,7 +139,7 @@ impl ComponentCache {
             return Err("it is damaged".into());
         }
         let code = Code::load(&self.engines, kind, &artifact).map_err(|error| format!("{error:#}"))?;
-        let guest = Guest { code, language: noted.language, instance_bytes: noted.instance_bytes };
+        let guest = Guest { code, language: noted.language, footprint: noted.footprint };
         self.loaded.lock().insert(hash, guest.clone());
         Ok(guest)
     }

@@ -14,6 +14,7 @@ use crate::component::code::Code;
 use crate::component::componentize::componentize;
 use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, Language, inspect};
+use crate::component::instance_size::Footprint;
 use crate::component::{engine, features};
 use crate::limited::{self, Job, NoAnswer, plain};
 use crate::limits;
@@ -35,8 +36,8 @@ pub struct Compiled {
     pub kind: GuestKind,
     /// What it was written in.
     pub language: Language,
-    /// Bytes that an instance takes in the host besides its memories and tables.
-    pub instance_bytes: u64,
+    /// What an instance takes besides its memories.
+    pub footprint: Footprint,
     /// The SHA-256 of its machine code.
     pub code: CodeHash,
 }
@@ -119,8 +120,8 @@ fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Co
         // The next compilation takes longer.
         eprintln!("keep the compiled functions: {error}");
     }
-    let Inspection { language, instance_bytes, .. } = inspection;
-    Ok(Compiled { kind, language, instance_bytes, code: sha256(&code) })
+    let Inspection { language, footprint, .. } = inspection;
+    Ok(Compiled { kind, language, footprint, code: sha256(&code) })
 }
 
 /// What kind of guest `bytes` are, what else is known of them, and their machine code.
@@ -132,8 +133,8 @@ fn machine_code(
     let (kind, component) = match inspection.form {
         Form::Complete(kind) => (kind, None),
         Form::ToComponentize => {
-            let (kind, instance_bytes, component) = component_of(bytes)?;
-            inspection.instance_bytes = instance_bytes;
+            let (kind, footprint, component) = component_of(bytes)?;
+            inspection.footprint = footprint;
             (kind, Some(component))
         }
     };
@@ -145,12 +146,10 @@ fn machine_code(
 }
 
 /// The component that a core module describes, what kind of guest that is, and the size of an instance.
-fn component_of(module: &[u8]) -> Result<(GuestKind, u64, Vec<u8>), CompileError> {
+fn component_of(module: &[u8]) -> Result<(GuestKind, Footprint, Vec<u8>), CompileError> {
     let component = componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
     match inspect(&component) {
-        Ok(Inspection { form: Form::Complete(kind), instance_bytes, .. }) => {
-            Ok((kind, instance_bytes, component))
-        }
+        Ok(Inspection { form: Form::Complete(kind), footprint, .. }) => Ok((kind, footprint, component)),
         Ok(_) => Err(CompileError::NotAComponent("the encoder did not make a component of it".into())),
         Err(error) => Err(CompileError::NotAComponent(error.to_string())),
     }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::component::instance_size::Footprint;
 use crate::component::interfaces;
 use crate::component::outside::{Names, Outside};
 use crate::limited::plain;
@@ -82,8 +83,8 @@ pub struct Inspection {
     pub form: Form,
     /// What it was written in.
     pub language: Language,
-    /// Bytes that an instance takes in the host besides its memories and tables.
-    pub instance_bytes: u64,
+    /// What an instance takes besides its memories.
+    pub footprint: Footprint,
 }
 
 /// Why a module was refused. The code is stable, the text is for people.
@@ -144,7 +145,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         command(bytes, &outside)?;
         Form::Complete(GuestKind::Command)
     };
-    Ok(Inspection { form, language: outside.language, instance_bytes: outside.instance_size.bytes() })
+    Ok(Inspection { form, language: outside.language, footprint: outside.instance_size.footprint() })
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> InspectError {

@@ -4,10 +4,13 @@
 //! The layout is wasmtime's (`VMContext`); its sizes are bounds from above for what a module may share or leave out. A test
 //! compares them with what wasmtime itself asks for.
 
+use serde::{Deserialize, Serialize};
 use wasmparser::{
     BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind,
     ComponentTypeRef, ElementItems, Instance, Payload, TypeRef,
 };
+
+use crate::limits;
 
 /// What every instance has.
 const INSTANCE_BYTES: u64 = 512;
@@ -20,48 +23,70 @@ const ITEM_BYTES: u64 = 32;
 /// A function that a component lowers or lifts.
 const CANONICAL_FUNCTION_BYTES: u64 = 64;
 
+/// What an instance of a module takes from the beginning, besides its linear memories.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Bytes of the instance itself.
+    pub instance: u64,
+    /// Bytes of its tables.
+    pub tables: u64,
+}
+
+impl Footprint {
+    fn add(&mut self, other: Self) {
+        self.instance = self.instance.saturating_add(other.instance);
+        self.tables = self.tables.saturating_add(other.tables);
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self { instance: self.instance.max(other.instance), tables: self.tables.max(other.tables) }
+    }
+}
+
 /// Counts while the sections of a module or component come by, those of what is inside it among them.
 #[derive(Debug)]
 pub struct InstanceSize {
     /// The outermost module or component, and those inside it that have not ended.
     open: Vec<Scope>,
     /// The largest that has ended: stands for each of which is not known which it is.
-    largest: u64,
+    largest: Footprint,
 }
 
 /// A module or component.
 #[derive(Debug, Default)]
 struct Scope {
     is_component: bool,
-    bytes: u64,
+    bytes: Footprint,
     functions: u64,
     references: u64,
     /// Of a component: the sizes of its modules and components, by index.
-    modules: Vec<u64>,
-    components: Vec<u64>,
+    modules: Vec<Footprint>,
+    components: Vec<Footprint>,
 }
 
 impl Scope {
     fn add(&mut self, count: u32, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(u64::from(count) * bytes);
+        self.bytes.add(Footprint { instance: u64::from(count) * bytes, tables: 0 });
     }
 
-    fn size(&self) -> u64 {
+    fn size(&self) -> Footprint {
         let references = self.references.min(self.functions) * FUNCTION_REFERENCE_BYTES;
-        self.bytes.saturating_add(references).saturating_add(INSTANCE_BYTES)
+        let mut size = self.bytes;
+        size.add(Footprint { instance: references + INSTANCE_BYTES, tables: 0 });
+        size
     }
 }
 
 impl Default for InstanceSize {
     fn default() -> Self {
-        Self { open: vec![Scope::default()], largest: 0 }
+        Self { open: vec![Scope::default()], largest: Footprint::default() }
     }
 }
 
 impl InstanceSize {
-    /// Bytes of an instance of the outermost, once all of it has been seen.
-    pub fn bytes(&self) -> u64 {
-        self.open.first().map_or(0, Scope::size)
+    /// What an instance of the outermost takes, once all of it has been seen.
+    pub fn footprint(&self) -> Footprint {
+        self.open.first().map(Scope::size).unwrap_or_default()
     }
 
     /// The next section.
@@ -84,7 +109,13 @@ impl InstanceSize {
             Payload::FunctionSection(functions) => scope.functions += u64::from(functions.count()),
             Payload::GlobalSection(globals) => scope.add(globals.count(), GLOBAL_BYTES),
             Payload::MemorySection(memories) => scope.add(memories.count(), 2 * ITEM_BYTES),
-            Payload::TableSection(tables) => scope.add(tables.count(), ITEM_BYTES),
+            Payload::TableSection(tables) => {
+                scope.add(tables.count(), ITEM_BYTES);
+                for table in tables.clone() {
+                    let tables = table?.ty.initial.saturating_mul(limits::TABLE_ELEMENT_BYTES);
+                    scope.bytes.add(Footprint { instance: 0, tables });
+                }
+            }
             Payload::DataSection(data) => scope.add(data.count(), ITEM_BYTES),
             Payload::ExportSection(exports) => scope.references += u64::from(exports.count()),
             Payload::ElementSection(elements) => {
@@ -126,7 +157,7 @@ impl InstanceSize {
                 for instance in instances.clone() {
                     if let Instance::Instantiate { module_index, .. } = instance? {
                         let size = scope.modules.get(module_index as usize).copied();
-                        scope.bytes = scope.bytes.saturating_add(size.unwrap_or(largest));
+                        scope.bytes.add(size.unwrap_or(largest));
                     }
                 }
             }
@@ -134,7 +165,7 @@ impl InstanceSize {
                 for instance in instances.clone() {
                     if let ComponentInstance::Instantiate { component_index, .. } = instance? {
                         let size = scope.components.get(component_index as usize).copied();
-                        scope.bytes = scope.bytes.saturating_add(size.unwrap_or(largest));
+                        scope.bytes.add(size.unwrap_or(largest));
                     }
                 }
             }
@@ -168,7 +199,7 @@ mod tests {
         for payload in Parser::new(0).parse_all(bytes) {
             size.see(&payload.unwrap()).unwrap();
         }
-        size.bytes()
+        size.footprint().instance
     }
 
     /// What wasmtime says that it needs, when it is given too little.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use wasmtime::{ResourceLimiter, ResourceLimiterAsync};
 
 use crate::app::manifest::MemoryClass;
+use crate::component::instance_size::Footprint;
 use crate::instance::guest_task;
 use crate::limits;
 use crate::pool::quota::QuotaLease;
@@ -175,14 +176,19 @@ impl WorkerMemory {
 #[derive(Debug)]
 pub struct Limiter {
     memory: Arc<WorkerMemory>,
+    /// What the instance itself and its first tables take, until it is charged together with the first memory: each charge
+    /// is a word that all cores write.
+    owed: u64,
+    /// What is charged, or owed, for tables that are not there yet.
+    tables_ahead: u64,
     /// What the last permitted growth charged, in case it fails after all.
     last_charge: u64,
     refused: Option<RefusedBy>,
 }
 
 impl Limiter {
-    /// A limiter for one more worker of `instance`; `None` if the host has as many as it can.
-    pub fn new(instance: Arc<InstanceMemory>) -> Option<Self> {
+    /// A limiter for one more worker of `instance`, a guest of which takes `footprint`; `None` if the host has as many as it can.
+    pub fn new(instance: Arc<InstanceMemory>, footprint: Footprint) -> Option<Self> {
         instance
             .host
             .workers
@@ -192,7 +198,9 @@ impl Limiter {
             .ok()?;
         let memory =
             WorkerMemory { instance, in_instance: AtomicBool::new(true), charged_bytes: AtomicU64::new(0) };
-        Some(Self { memory: Arc::new(memory), last_charge: 0, refused: None })
+        let Footprint { instance, tables } = footprint;
+        let owed = instance.saturating_add(tables);
+        Some(Self { memory: Arc::new(memory), owed, tables_ahead: tables, last_charge: 0, refused: None })
     }
 
     /// What its worker holds.
@@ -212,7 +220,17 @@ impl Limiter {
 
     /// Charges `bytes` more; a refusal is kept for [`Self::take_refusal`].
     pub fn take(&mut self, bytes: u64) -> Result<(), RefusedBy> {
-        self.memory.take(bytes).inspect_err(|refused| self.refused = Some(*refused))
+        let taken = self.memory.take(bytes.saturating_add(self.owed));
+        match taken {
+            Ok(()) => self.owed = 0,
+            Err(refused) => self.refused = Some(refused),
+        }
+        taken
+    }
+
+    /// The guest has started: what it has is charged, if nothing before did it.
+    pub fn started(&mut self) -> Result<(), RefusedBy> {
+        if self.owed > 0 { self.take(0) } else { Ok(()) }
     }
 
     /// Which bound refused memory since this was last asked.
@@ -261,10 +279,12 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         let grown = desired.saturating_sub(current) as u64 * limits::TABLE_ELEMENT_BYTES;
-        if self.take(grown).is_err() {
+        let ahead = grown.min(self.tables_ahead);
+        if grown > ahead && self.take(grown - ahead).is_err() {
             return Ok(false);
         }
-        self.last_charge = grown;
+        self.tables_ahead -= ahead;
+        self.last_charge = grown - ahead;
         Ok(true)
     }
 
@@ -322,12 +342,12 @@ mod tests {
     fn what_waits_to_be_freed_counts_against_the_host_alone() {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
-        let mut retired = Limiter::new(instance.clone()).unwrap();
+        let mut retired = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
         retired.leave_instance();
         retired.leave_instance();
         assert_eq!((instance.used_bytes(), host.used_bytes()), (0, 2 << 30));
-        let mut next = Limiter::new(instance.clone()).unwrap();
+        let mut next = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut next, 0, 65_536, None).unwrap());
         drop(retired);
         assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
@@ -337,8 +357,8 @@ mod tests {
     fn workers_of_one_instance_share_its_class() {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
-        let mut first = Limiter::new(instance.clone()).unwrap();
-        let mut second = Limiter::new(instance.clone()).unwrap();
+        let mut first = Limiter::new(instance.clone(), Footprint::default()).unwrap();
+        let mut second = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut first, 0, 1 << 30, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut second, 0, 1 << 30, None).unwrap());
         assert!(!ResourceLimiter::memory_growing(&mut second, 1 << 30, (1 << 30) + 65_536, None).unwrap());
@@ -354,7 +374,7 @@ mod tests {
     fn the_hosts_budget_refuses_before_it_is_passed() {
         let host = HostMemory::new(100_000, Arc::default());
         let instance = instance(&host);
-        let mut limiter = Limiter::new(instance.clone()).unwrap();
+        let mut limiter = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(!ResourceLimiter::memory_growing(&mut limiter, 65_536, 131_072, None).unwrap());
         assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
@@ -364,7 +384,7 @@ mod tests {
     #[test]
     fn growth_that_fails_after_all_is_given_back() {
         let host = HostMemory::new(u64::MAX, Arc::default());
-        let mut limiter = Limiter::new(instance(&host)).unwrap();
+        let mut limiter = Limiter::new(instance(&host), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 1 << 20, None).unwrap());
         ResourceLimiter::memory_grow_failed(&mut limiter, wasmtime::Error::msg("no pages")).unwrap();

@@ -34,14 +34,46 @@ impl Starts {
     /// Runs `start` to its end, or until `deadline`. Dropping the future ends the start.
     pub async fn run<T: Send + 'static>(
         &self,
-        start: Start<T>,
+        mut start: Start<T>,
+        resources: &Arc<Resources>,
+        deadline: Instant,
+    ) -> Result<T, Fault> {
+        let mut time = Duration::ZERO;
+        if is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed)) {
+            // Nearly all that are known to be quick are over after this, and need neither a timer nor a task.
+            let turn = poll_fn(|context| Poll::Ready(start.poll(context, resources.pulse()))).await;
+            time = turn.computed.time;
+            if let Poll::Ready(ended) = turn.result {
+                return self.settle(ended, time);
+            }
+        }
+        Box::pin(self.run_on(start, time, resources, deadline)).await
+    }
+
+    /// Runs a `start` that has used `time` so far on the compute threads.
+    async fn run_on<T: Send + 'static>(
+        &self,
+        mut start: Start<T>,
+        time: Duration,
         resources: &Arc<Resources>,
         deadline: Instant,
     ) -> Result<T, Fault> {
         let begun = Instant::now();
-        let started = tokio::time::timeout_at(deadline.into(), self.run_somewhere(start, resources));
-        match started.await {
-            Ok(started) => started,
+        start.may_not_stop();
+        let rest = async {
+            if is_compute() {
+                return Some(poll_to_end(&mut start, resources).await);
+            }
+            // Ends with this future.
+            let mut moved = JoinSet::new();
+            let shared = resources.clone();
+            moved.spawn_on(async move { poll_to_end(&mut start, &shared).await }, resources.compute());
+            moved.join_next().await?.ok()
+        };
+        match tokio::time::timeout_at(deadline.into(), rest).await {
+            Ok(Some((ended, rest))) => self.settle(ended, time + rest),
+            // The compute threads end with the host.
+            Ok(None) => Err(sandbox::start_timed_out(Duration::ZERO)),
             Err(_) => {
                 self.quick.store(false, Ordering::Relaxed);
                 Err(sandbox::start_timed_out(deadline.saturating_duration_since(begun)))
@@ -49,51 +81,27 @@ impl Starts {
         }
     }
 
-    async fn run_somewhere<T: Send + 'static>(
-        &self,
-        mut start: Start<T>,
-        resources: &Arc<Resources>,
-    ) -> Result<T, Fault> {
-        let here = is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed));
-        if here {
-            let (started, time) = poll_to_end(&mut start, resources, !is_compute()).await;
-            self.quick.store(time < limits::START_IN_PLACE_MAX && started.is_some(), Ordering::Relaxed);
-            if let Some(started) = started {
-                return started.unwrap_or_else(|panic| Err(panic.fault()));
-            }
+    /// A start has ended that used `time`.
+    fn settle<T>(&self, ended: Result<Result<T, Fault>, HostPanic>, time: Duration) -> Result<T, Fault> {
+        let quick = time < limits::START_IN_PLACE_MAX;
+        // Written by all cores, so only where it changes.
+        if self.quick.load(Ordering::Relaxed) != quick {
+            self.quick.store(quick, Ordering::Relaxed);
         }
-        start.may_not_stop();
-        // Ends with this future.
-        let mut moved = JoinSet::new();
-        let shared = resources.clone();
-        let poll = async move { poll_to_end(&mut start, &shared, false).await };
-        moved.spawn_on(poll, resources.compute());
-        match moved.join_next().await {
-            Some(Ok((Some(started), time))) => {
-                self.quick.store(time < limits::START_IN_PLACE_MAX, Ordering::Relaxed);
-                started.unwrap_or_else(|panic| Err(panic.fault()))
-            }
-            // The compute threads end with the host.
-            _ => Err(sandbox::start_timed_out(Duration::ZERO)),
-        }
+        ended.unwrap_or_else(|panic| Err(panic.fault()))
     }
 }
 
-/// Polls `start` to its end, or, where it `may_move`, until it computes. Says how much processor time it used.
+/// Polls `start` to its end, and says how much processor time that used.
 async fn poll_to_end<T>(
     start: &mut Start<T>,
     resources: &Resources,
-    may_move: bool,
-) -> (Option<Result<Result<T, Fault>, HostPanic>>, Duration) {
+) -> (Result<Result<T, Fault>, HostPanic>, Duration) {
     let mut time = Duration::ZERO;
     let ended = poll_fn(|context| {
         let turn = start.poll(context, resources.pulse());
         time += turn.computed.time;
-        match turn.result {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if may_move && turn.computed.through_tick => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
+        turn.result
     });
     let ended = ended.await;
     (ended, time)

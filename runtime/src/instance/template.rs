@@ -15,6 +15,7 @@ use crate::component::cache;
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
+use crate::component::instance_size::Footprint;
 use crate::instance::Instance;
 use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
@@ -38,8 +39,8 @@ pub struct Template {
     meter: Arc<GroupMeter>,
     revision: RevisionId,
     policy: ScalePolicy,
-    /// Bytes that an instance of the guest takes in the host besides its memories and tables.
-    instance_bytes: u64,
+    /// What an instance of the guest takes besides its memories.
+    footprint: Footprint,
     starts: Starts,
 }
 
@@ -71,7 +72,7 @@ impl Template {
         group: &str,
         mut policy: ScalePolicy,
     ) -> Result<Self, TemplateError> {
-        let cache::Guest { code, instance_bytes, .. } = guest;
+        let cache::Guest { code, footprint, .. } = guest;
         if code.kind() == GuestKind::Command {
             // A process answers once.
             policy.isolation = Isolation::Fresh;
@@ -80,8 +81,8 @@ impl Template {
         let engine = engines.get(code.kind().engine_kind());
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         let meter = capabilities.meter().group(group);
-        let instance_bytes = *instance_bytes;
-        Ok(Self { pre, capabilities, meter, revision, policy, instance_bytes, starts: Starts::default() })
+        let footprint = *footprint;
+        Ok(Self { pre, capabilities, meter, revision, policy, footprint, starts: Starts::default() })
     }
 
     /// What workers of this template go by.
@@ -135,7 +136,7 @@ impl Template {
                 Ok(GuestTask::quick(async move {
                     match pre.instantiate_async(&mut store).await {
                         Ok(proxy) => {
-                            sandbox::started(&mut store);
+                            sandbox::started(&mut store, &policy)?;
                             Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output))))
                         }
                         Err(error) => Err(sandbox::start_fault(&error, store.data_mut().limiter(), &policy)),
@@ -149,7 +150,7 @@ impl Template {
                 Ok(GuestTask::quick(async move {
                     match pre.instantiate_async(&mut store).await {
                         Ok(command) => {
-                            sandbox::started(&mut store);
+                            sandbox::started(&mut store, &policy)?;
                             let worker = worker_command::Worker::new(command, store, output, capabilities);
                             Ok(Box::new(Worker::Command(worker)))
                         }
@@ -215,10 +216,8 @@ impl Template {
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
-        let mut limiter = Limiter::new(instance.memory.clone())
+        let limiter = Limiter::new(instance.memory.clone(), self.footprint)
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
-        let charged = limiter.take(self.instance_bytes);
-        charged.map_err(|refused| sandbox::refusal_fault(refused, &self.policy))?;
         Ok((limiter, self.capabilities.output(self.revision)))
     }
 }

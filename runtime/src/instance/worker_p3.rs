@@ -100,7 +100,10 @@ impl AsyncWorker {
         GuestTask::quick(async move {
             let mut store = sandbox::store(pre.engine(), guest);
             match pre.instantiate_async(&mut store).await {
-                Ok(service) => Ok(Self::new(store, service, output, policy, meter, resources)),
+                Ok(service) => {
+                    sandbox::started(&mut store, &policy)?;
+                    Ok(Self::new(store, service, output, policy, meter, resources))
+                }
                 Err(error) => Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, &policy)),
             }
         })
@@ -114,7 +117,6 @@ impl AsyncWorker {
         meter: Arc<GroupMeter>,
         resources: Arc<Resources>,
     ) -> Arc<Self> {
-        sandbox::started(&mut store);
         let memory = store.data().limiter.memory().clone();
         let start_bytes = memory.charged_bytes();
         let workers = match policy.workers {

@@ -24,6 +24,7 @@ use crate::component::cache::Guest;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
 use crate::component::inspect::Language;
+use crate::component::instance_size::Footprint;
 use crate::descriptors::Shares;
 use crate::instance::limiter::HostMemory;
 use crate::instance::template::Template;
@@ -112,7 +113,7 @@ struct World {
 impl World {
     fn pool(&self, policy: ScalePolicy) -> Arc<Pool> {
         let code = Code::Command(self.module.clone());
-        let guest = Guest { code, language: Language::Other, instance_bytes: 0 };
+        let guest = Guest { code, language: Language::Other, footprint: Footprint::default() };
         let meter = Arc::<Meter>::default();
         let manifest = Manifest::new(AppName::new("simulated").unwrap());
         let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
