@@ -20,6 +20,9 @@ const HOARDS: &[&str] = &[
     "/time?n=1",
 ];
 
+/// What a thousand requests may leave behind.
+const GROWTH_KB_MAX: u64 = 5 * 1024;
+
 /// Kilobytes of memory of the host that no file lies behind.
 fn resident_kb(host: &Host) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
@@ -69,11 +72,16 @@ fn a_thousand_times_each_leaves_nothing_behind_and_a_neighbour_notices_nothing()
     }
     for path in HOARDS {
         run(path, 50);
-        let (memory, files) = (resident_kb(&host), descriptors(&host));
-        run(path, 1_000);
-        until("its files are closed", || (descriptors(&host) <= files).then_some(()));
-        let grown = resident_kb(&host).saturating_sub(memory);
-        assert!(grown <= 5 * 1024, "{path}: {grown} kB more than before");
+        let mut grows = || {
+            let (memory, files) = (resident_kb(&host), descriptors(&host));
+            run(path, 1_000);
+            until("its files are closed", || (descriptors(&host) <= files).then_some(()));
+            resident_kb(&host).saturating_sub(memory)
+        };
+        let grown = grows();
+        // The host may have made something of its own meanwhile, once; what a path leaves behind comes each time.
+        let grown = if grown > GROWTH_KB_MAX { grows() } else { grown };
+        assert!(grown <= GROWTH_KB_MAX, "{path}: {grown} kB more than before");
     }
     assert!(load.end() > 0);
 }
@@ -224,9 +232,10 @@ fn what_is_said_to_be_held_is_within_a_fifth_of_what_the_memory_rose_by() {
         let charged = guest_memory(&host) - held;
         request.end();
         assert!(rose.abs_diff(charged) * 5 <= rose, "{path}: {charged} bytes charged, memory rose by {rose}");
-        until("it is given back", || {
-            (guest_memory(&host) < held + (2 << 20) || path.contains("memory")).then_some(())
-        });
+        if !path.starts_with("/memory") {
+            // Linear memory stays with its worker.
+            until("it is given back", || (guest_memory(&host) < held + (2 << 20)).then_some(()));
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod interrupting;
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -106,9 +107,11 @@ fn thread_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
-/// How many event loops this machine gets: one per core that the process may use.
+/// How many event loops this machine gets: one per core that the process may use. Asked once: the answer is read out of
+/// several files.
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
+    *CORES
 }
 
 /// The event loops and the compute threads. Dropping it ends them.
@@ -231,4 +234,37 @@ fn begin_compute_thread() {
     IS_COMPUTE.with(|compute| compute.set(true));
     // A thread's own nice value on Linux; where it may not be changed, the default serves.
     let _ = rustix::process::nice(5);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn as_many_as_there_are_threads_may_not_stop_and_others_go_on() {
+        let loops = EventLoops::start(cores()).unwrap();
+        let (ends, ended) = mpsc::channel();
+        let releases: Vec<_> = (0..=cores())
+            .map(|_| {
+                let (release, released) = mpsc::channel::<()>();
+                let ends = ends.clone();
+                let (began, has_begun) = mpsc::channel();
+                loops.compute().spawn(async move {
+                    let step = || {
+                        began.send(()).unwrap();
+                        released.recv()
+                    };
+                    ends.send(while_others_go_on(step)).unwrap();
+                });
+                has_begun.recv_timeout(Duration::from_secs(60)).unwrap();
+                release
+            })
+            .collect();
+        loops.compute().spawn(async move { releases.iter().for_each(|release| release.send(()).unwrap()) });
+        for _ in 0..=cores() {
+            ended.recv_timeout(Duration::from_secs(60)).unwrap().unwrap();
+        }
+    }
 }

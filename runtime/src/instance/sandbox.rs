@@ -58,7 +58,8 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
 }
 
 /// A guest has started in `store`: from now on it is interrupted when its memory grows, too. Not before: a start asks for
-/// each of its memories, and the answers of a limiter that may wait take memory from the heap.
+/// each of its memories, and the answers of a limiter that may wait take memory from the heap. Fails if what it takes from
+/// the beginning was not charged with a memory, and is refused now.
 pub fn started<T: Sandboxed>(store: &mut Store<T>, policy: &ScalePolicy) -> Result<(), Fault> {
     store.data_mut().limiter().started().map_err(|refused| refusal_fault(refused, policy))?;
     store.limiter_async(|data| data.limiter());
