@@ -100,7 +100,8 @@ fn a_guest_that_begins_to_compute_at_its_start_costs_nobody_else() {
         seen.insert(answer.status);
         (seen.contains(&200) && seen.len() > 1).then_some(())
     });
-    assert!(seen.iter().all(|status| [200, 429, 500, 504].contains(status)), "{seen:?}");
+    // Its time is over, whatever it was used for.
+    assert!(seen.iter().all(|status| [200, 429, 504].contains(status)), "{seen:?}");
     assert!(load.end() > 0);
     until("it serves again", || (host.get("/later/").status == 200).then_some(()));
 }

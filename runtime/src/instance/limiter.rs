@@ -208,16 +208,6 @@ impl Limiter {
         &self.memory
     }
 
-    /// Bytes its worker holds.
-    pub fn charged_bytes(&self) -> u64 {
-        self.memory.charged_bytes()
-    }
-
-    /// See [`WorkerMemory::leave_instance`].
-    pub fn leave_instance(&self) {
-        self.memory.leave_instance();
-    }
-
     /// Charges `bytes` more; a refusal is kept for [`Self::take_refusal`].
     pub fn take(&mut self, bytes: u64) -> Result<(), RefusedBy> {
         let taken = self.memory.take(bytes.saturating_add(self.owed));
@@ -241,7 +231,7 @@ impl Limiter {
 
 impl Drop for Limiter {
     fn drop(&mut self) {
-        self.memory.release(self.charged_bytes());
+        self.memory.release(self.memory.charged_bytes());
         let host = &self.memory.instance.host;
         host.workers.fetch_sub(1, Ordering::SeqCst);
         host.room.may_be_made();
@@ -344,8 +334,8 @@ mod tests {
         let instance = instance(&host);
         let mut retired = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
-        retired.leave_instance();
-        retired.leave_instance();
+        retired.memory().leave_instance();
+        retired.memory().leave_instance();
         assert_eq!((instance.used_bytes(), host.used_bytes()), (0, 2 << 30));
         let mut next = Limiter::new(instance.clone(), Footprint::default()).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut next, 0, 65_536, None).unwrap());

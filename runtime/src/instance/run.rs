@@ -23,7 +23,7 @@ use crate::instance::guest_task::{self, GuestTask, Turn};
 use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
 use crate::instance::run_shared::run_shared;
 use crate::instance::tally::{Asked, Tally};
-use crate::instance::worker::{Call, Head, Worker};
+use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
@@ -40,8 +40,7 @@ pub async fn run(
         return Box::pin(run_shared(slot, request, asked)).await;
     }
     let bodiless = request.method() == http::Method::HEAD;
-    let is_large = |worker: &Worker| worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX;
-    let is_large = slot.worker.as_deref().is_some_and(is_large);
+    let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
     let computes = slot.pool().habit().computes() || is_large;
     if computes {
         slot.begins_later();
@@ -99,7 +98,7 @@ fn conclude(
     head: Option<Head>,
     bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    tally.begun(ended.slot.way(), ended.worker.as_ref().map(|worker| worker.memory_bytes()));
+    tally.begun(ended.slot.way(), ended.worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     let answer = response::whole(ended, head, bodiless);
     if let Ok(answer) = &answer {
         tally.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
@@ -158,7 +157,7 @@ async fn call(mut slot: Slot, call: Call) -> Ended {
         Ok(worker) => worker,
         Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },
     };
-    if is_new && worker.memory_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX {
+    if is_new && worker.memory().is_large() {
         guest_task::goes_on_apart().await;
     }
     let policy = *slot.pool().policy();
@@ -242,7 +241,7 @@ async fn finish(
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
     let Ended { slot, worker, result, head: _head } = ended;
-    tally.begun(slot.way(), worker.as_ref().map(|worker| worker.memory_bytes()));
+    tally.begun(slot.way(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     if let Err(fault) = result {
         // A guest that could not write to a client who has gone, and failed because of that, was cancelled.
         let has_gone =

@@ -8,6 +8,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::app::manifest::ScalePolicy;
 use crate::capability::guest::GuestRequest;
+use crate::instance::limiter::WorkerMemory;
 use crate::instance::{worker_command, worker_p2};
 use crate::invocation::{Fault, InvocationId};
 
@@ -44,11 +45,11 @@ impl Worker {
         }
     }
 
-    /// Bytes of linear memory it holds.
-    pub fn memory_bytes(&self) -> u64 {
+    /// What it holds.
+    pub fn memory(&self) -> &WorkerMemory {
         match self {
-            Self::P2(worker) => worker.memory_bytes(),
-            Self::Command(worker) => worker.memory_bytes(),
+            Self::P2(worker) => worker.memory(),
+            Self::Command(worker) => worker.memory(),
         }
     }
 
@@ -57,14 +58,6 @@ impl Worker {
         match self {
             Self::P2(worker) => worker.is_reusable(policy),
             Self::Command(_) => false,
-        }
-    }
-
-    /// It runs no more: what it holds no longer counts against its instance.
-    pub fn leave_instance(&mut self) {
-        match self {
-            Self::P2(worker) => worker.limiter().leave_instance(),
-            Self::Command(worker) => worker.limiter().leave_instance(),
         }
     }
 }

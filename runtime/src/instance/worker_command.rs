@@ -27,7 +27,7 @@ use crate::capability::scratch::Scratch;
 use crate::descriptors::FileLease;
 use crate::instance::cgi;
 use crate::instance::command_http::{self, Connections};
-use crate::instance::limiter::Limiter;
+use crate::instance::limiter::{Limiter, WorkerMemory};
 use crate::instance::pipe::{PipeWriter, pipe};
 use crate::instance::response::has_no_content;
 use crate::instance::sandbox::{self, Sandboxed};
@@ -166,14 +166,9 @@ impl Worker {
         self.response.finish()
     }
 
-    /// Charges its memory.
-    pub fn limiter(&mut self) -> &mut Limiter {
-        &mut self.store.data_mut().limiter
-    }
-
-    /// Bytes of linear memory it holds.
-    pub fn memory_bytes(&self) -> u64 {
-        self.store.data().limiter.charged_bytes()
+    /// What it holds.
+    pub fn memory(&self) -> &WorkerMemory {
+        self.store.data().limiter.memory()
     }
 }
 

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
-use crate::instance::limiter::Limiter;
+use crate::instance::limiter::WorkerMemory;
 use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
@@ -29,7 +29,7 @@ pub struct Worker {
 impl Worker {
     /// A worker that was just instantiated in `store`.
     pub fn new(proxy: Proxy, store: Store<Guest>, output: GuestOutput) -> Self {
-        let start_bytes = store.data().limiter.charged_bytes();
+        let start_bytes = store.data().limiter.memory().charged_bytes();
         Self { proxy, store, output, uses: 0, start_bytes }
     }
 
@@ -57,7 +57,7 @@ impl Worker {
                 }
                 Ok(())
             }
-            Err(error) => Err(sandbox::call_fault(&error, self.limiter(), policy)),
+            Err(error) => Err(sandbox::call_fault(&error, &mut self.store.data_mut().limiter, policy)),
         }
     }
 
@@ -68,14 +68,9 @@ impl Worker {
         self.proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, response).await
     }
 
-    /// Charges its memory.
-    pub fn limiter(&mut self) -> &mut Limiter {
-        &mut self.store.data_mut().limiter
-    }
-
-    /// Bytes of linear memory it holds.
-    pub fn memory_bytes(&self) -> u64 {
-        self.store.data().limiter.charged_bytes()
+    /// What it holds.
+    pub fn memory(&self) -> &WorkerMemory {
+        self.store.data().limiter.memory()
     }
 
     /// Whether this worker may serve another invocation: it leaked nothing to speak of, is not worn out
@@ -85,6 +80,6 @@ impl Worker {
         policy.isolation == Isolation::Reuse
             && self.uses < limits::WORKER_USES_MAX
             && self.store.data_mut().left_over().handles <= limits::WORKER_HANDLES_KEPT_MAX
-            && self.memory_bytes() <= share_bytes.max(self.start_bytes * 2)
+            && self.memory().charged_bytes() <= share_bytes.max(self.start_bytes * 2)
     }
 }

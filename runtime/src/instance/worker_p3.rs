@@ -376,12 +376,12 @@ async fn run(
         (culprit, sandbox::call_fault(&error, &mut store.data_mut().limiter, in_flight.policy()))
     });
     // Before anybody hears of it: what they ask for next must find room in the instance.
-    store.data_mut().limiter.leave_instance();
+    store.data_mut().limiter.memory().leave_instance();
     if let Some((culprit, fault)) = failed {
         in_flight.fail(culprit, &fault);
     }
     in_flight.close();
-    if store.data().limiter.charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+    if store.data().limiter.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
         compute.spawn(async move { drop(store) });
     }
 }
@@ -393,7 +393,7 @@ async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlig
     std::future::poll_fn(|_| {
         let memory_bytes = accessor.with(|mut store| {
             sandbox::allow_turn(store.as_context_mut());
-            store.get().limiter.charged_bytes()
+            store.get().limiter.memory().charged_bytes()
         });
         in_flight.turn_begins(memory_bytes);
         if !desk.is_asked() {

@@ -84,7 +84,7 @@ impl Slot {
         let Some(mut worker) = worker else { return Some(self) };
         if worker.is_reusable(&self.pool.policy) {
             self.worker = Some(worker);
-        } else if worker.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
+        } else if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
             self.retire(worker);
             return None;
         }
@@ -93,9 +93,9 @@ impl Slot {
 
     /// Drops a worker that must not run again, then gives the slot back: it is taken until the memory is
     /// free. Where that takes long, it happens on the compute threads.
-    pub fn retire(self, mut worker: Box<Worker>) {
-        worker.leave_instance();
-        if worker.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
+    pub fn retire(self, worker: Box<Worker>) {
+        worker.memory().leave_instance();
+        if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
             let compute = self.pool.resources.compute().clone();
             compute.spawn(async move {
                 drop(worker);
@@ -126,7 +126,8 @@ impl Slot {
         };
         let asked = self.cold_since.take();
         let since = asked.unwrap_or_else(clock::now);
-        let worker = self.pool.template.start(&instance, &self.pool.resources, deadline).await?;
+        let started = self.pool.template.start(&instance, &self.pool.resources, deadline).await;
+        let worker = started.map_err(|fault| self.start_fault(fault, deadline))?;
         self.has_started(since, asked.is_some());
         Ok(worker)
     }
@@ -137,11 +138,23 @@ impl Slot {
             return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
         };
         let (template, resources) = (&self.pool.template, &self.pool.resources);
-        let worker = instance.shared.choose(instance, template, resources, deadline).await?;
+        let chosen = instance.shared.choose(instance, template, resources, deadline).await;
+        let worker = chosen.map_err(|fault| self.start_fault(fault, deadline))?;
         if let Some(since) = self.cold_since.take() {
             self.has_started(since, true);
         }
         Ok(worker)
+    }
+
+    /// How the start failed that a call waited for until its `deadline`: by that, if it has passed.
+    fn start_fault(&self, fault: Fault, deadline: Instant) -> Fault {
+        match fault.outcome {
+            Outcome::StartFailed(_) if clock::now() >= deadline => {
+                let what = format!("while its worker started: {}", fault.detail);
+                Fault::timed_out(self.pool.policy().timeout, &what)
+            }
+            _ => fault,
+        }
     }
 
     /// A worker was made that had been asked for `since`: the first of its instance, if that is `cold`.
