@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use anyhow::Result;
 
@@ -14,18 +15,23 @@ const ALONE: &str = "dynamic::a_waiting_function";
 /// Runs all checks; stops at the first that fails. The exit code is the test runner's.
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let guest_manifest = root.join("guest-examples/rust/Cargo.toml");
+    let mut steps = Steps::default();
 
-    step("formatting");
+    steps.begin("formatting");
     process::run(in_root(root).args(["fmt", "--all", "--check"]))?;
     process::run(in_root(root).args(["fmt", "--all", "--check", "--manifest-path"]).arg(&guest_manifest))?;
 
-    step("clippy");
-    process::run(&mut clippy(root, &[]))?;
-    step("clippy without OTLP");
-    process::run(&mut clippy(root, &["--no-default-features"]))?;
+    steps.begin("build, with clippy");
+    process::run(linted(root).args(["test", "--no-run", "--all-targets"]).args(WORKSPACE))?;
+    steps.begin("build without OTLP, with clippy");
+    let mut plain = linted(root);
+    // Only looked at: nothing of it runs.
+    plain.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "none");
+    process::run(plain.args(["build", "--no-default-features"]).args(WORKSPACE))?;
+    steps.begin("clippy of the guests");
     clippy_guests(root, &guest_manifest)?;
 
-    step("guests");
+    steps.begin("guests");
     crate::all_guests(root, &[Language::Python, Language::C])?;
     process::run(natively(root, "test", &guest_manifest).args([
         "--quiet",
@@ -37,25 +43,27 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         "html-count",
     ]))?;
 
-    step("tests");
-    if has_nextest(root) {
+    steps.begin("tests");
+    let status = if has_nextest(root) {
         // Its configuration names those that need the machine for themselves.
-        let mut runner = in_root(root);
-        return Ok(process::exit_code(process::status(runner.args([
-            "nextest",
-            "run",
-            "--workspace",
-            "--no-fail-fast",
-        ]))?));
-    }
-    process::run(in_root(root).args(["test", "--workspace", "--no-fail-fast", "--", "--skip", ALONE]))?;
-    Ok(process::exit_code(process::status(in_root(root).args(["test", "--workspace", ALONE]))?))
+        process::status(linted(root).args(["nextest", "run", "--no-fail-fast"]).args(WORKSPACE))?
+    } else {
+        let mut most = linted(root);
+        most.args(["test", "--no-fail-fast"]).args(WORKSPACE).args(["--", "--skip", ALONE]);
+        process::run(&mut most)?;
+        process::status(linted(root).args(["test", ALONE]).args(WORKSPACE))?
+    };
+    Ok(process::exit_code(status))
 }
 
 /// Of the whole workspace, always: then every dependency has the same features, and is compiled once.
-fn clippy(root: &Path, flags: &[&str]) -> Command {
+const WORKSPACE: [&str; 1] = ["--workspace"];
+
+/// Cargo with clippy as the compiler of the workspace, as `cargo clippy` arranges it, but for builds and tests too: what is
+/// linted is what runs, and the dependencies, which are most, are compiled once.
+fn linted(root: &Path) -> Command {
     let mut cargo = in_root(root);
-    cargo.args(["clippy", "--workspace", "--all-targets"]).args(flags).args(["--", "-D", "warnings"]);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings");
     cargo
 }
 
@@ -96,6 +104,25 @@ fn has_nextest(root: &Path) -> bool {
     process::output(in_root(root).args(["nextest", "--version"])).is_ok()
 }
 
-fn step(name: &str) {
-    eprintln!("\n== {name}");
+/// Says what is done, and when it is dropped how long each took.
+#[derive(Default)]
+struct Steps {
+    begun: Vec<(&'static str, Instant)>,
+}
+
+impl Steps {
+    fn begin(&mut self, name: &'static str) {
+        eprintln!("\n== {name}");
+        self.begun.push((name, Instant::now()));
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        eprintln!();
+        let ends = self.begun.iter().skip(1).map(|(_, begun)| *begun).chain([Instant::now()]);
+        for ((name, begun), end) in self.begun.iter().zip(ends) {
+            eprintln!("{:6} s  {name}", end.duration_since(*begun).as_secs());
+        }
+    }
 }
