@@ -51,7 +51,8 @@ pub async fn dispatch(
         request.extensions_mut().get_or_insert_default::<Origin>().trace = Some(traced.context);
         asked.traced = Some(traced);
     }
-    run(slot, request, asked).await.map_err(|outcome| Refusal::from(&outcome))
+    // On the heap: the future of a request is moved from hand to hand, all of it each time.
+    Box::pin(run(slot, request, asked)).await.map_err(|outcome| Refusal::from(&outcome))
 }
 
 /// Counts an invocation that a bound refused, and says so.

@@ -28,6 +28,7 @@ use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
 use crate::descriptors::Shares;
 use crate::event_loop::EventLoops;
+use crate::ingress::body::RequestBody;
 use crate::ingress::connection;
 use crate::ingress::health::Health;
 use crate::ingress::http::Client;
@@ -214,8 +215,9 @@ impl Host {
                     service_fn(move |request: http::Request<_>| {
                         let active = watch.begin(request.version());
                         let (client, watch) = (client.clone(), watch.clone());
+                        let (request, body) = RequestBody::take_from(request, &watch);
                         async move {
-                            let response = client.answer(request, &watch).await;
+                            let response = client.answer(request, body, &watch).await;
                             Ok::<_, std::convert::Infallible>(response.map(|body| Guarded::new(body, active)))
                         }
                     })

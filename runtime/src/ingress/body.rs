@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::Version;
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::capability::guest::GuestBody;
+use crate::capability::guest::{GuestBody, GuestRequest};
 use crate::ingress::watch::{Unfinished, Watch};
 use crate::invocation::{BodyError, BodyVerdict};
 use crate::limits;
@@ -44,10 +44,13 @@ struct Waiting {
 }
 
 impl RequestBody {
-    /// Bounds `incoming`, the body of a request of this `version` on the connection of `watch`.
-    pub fn new(incoming: Incoming, version: Version, watch: &Arc<Watch>) -> Self {
+    /// Takes the body of `request`, on the connection of `watch`, out of it, and bounds it. The request stays, without one.
+    pub fn take_from(request: Request<Incoming>, watch: &Arc<Watch>) -> (GuestRequest, Self) {
+        let version = request.version();
+        let (parts, incoming) = request.into_parts();
         let incoming = Unfinished::new(incoming, version, watch);
-        Self { incoming, received: 0, waited: Duration::ZERO, waiting: None, verdict: None }
+        let body = Self { incoming, received: 0, waited: Duration::ZERO, waiting: None, verdict: None };
+        (Box::new(Request::from_parts(parts, nothing())), body)
     }
 
     /// Whether it comes without a length.
@@ -64,9 +67,9 @@ impl RequestBody {
     /// no slot and a guest need not wait; larger ones stream, and the verdict says if they fail.
     pub async fn into_guest_body(mut self) -> Result<(GuestBody, Option<Arc<BodyVerdict>>), BodyError> {
         match self.incoming.size_hint().exact() {
-            Some(0) => Ok((Empty::new().map_err(|never| match never {}).boxed_unsync(), None)),
+            Some(0) => Ok((nothing(), None)),
             Some(length) if length <= limits::BODY_WHOLE_BYTES_MAX => {
-                let whole = self.collect().await?.to_bytes();
+                let whole = Box::pin(self.collect()).await?.to_bytes();
                 Ok((Full::new(whole).map_err(|never| match never {}).boxed_unsync(), None))
             }
             _ => {
@@ -81,7 +84,7 @@ impl RequestBody {
     pub async fn discard(self) {
         if self.incoming.size_hint().upper().is_some_and(|upper| upper <= limits::BODY_WHOLE_BYTES_MAX) {
             // Whatever is wrong with it, the request was refused for another reason.
-            let _ = self.collect().await;
+            let _ = Box::pin(self.collect()).await;
         }
     }
 
@@ -101,6 +104,11 @@ impl RequestBody {
         });
         waiting.too_slow.as_mut().poll(context)
     }
+}
+
+/// A body without content.
+fn nothing() -> GuestBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 impl Body for RequestBody {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
 use crate::ingress::answer::Refusal;
 use crate::limits;
@@ -16,22 +16,22 @@ pub fn bad_request(why: &str) -> Refusal {
 
 /// Refuses what is well-formed but not to be served; `is_chunked` says whether there is a body without a length. Cookie
 /// fields, which HTTP/2 may split, become one (RFC 9113, 8.2.3).
-pub fn check(parts: &mut request::Parts, is_chunked: bool) -> Result<(), Refusal> {
-    if matches!(parts.method, Method::CONNECT | Method::TRACE) {
-        let message = format!("this host does not do {}", parts.method);
+pub fn check<B>(request: &mut Request<B>, is_chunked: bool) -> Result<(), Refusal> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        let message = format!("this host does not do {}", request.method());
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message));
     }
-    let path = parts.uri.path();
-    let is_of_the_host = path == "*" && parts.method == Method::OPTIONS;
+    let path = request.uri().path();
+    let is_of_the_host = path == "*" && *request.method() == Method::OPTIONS;
     if !path.starts_with('/') && !is_of_the_host {
         return Err(bad_request("the request's target is neither a path nor a URL"));
     }
     if is_chunked {
-        check_coding(&parts.headers)?;
+        check_coding(request.headers())?;
     }
-    if parts.version == Version::HTTP_2 {
-        check_count(&parts.headers)?;
-        join_cookies(&mut parts.headers);
+    if request.version() == Version::HTTP_2 {
+        check_count(request.headers())?;
+        join_cookies(request.headers_mut());
     }
     Ok(())
 }
@@ -72,17 +72,19 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Puts whom the request is for into its one `Host`, and leaves a path as its target, whichever way it came. Where an old
 /// client does not say, that is the address it connected to, `local`.
-pub fn settle_host(parts: &mut request::Parts, local: Option<SocketAddr>) -> Result<(), Refusal> {
-    let Some(authority) = parts.uri.authority() else {
-        if let (Version::HTTP_10, Some(local)) = (parts.version, local)
-            && !parts.headers.contains_key(HOST)
+pub fn settle_host<B>(request: &mut Request<B>, local: Option<SocketAddr>) -> Result<(), Refusal> {
+    let Some(authority) = request.uri().authority() else {
+        if let (Version::HTTP_10, Some(local)) = (request.version(), local)
+            && !request.headers().contains_key(HOST)
         {
-            parts.headers.extend(HeaderValue::try_from(local.to_string()).ok().map(|local| (HOST, local)));
+            request
+                .headers_mut()
+                .extend(HeaderValue::try_from(local.to_string()).ok().map(|local| (HOST, local)));
         }
         return Ok(());
     };
-    let mut stated = parts.headers.get_all(HOST).iter();
-    match (stated.next(), stated.next(), parts.version) {
+    let mut stated = request.headers().get_all(HOST).iter();
+    match (stated.next(), stated.next(), request.version()) {
         (_, Some(_), _) => return Err(bad_request("there is more than one Host header")),
         (None, _, Version::HTTP_11) => return Err(bad_request("there is no Host header")),
         (Some(host), _, Version::HTTP_2)
@@ -94,9 +96,11 @@ pub fn settle_host(parts: &mut request::Parts, local: Option<SocketAddr>) -> Res
     }
     // What the target says goes before what the field says (RFC 9112, 3.2.2).
     let host = HeaderValue::from_str(authority.as_str());
-    parts.headers.insert(HOST, host.map_err(|_| bad_request("the host is not a valid name or address"))?);
-    let path = parts.uri.path_and_query().cloned();
-    parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    request
+        .headers_mut()
+        .insert(HOST, host.map_err(|_| bad_request("the host is not a valid name or address"))?);
+    let path = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
     Ok(())
 }
 
@@ -124,11 +128,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn parts(version: Version, uri: &str, hosts: &[&str]) -> request::Parts {
+    fn request(version: Version, uri: &str, hosts: &[&str]) -> Request<()> {
         let request = hosts
             .iter()
             .fold(http::Request::get(uri).version(version), |request, host| request.header(HOST, *host));
-        request.body(()).unwrap().into_parts().0
+        request.body(()).unwrap()
     }
 
     #[test]
@@ -153,14 +157,18 @@ mod tests {
             (two, "https://b/x", &["c"], Err("differ")),
             (two, "/x", &["c"], Ok(("c", "/x"))),
         ] {
-            let mut parts = parts(version, uri, hosts);
+            let mut request = request(version, uri, hosts);
             let settled =
-                settle_host(&mut parts, local).and_then(|()| host(&parts.headers).map(str::to_owned));
+                settle_host(&mut request, local).and_then(|()| host(request.headers()).map(str::to_owned));
             let settled = settled.map_err(|refusal| refusal.message);
             match (settled, expected) {
                 (Ok(host), Ok((expected, path))) => {
-                    assert_eq!((host.as_str(), parts.uri.to_string().as_str()), (expected, path), "{uri}");
-                    assert_eq!(parts.headers.get(HOST).unwrap(), expected);
+                    assert_eq!(
+                        (host.as_str(), request.uri().to_string().as_str()),
+                        (expected, path),
+                        "{uri}"
+                    );
+                    assert_eq!(request.headers().get(HOST).unwrap(), expected);
                 }
                 (Err(message), Err(part)) => assert!(message.contains(part), "{uri} {hosts:?}: {message}"),
                 (settled, expected) => panic!("{uri} {hosts:?}: {settled:?} instead of {expected:?}"),

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::uri::{PathAndQuery, Uri};
-use http::{HeaderValue, Method, Request, Response, StatusCode, request};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::app::running::App;
 use crate::caller::Caller;
 use crate::capability::CapabilityHost;
+use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::RequestBody;
@@ -62,26 +62,29 @@ impl Client {
     }
 
     /// Answers one request of the connection of `watch`; never fails, because every failure has an answer.
-    pub async fn answer(&self, request: Request<Incoming>, watch: &Arc<Watch>) -> Response<ResponseBody> {
+    pub async fn answer(
+        &self,
+        mut request: GuestRequest,
+        body: RequestBody,
+        watch: &Watch,
+    ) -> Response<ResponseBody> {
         let invocation = InvocationId::next();
-        let (mut parts, body) = request.into_parts();
-        let is_head = parts.method == Method::HEAD;
-        let body = RequestBody::new(body, parts.version, watch);
+        let is_head = *request.method() == Method::HEAD;
         let waited = match self.health.is_coming() {
-            true => Box::pin(self.wait_for_app(&parts)).await,
+            true => Box::pin(self.wait_for_app(request.uri(), request.headers())).await,
             false => Ok(()),
         };
         // Kept to the end: taking a share of the app would make the cores wait for each other.
         let routes = self.routes.load();
-        let admitted = waited.map_err(Own::from).and_then(|()| self.admit(&routes, &mut parts, &body));
+        let admitted = waited.map_err(Own::from).and_then(|()| self.admit(&routes, &mut request, &body));
         let mut response = match admitted {
             Ok((app, prefix)) => {
                 let caller = Caller::Client { address: self.address.clone(), prefix };
-                call(app, caller, parts, body, invocation).await.unwrap_or_else(Refusal::into_response)
+                call(app, caller, request, body, invocation).await.unwrap_or_else(Refusal::into_response)
             }
             Err(Own(answer)) => {
                 // Who waits with the body until it is wanted need not send it.
-                match parts.headers.contains_key(EXPECT) {
+                match request.headers().contains_key(EXPECT) {
                     true => drop(body),
                     false => body.discard().await,
                 }
@@ -97,11 +100,11 @@ impl Client {
     }
 
     /// Waits for an app that may be coming back, until it has, or until no more will come.
-    async fn wait_for_app(&self, parts: &request::Parts) -> Result<(), Refusal> {
-        let path = parts.uri.path();
-        let host = match parts.uri.authority() {
+    async fn wait_for_app(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let path = uri.path();
+        let host = match uri.authority() {
             Some(authority) => authority.as_str(),
-            None => head::host(&parts.headers).unwrap_or_default(),
+            None => head::host(headers).unwrap_or_default(),
         };
         let is_back = || self.routes.load().find(host, path).is_some();
         if self.health.answer(path).is_some() { Ok(()) } else { self.health.wait_until(is_back).await }
@@ -112,23 +115,23 @@ impl Client {
     fn admit<'r>(
         &self,
         routes: &'r Routes<Arc<App>>,
-        parts: &mut request::Parts,
+        request: &mut GuestRequest,
         body: &RequestBody,
     ) -> Result<(&'r Arc<App>, Option<HeaderValue>), Own> {
-        head::check(parts, body.is_chunked())?;
+        head::check(request, body.is_chunked())?;
         // Of no app, and asked by those who do not know a host's name.
-        if let Some(answer) = self.health.answer(parts.uri.path()) {
+        if let Some(answer) = self.health.answer(request.uri().path()) {
             return Err(answer.map_or_else(Own::from, |answer| Own(Box::new(answer))));
         }
-        head::settle_host(parts, self.local)?;
-        let authority = head::host(&parts.headers)?;
-        let path = parts.uri.path();
-        let Some(found) = routes.find(authority, path) else { return Err(self.own(&parts.method, path)) };
+        head::settle_host(request, self.local)?;
+        let authority = head::host(request.headers())?;
+        let path = request.uri().path();
+        let Some(found) = routes.find(authority, path) else { return Err(self.own(request.method(), path)) };
         let mut prefix = None;
         if found.prefix_length > 0 {
             let stripped = HeaderValue::from_str(&path[..found.prefix_length]);
             prefix = Some(stripped.map_err(|_| head::bad_request("the path is not valid"))?);
-            parts.uri = strip(&parts.uri, found.prefix_length)?;
+            *request.uri_mut() = strip(request.uri(), found.prefix_length)?;
         }
         if body.is_too_large() {
             return Err(Refusal::from(BodyError::TooLarge).into());
@@ -157,12 +160,12 @@ impl Client {
 async fn call(
     app: &App,
     caller: Caller<'_>,
-    parts: request::Parts,
+    mut request: GuestRequest,
     body: RequestBody,
     invocation: InvocationId,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (body, verdict) = body.into_guest_body().await?;
-    let mut request = Box::new(Request::from_parts(parts, body));
+    *request.body_mut() = body;
     if let Some(verdict) = &verdict {
         request.extensions_mut().insert(verdict.clone());
     }

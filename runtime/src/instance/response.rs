@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 pub use self::body::{ClientEnd, ResponseBody, Verdict};
-use self::body::{Inner, Promise, Streamed, bytes_of};
+use self::body::{Inner, Promise, Streamed, Whole, bytes_of};
 use self::head::{broken_body, invalid};
 pub use self::head::{checked, has_no_content};
 use crate::instance::worker::{Head, Worker};
@@ -148,7 +148,7 @@ impl Collected {
         let has_trailers = self.frames.iter().any(Frame::is_trailers);
         let (_, bytes) = self.size();
         let length = (!has_trailers).then_some(bytes);
-        let body = ResponseBody(Inner::Whole { frames: self.frames, length, slot });
+        let body = ResponseBody(Inner::Whole(Box::new(Whole { frames: self.frames, length, slot })));
         http::Response::from_parts(self.parts, body)
     }
 

@@ -62,6 +62,17 @@ pub async fn run(
         Polled::Waits => Handle::current(),
         Polled::Computes => running.tally.pool().resources().compute().clone(),
     };
+    // On the heap, as above.
+    Box::pin(go_on(running, head, bodiless, here)).await
+}
+
+/// Runs a call to its end that did not answer at once.
+async fn go_on(
+    running: Running,
+    mut head: oneshot::Receiver<Head>,
+    bodiless: bool,
+    here: Handle,
+) -> Result<http::Response<ResponseBody>, Outcome> {
     let verdict = Arc::<Verdict>::default();
     let (client, client_end) = oneshot::channel();
     let (ended, mut has_ended) = oneshot::channel();

@@ -134,7 +134,7 @@ impl Template {
                 let mut store = sandbox::store(pre.engine(), guest);
                 let (pre, policy) = (pre.clone(), self.policy);
                 Ok(GuestTask::quick(async move {
-                    match pre.instantiate_async(&mut store).await {
+                    match Box::pin(pre.instantiate_async(&mut store)).await {
                         Ok(proxy) => {
                             sandbox::started(&mut store, &policy)?;
                             Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output))))

@@ -41,7 +41,7 @@ impl Worker {
     pub async fn handle(&mut self, call: Call, policy: &ScalePolicy) -> Result<(), Fault> {
         match self {
             Self::P2(worker) => worker.handle(call, policy).await,
-            Self::Command(worker) => worker.handle(call, policy).await,
+            Self::Command(worker) => Box::pin(worker.handle(call, policy)).await,
         }
     }
 

@@ -65,7 +65,9 @@ impl Worker {
         let mut http = self.store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, *request)?;
         let response = http.new_response_outparam(head)?;
-        self.proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, response).await
+        let handler = self.proxy.wasi_http_incoming_handler();
+        // On the heap, as everywhere on the way of a request: it is large, and would be moved with all around it.
+        Box::pin(handler.call_handle(&mut self.store, request, response)).await
     }
 
     /// What it holds.

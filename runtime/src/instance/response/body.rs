@@ -45,9 +45,17 @@ pub enum Inner {
     /// The host's own words.
     Host(Option<Bytes>),
     /// All frames are here; the slot is kept until the last is taken.
-    Whole { frames: ShortQueue<Frame<Bytes>>, length: Option<u64>, slot: Option<Slot> },
+    Whole(Box<Whole>),
     /// The guest, or its buffer, goes on.
     Streamed(Box<Streamed>),
+}
+
+/// A body that is all there. Apart, because an answer is handed on from one to the next.
+pub struct Whole {
+    pub(super) frames: ShortQueue<Frame<Bytes>>,
+    /// Its bytes, unless trailers follow them.
+    pub(super) length: Option<u64>,
+    pub(super) slot: Option<Slot>,
 }
 
 /// A body that comes as the guest writes it.
@@ -99,7 +107,7 @@ impl ResponseBody {
     pub fn own_bytes(&self) -> Option<usize> {
         match &self.0 {
             Inner::Host(text) => text.as_ref().map(Bytes::len),
-            Inner::Whole { .. } | Inner::Streamed(_) => None,
+            Inner::Whole(_) | Inner::Streamed(_) => None,
         }
     }
 }
@@ -139,10 +147,10 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match &mut self.0 {
             Inner::Host(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Inner::Whole { frames, slot, .. } => {
-                let frame = frames.pop();
-                if frames.is_empty() {
-                    drop(slot.take());
+            Inner::Whole(whole) => {
+                let frame = whole.frames.pop();
+                if whole.frames.is_empty() {
+                    drop(whole.slot.take());
                 }
                 Poll::Ready(frame.map(Ok))
             }
@@ -153,7 +161,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Host(text) => text.is_none(),
-            Inner::Whole { frames, .. } => frames.is_empty(),
+            Inner::Whole(whole) => whole.frames.is_empty(),
             Inner::Streamed(streamed) => streamed.client.is_none(),
         }
     }
@@ -161,8 +169,8 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Host(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
-            Inner::Whole { length: Some(length), .. } => SizeHint::with_exact(*length),
-            Inner::Whole { .. } | Inner::Streamed(_) => SizeHint::default(),
+            Inner::Whole(whole) => whole.length.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Inner::Streamed(_) => SizeHint::default(),
         }
     }
 }
