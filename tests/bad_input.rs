@@ -151,30 +151,24 @@ fn modules_that_cannot_run_are_refused_by_name() {
             "Spin 1",
         ),
         (
-            "exceptions",
-            wat("(module (tag $e) (func (export \"_start\") (throw $e)))"),
+            "exceptions in their old encoding",
+            wat("(module (func (export \"_start\") try catch_all end))"),
             &["unsupported-feature"],
-            "exceptions",
+            "exceptions in their old encoding ('wasm-opt --translate-to-exnref'",
         ),
         (
-            "exceptions in a component",
+            "the same in a component",
             wat("(component
-                   (core module (tag $e) (func (throw $e)))
+                   (core module (func try catch_all end))
                    (instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))"),
             &["unsupported-feature"],
-            "exceptions",
-        ),
-        (
-            "garbage collection",
-            wat("(module (type $s (struct)) (func (export \"_start\") (drop (struct.new $s))))"),
-            &["unsupported-feature"],
-            "garbage collection (GC) or external references",
+            "exceptions in their old encoding",
         ),
         (
             "two at once",
-            wat("(module (tag $e (param externref)) (func (export \"_start\") (throw $e (ref.null extern))))"),
+            wat("(module (memory 1 (pagesize 1)) (func (export \"_start\") try catch_all end))"),
             &["unsupported-feature"],
-            "exceptions and garbage collection (GC)",
+            " and custom page sizes",
         ),
         ("a flipped byte", flipped, &["malformed-module", "invalid-module", "link-failed", "no-entry"], ""),
     ];

@@ -55,3 +55,92 @@ fn a_memory_with_64_bit_addresses_is_bounded_as_others() {
     }
     assert_eq!(host.get("/grows/").ok(), "007c027");
 }
+
+/// What a program does that says a single digit and stops.
+const DIGIT: &str = r#"
+    (func $digit (param i32)
+      (i32.store8 (i32.const 200) (i32.add (i32.const 48) (local.get 0)))
+      (call $say (i32.const 200) (i32.const 1)))"#;
+
+#[test]
+fn exceptions_are_caught_by_the_guest_or_end_it() {
+    let host = Host::start();
+    // Throws one for each of 100,000 numbers, adds up what it catches, and says whether that is right.
+    let text = format!(
+        r#"{DIGIT}
+        (tag $odd (param i64))
+        (tag $even (param i64))
+        (func $throws (param $number i64)
+          (if (i64.eqz (i64.and (local.get $number) (i64.const 1)))
+            (then (throw $even (local.get $number)))
+            (else (throw $odd (i64.mul (local.get $number) (i64.const 2))))))
+        (func (export "_start") (local $number i64) (local $sum i64)
+          (loop $next
+            (local.set $sum (i64.add (local.get $sum)
+              (block $caught (result i64)
+                (try_table (result i64) (catch $odd $caught) (catch $even $caught)
+                  (call $throws (local.get $number))
+                  (i64.const 0)))))
+            (local.set $number (i64.add (local.get $number) (i64.const 1)))
+            (br_if $next (i64.lt_s (local.get $number) (i64.const 100000))))
+          (call $begin)
+          ;; All numbers below 100,000, and the odd ones once more.
+          (call $digit (i64.eq (local.get $sum) (i64.const 7499950000))))"#
+    );
+    deploy(&host, "catches", "i32", &text);
+    assert_eq!(host.get("/catches/").ok(), "1");
+    let text = r#"
+        (tag $lost (param i32))
+        (func (export "_start") (throw $lost (i32.const 7)))"#;
+    deploy(&host, "throws", "i32", text);
+    let lost = host.get("/throws/");
+    assert_eq!((lost.status, lost.code().as_str()), (500, "trapped"));
+    let log = host.wfn(&["logs", "throws"]).ok();
+    assert!(log.contains("exception"), "{log}");
+    let text = r#"
+        (tag $lost)
+        (func $start (throw $lost))
+        (start $start)
+        (func (export "_start"))"#;
+    let file = host.data.path().with_extension("wasm");
+    fs::write(&file, wat::parse_str(format!("(module {text})")).unwrap()).unwrap();
+    let refused = host.wfn(&["deploy", file.to_str().unwrap(), "--name", "never"]).refused();
+    assert!(refused.contains("exception"), "{refused}");
+    assert_eq!(host.get("/catches/").ok(), "1");
+}
+
+#[test]
+fn objects_of_the_guest_are_collected_and_charged() {
+    let host = Host::start();
+    // 4 GB of objects, one after the other; the class has 2,048 MB.
+    let text = format!(
+        r#"{DIGIT}
+        (type $cell (struct (field (mut i64)) (field (ref null $cell))))
+        (func (export "_start") (local $number i32) (local $last (ref null $cell))
+          (loop $next
+            (local.set $last (struct.new $cell (i64.extend_i32_u (local.get $number)) (ref.null $cell)))
+            (local.set $number (i32.add (local.get $number) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $number) (i32.const 128000000))))
+          (call $begin)
+          (call $digit (i64.eq (struct.get $cell 0 (local.get $last)) (i64.const 127999999))))"#
+    );
+    deploy(&host, "drops", "i32", &text);
+    assert_eq!(host.get("/drops/").ok(), "1");
+    // The same, but each holds the one before.
+    let text = text.replace(
+        "(struct.new $cell (i64.extend_i32_u (local.get $number)) (ref.null $cell))",
+        "(struct.new $cell (i64.extend_i32_u (local.get $number)) (local.get $last))",
+    );
+    deploy(&host, "keeps", "i32", &text);
+    let full = host.get("/keeps/");
+    assert_eq!((full.status, full.code().as_str()), (500, "memory-limit"));
+    let text = r#"
+        (type $bytes (array (mut i8)))
+        (func (export "_start") (drop (array.new $bytes (i32.const 1) (i32.const 0x7fffffff))) (call $begin))"#;
+    deploy(&host, "large", "i32", text);
+    assert_eq!(host.get("/large/").code(), "memory-limit");
+    assert_eq!(host.get("/drops/").ok(), "1");
+    // What is left are workers made ahead, with the two pages that each begins with.
+    let held = host.admin_get("/v1/host")["guest_memory_bytes"].as_u64().unwrap();
+    assert!(held < 1 << 20, "{held} bytes");
+}
