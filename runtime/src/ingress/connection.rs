@@ -136,8 +136,13 @@ impl Driver<'_> {
     ) -> Ended<F::Output> {
         let waker = Waker::from(self.watch.clone());
         let (mut draining, mut is_due) = (false, true);
+        let mut task = Waker::noop().clone();
         poll_fn(|context| {
-            match self.watch.order(context) {
+            if !task.will_wake(context.waker()) {
+                task.clone_from(context.waker());
+                self.watch.polled_by(&task);
+            }
+            match self.watch.order() {
                 Order::End => return Poll::Ready(Ended::Over),
                 Order::Late if self.watch.is_idle() => return Poll::Ready(Ended::Late),
                 Order::Drain if !draining => {
@@ -193,9 +198,12 @@ impl Driver<'_> {
 
     /// What `poll` gives, if that is no error and the connection may go on until then.
     async fn unless_over<T>(&self, poll: impl Fn(&mut Context<'_>) -> Poll<std::io::Result<T>>) -> Option<T> {
-        poll_fn(|context| match self.watch.order(context) {
-            Order::End => Poll::Ready(None),
-            _ => poll(context).map(Result::ok),
+        poll_fn(|context| {
+            self.watch.polled_by(context.waker());
+            match self.watch.order() {
+                Order::End => Poll::Ready(None),
+                _ => poll(context).map(Result::ok),
+            }
         })
         .await
     }

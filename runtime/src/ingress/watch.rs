@@ -121,14 +121,13 @@ impl Watch {
         self.task.lock().wake_by_ref();
     }
 
+    /// The connection is polled by `task`, which is woken from now on.
+    pub fn polled_by(&self, task: &Waker) {
+        self.task.lock().clone_from(task);
+    }
+
     /// What the connection is to do; its task is woken when that changes.
-    pub fn order(&self, context: &Context<'_>) -> Order {
-        {
-            let mut task = self.task.lock();
-            if !task.will_wake(context.waker()) {
-                task.clone_from(context.waker());
-            }
-        }
+    pub fn order(&self) -> Order {
         let order = usize::from(self.order.load(Ordering::Acquire));
         Order::ALL.get(order).copied().unwrap_or(Order::End)
     }
