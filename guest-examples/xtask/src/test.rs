@@ -22,12 +22,12 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     process::run(in_root(root).args(["fmt", "--all", "--check", "--manifest-path"]).arg(&guest_manifest))?;
 
     steps.begin("build, with clippy");
-    process::run(linted(root).args(["test", "--no-run", "--all-targets"]).args(WORKSPACE))?;
+    process::run(linted(root, &["test"]).args(["--no-run", "--all-targets"]))?;
     steps.begin("build without OTLP, with clippy");
-    let mut plain = linted(root);
+    let mut plain = linted(root, &["build"]);
     // Only looked at: nothing of it runs.
     plain.env("CARGO_PROFILE_DEV_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_DEBUG", "none");
-    process::run(plain.args(["build", "--no-default-features"]).args(WORKSPACE))?;
+    process::run(plain.arg("--no-default-features"))?;
     steps.begin("clippy of the guests");
     clippy_guests(root, &guest_manifest)?;
 
@@ -46,24 +46,26 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     steps.begin("tests");
     let status = if has_nextest(root) {
         // Its configuration names those that need the machine for themselves.
-        process::status(linted(root).args(["nextest", "run", "--no-fail-fast"]).args(WORKSPACE))?
+        process::status(linted(root, &["nextest", "run"]).arg("--no-fail-fast"))?
     } else {
-        let mut most = linted(root);
-        most.args(["test", "--no-fail-fast"]).args(WORKSPACE).args(["--", "--skip", ALONE]);
-        process::run(&mut most)?;
-        process::status(linted(root).args(["test", ALONE]).args(WORKSPACE))?
+        process::run(linted(root, &["test"]).args(["--no-fail-fast", "--", "--skip", ALONE]))?;
+        process::status(linted(root, &["test"]).arg(ALONE))?
     };
     Ok(process::exit_code(status))
 }
 
-/// Of the whole workspace, always: then every dependency has the same features, and is compiled once.
-const WORKSPACE: [&str; 1] = ["--workspace"];
-
 /// Cargo with clippy as the compiler of the workspace, as `cargo clippy` arranges it, but for builds and tests too: what is
-/// linted is what runs, and the dependencies, which are most, are compiled once.
-fn linted(root: &Path) -> Command {
+/// linted is what runs, and the dependencies, which are most, are compiled once. Of the whole workspace, always: then every
+/// dependency has the same features.
+fn linted(root: &Path, subcommand: &[&str]) -> Command {
     let mut cargo = in_root(root);
-    cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver").env("CLIPPY_ARGS", "-Dwarnings");
+    // Not by its variable: tests that build guests would inherit it.
+    cargo.args(subcommand).args([
+        "--workspace",
+        "--config",
+        r#"build.rustc-workspace-wrapper="clippy-driver""#,
+    ]);
+    cargo.env("CLIPPY_ARGS", "-Dwarnings");
     cargo
 }
 

@@ -107,6 +107,7 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
         .total_memories(workers + workers / 4)
         .total_tables(workers * 2)
         .total_stacks(stacks)
+        // Each takes one of the memories above.
         .total_gc_heaps(workers)
         .max_core_instances_per_component(200)
         .max_memories_per_component(16)
