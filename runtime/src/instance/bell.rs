@@ -24,9 +24,9 @@ impl Bell {
         self.rung.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it rang since the last poll began.
+    /// Whether it rang since the last poll began, or the worker's own part has something to do.
     pub fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::SeqCst)
+        self.rung.load(Ordering::SeqCst) || self.asked.load(Ordering::SeqCst)
     }
 
     /// A poll begins: what rings from here on has to be looked at again.
@@ -92,6 +92,8 @@ impl Wake for Desk {
 
     fn wake_by_ref(self: &Arc<Self>) {
         self.0.ask();
-        self.0.wake_by_ref();
+        if !self.0.is_polled() {
+            self.0.driver.wake();
+        }
     }
 }
