@@ -1,11 +1,11 @@
 //! The scale flags that `deploy` and `scale` share, read with the host's own rules.
 
 use clap::Args;
-use wfn_runtime::app::manifest::{
+use wfn_runtime::limits;
+use wfn_runtime::manifest::{
     Bounded, Concurrency, IdleTimeout, Isolation, MemoryClass, OrAuto, OrDynamic, ScaleSettings, Timeout,
     Workers,
 };
-use wfn_runtime::limits;
 
 /// What decides how an app scales.
 #[derive(Debug, Clone, Default, Args)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
-use wfn_runtime::app::manifest::Manifest;
 use wfn_runtime::app::share::Percent;
 use wfn_runtime::limits;
+use wfn_runtime::manifest::Manifest;
 use wfn_runtime::names::ModuleHash;
 
 use crate::bundle::Bundle;

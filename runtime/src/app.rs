@@ -2,8 +2,6 @@
 
 pub mod bundle;
 pub mod error;
-pub mod manifest;
-pub mod manifest_file;
 pub mod readiness;
 pub mod registry;
 pub mod revision;
@@ -11,5 +9,3 @@ pub mod running;
 pub mod secret_store;
 pub mod share;
 pub mod store;
-pub mod triggers;
-pub mod values;

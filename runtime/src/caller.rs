@@ -7,7 +7,7 @@ use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
 use crate::app::running::Group;
-use crate::app::triggers::FunctionName;
+use crate::manifest::triggers::FunctionName;
 use crate::names::AppName;
 
 /// Tells the app that is called which one calls.

@@ -1,10 +1,7 @@
 //! What a guest can reach beyond its own memory: decided by the app's manifest, nothing by default.
 
-pub mod address;
 pub mod blobs;
 pub mod connect;
-pub mod egress;
-pub mod grants;
 pub mod guest;
 pub mod host_objects;
 pub mod identity;
@@ -28,12 +25,9 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::app::bundle::Bundles;
-use crate::app::manifest::{FileMount, Manifest, MountPath};
 use crate::app::running::App;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::{Blobs, Containers};
-use crate::capability::egress::{Destination, Egress, Refusal};
-use crate::capability::grants::Share;
 use crate::capability::identity::Identity;
 use crate::capability::internal::{Origin, Service};
 use crate::capability::key_value::KeyValue;
@@ -46,6 +40,9 @@ use crate::capability::secrets::{SecretKey, SecretName, Secrets};
 use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
 use crate::ingress::http::LiveRoutes;
 use crate::limits;
+use crate::manifest::egress::{Destination, Egress, Refusal};
+use crate::manifest::grants::Share;
+use crate::manifest::{FileMount, Manifest, MountPath, SCRATCH_PATH};
 use crate::meter::Meter;
 use crate::meter::output::GuestOutput;
 use crate::meter::redactor::Redactor;
@@ -266,7 +263,7 @@ impl Capabilities {
             builder.preopened_dir(folder, destination.as_str(), FsPerms::ReadOnly)?;
         }
         if let Some(scratch) = scratch {
-            builder.preopened_dir(scratch.root(), scratch::GUEST_PATH, FsPerms::ReadWrite)?;
+            builder.preopened_dir(scratch.root(), SCRATCH_PATH, FsPerms::ReadWrite)?;
         }
         Ok(builder)
     }

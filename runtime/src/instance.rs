@@ -25,10 +25,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::app::manifest::MemoryClass;
 use crate::capability::scratch::Scratch;
 use crate::instance::limiter::{HostMemory, InstanceMemory};
 use crate::instance::shared::SharedWorkers;
+use crate::manifest::MemoryClass;
 use crate::pool::quota::QuotaLease;
 
 /// One instance: workers that share a memory class.

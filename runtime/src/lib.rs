@@ -34,6 +34,7 @@ pub mod instance;
 pub mod invocation;
 pub mod limited;
 pub mod limits;
+pub mod manifest;
 pub mod media_type;
 pub mod meter;
 pub mod names;

@@ -26,14 +26,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::app::manifest::ScalePolicy;
-use crate::clock;
 use crate::event_loop::{current_core, is_compute};
 use crate::instance::Instance;
 use crate::instance::template::Template;
 use crate::instance::worker::Worker;
 use crate::invocation::Throttle;
-use crate::limits;
+use crate::manifest::ScalePolicy;
 use crate::meter::scaling::{Inputs, Reason};
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
@@ -44,6 +42,7 @@ use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
+use crate::{clock, limits};
 
 /// The pool of one scale group of one revision.
 pub struct Pool {

@@ -17,10 +17,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::capability::grants::StoreName;
-use crate::clock;
 use crate::invocation::random_bits;
-use crate::limits;
+use crate::manifest::grants::StoreName;
 use crate::meter::recent::Record;
 use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
@@ -29,6 +27,7 @@ use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
 use crate::trace::state::TRACESTATE;
+use crate::{clock, limits};
 
 /// Follows traces through the host.
 pub struct Tracer {

@@ -6,7 +6,6 @@ pub mod cloudevent;
 pub mod delivery;
 pub mod leased;
 pub mod queue;
-pub mod schedule;
 mod tasks;
 pub mod timer;
 

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 use wfn_load::{Mode, Plan, Report};
-use wfn_runtime::app::values::Span;
 use wfn_runtime::limits;
+use wfn_runtime::manifest::values::Span;
 use wfn_runtime::names::AppName;
 
 use crate::client::Client;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
-use wfn_runtime::app::manifest::ScratchSize;
 use wfn_runtime::app::share::Percent;
-use wfn_runtime::capability::grants::StoreLabel;
 use wfn_runtime::limits;
+use wfn_runtime::manifest::ScratchSize;
+use wfn_runtime::manifest::grants::StoreLabel;
 use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use ureq::http::Method;
-use wfn_runtime::app::manifest::ScaleSettings;
+use wfn_runtime::manifest::ScaleSettings;
 use wfn_runtime::names::AppName;
 
 use crate::client::app_path;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde_json::Value;
-use wfn_runtime::app::manifest::ScaleSettings;
+use wfn_runtime::manifest::ScaleSettings;
 use wfn_runtime::names::AppName;
 
 use crate::client::app_path;

@@ -17,8 +17,8 @@ use crate::app::error::ChangeError;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::table::Usage;
 use crate::capability::blobs::{Container, http as blobs};
-use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::limits;
+use crate::manifest::grants::{Place, StoreLabel, StoreName};
 use crate::names::AppName;
 
 /// `GET /v1/apps/{app}/blobs`: the app's containers, with what they hold; those its manifest names and those it has.

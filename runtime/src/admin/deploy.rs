@@ -19,10 +19,10 @@ use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query, Whole};
 use crate::admin::{blobs, kv, queues, view};
 use crate::app::error::ChangeError;
-use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::registry::Deployed;
 use crate::app::share::{Percent, Portion};
 use crate::capability::key_value::table::Usage;
+use crate::manifest::{Manifest, ScaleSettings};
 use crate::media_type;
 use crate::names::{AppName, ModuleHash, RevisionId};
 

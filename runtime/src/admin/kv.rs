@@ -15,12 +15,12 @@ use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
 use crate::app::error::ChangeError;
-use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{self, Usage};
 use crate::capability::key_value::{Page, Store};
 use crate::capability::request::Condition;
 use crate::limits;
+use crate::manifest::grants::{Place, StoreLabel, StoreName};
 use crate::names::AppName;
 
 /// `GET /v1/apps/{app}/kv`: the app's stores, with what they hold; those its manifest names and those it has.

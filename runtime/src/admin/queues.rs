@@ -14,12 +14,12 @@ use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
 use crate::app::error::ChangeError;
-use crate::capability::grants::{Place, StoreLabel, StoreName};
 use crate::capability::queues::Queue;
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::http::{new_message, shown};
 use crate::capability::queues::table::{self, After, Message, State as MessageState, Usage};
 use crate::limits;
+use crate::manifest::grants::{Place, StoreLabel, StoreName};
 use crate::names::AppName;
 
 /// `GET /v1/apps/{app}/queues`: the app's queues, with what they hold; those its manifest names and those it has.

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
-use crate::app::triggers::pull::PullTrigger;
-use crate::app::triggers::timer::TimerTrigger;
-use crate::app::triggers::{FunctionName, Triggers};
 use crate::clock;
+use crate::manifest::schedule::TimerState;
+use crate::manifest::triggers::pull::PullTrigger;
+use crate::manifest::triggers::timer::TimerTrigger;
+use crate::manifest::triggers::{FunctionName, Triggers};
 use crate::names::AppName;
-use crate::trigger::schedule::TimerState;
 use crate::trigger::timer::Stored;
 
 /// `GET /v1/apps/{app}/triggers`: the functions that triggers call, with what calls them; of timers also when.

@@ -24,7 +24,6 @@ use self::activate::{Change, Line};
 use self::changing::Changing;
 use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
-use crate::app::manifest::{Manifest, ScaleSettings};
 use crate::app::readiness::Readiness;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::App;
@@ -35,14 +34,14 @@ use crate::capability::blobs::{self, Blobs};
 use crate::capability::identity::IdentityError;
 use crate::capability::key_value::table;
 use crate::capability::queues::{self, Queues};
-use crate::clock;
 use crate::component::cache::{ComponentCache, Guest};
 use crate::ingress::http::LiveRoutes;
-use crate::limits;
+use crate::manifest::{Manifest, ScaleSettings};
 use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::persist::db::Db;
 use crate::pool::resources::Resources;
 use crate::trigger::TriggerHost;
+use crate::{clock, limits};
 
 /// An app that is stored but not served.
 struct Broken {

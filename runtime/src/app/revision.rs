@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::manifest::{Manifest, ScalePolicy};
 use crate::app::share::Percent;
-use crate::app::triggers::FunctionName;
-use crate::component::inspect::{GuestKind, Language};
+use crate::component::inspect::GuestKind;
+use crate::manifest::triggers::FunctionName;
+use crate::manifest::{Language, Manifest, ScalePolicy};
 use crate::names::{ModuleHash, RevisionId};
 
 /// What was deployed. Numbered within its app, content addressed by its module, never changed.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::app::values::Bounded;
+use crate::manifest::values::Bounded;
 
 /// How many of a hundred HTTP requests a second revision takes. With none or all of them there is no split.
 pub type Percent = Bounded<1, 99>;

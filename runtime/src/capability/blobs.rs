@@ -31,10 +31,10 @@ use crate::capability::blobs::name::BlobName;
 use crate::capability::blobs::objects::{BlobBody, Location, Objects};
 use crate::capability::blobs::table::{Blob, Uploaded, Usage};
 use crate::capability::blobs::upload::{Unfinished, Upload};
-use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
 use crate::capability::queues::Queues;
 use crate::capability::request::{Condition, Listing, Version};
 use crate::limits;
+use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
 

@@ -17,8 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
 
-use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::limits;
+use crate::manifest::egress::{Destination, Egress, Refusal};
 use crate::meter::Meter;
 
 /// Why there is no connection.

@@ -14,21 +14,16 @@ use tokio::task::JoinSet;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::caller::Caller;
-use crate::capability::Capabilities;
-use crate::capability::blobs;
-use crate::capability::egress::{Destination, Scheme};
-use crate::capability::identity;
-use crate::capability::key_value;
 use crate::capability::outbound::SendError;
-use crate::capability::queues;
-use crate::clock;
+use crate::capability::{Capabilities, blobs, identity, key_value, queues};
 use crate::dispatch::dispatch;
 use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::{InvocationId, Outcome};
-use crate::limits;
+use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
 use crate::trace::context::TraceContext;
 use crate::trace::state::TRACESTATE;
+use crate::{clock, limits};
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";

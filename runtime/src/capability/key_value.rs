@@ -14,11 +14,11 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::capability::CapabilityHost;
-use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{Entry, Version};
 use crate::capability::request::Condition;
 use crate::limits;
+use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
 

@@ -25,8 +25,8 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use self::body::measured;
 use crate::capability::connect::{ConnectError, Connector, OutboundBounds};
-use crate::capability::egress::{Destination, Egress, Refusal};
 use crate::limits;
+use crate::manifest::egress::{Destination, Egress, Refusal};
 use crate::meter::Meter;
 
 /// The way out for the guests of one revision.

@@ -18,14 +18,12 @@ use rusqlite::Transaction;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::capability::CapabilityHost;
-use crate::capability::grants::{Grants, Kind, Place, StoreLabel};
 use crate::capability::queues::error::QueueError;
-use crate::capability::queues::table::expiry;
-use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State};
-use crate::clock;
-use crate::limits;
+use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State, expiry};
+use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
+use crate::{clock, limits};
 
 /// The queues of all apps.
 pub struct Queues {

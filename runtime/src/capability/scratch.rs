@@ -28,8 +28,6 @@ use crate::limits;
 
 /// The hidden subcommand of the binary that runs [`child_main`].
 pub const CHILD_COMMAND: &str = "make-scratch";
-/// Where a guest finds it.
-pub const GUEST_PATH: &str = "/tmp";
 
 /// The `/tmp` of one instance, or of one worker where nothing is kept between invocations.
 pub struct Scratch {

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use crate::component::code::Code;
 use crate::component::compile::{self, CompileError, Compiled};
 use crate::component::engine::{self, EngineKind, Engines};
-use crate::component::inspect::Language;
 use crate::component::instance_size::Footprint;
+use crate::manifest::Language;
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
 

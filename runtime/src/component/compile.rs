@@ -13,11 +13,12 @@ use sha2::{Digest, Sha256};
 use crate::component::code::Code;
 use crate::component::componentize::componentize;
 use crate::component::function_cache::FunctionCache;
-use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, Language, inspect};
+use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, inspect};
 use crate::component::instance_size::Footprint;
 use crate::component::{engine, features};
 use crate::limited::{self, Job, NoAnswer, plain};
 use crate::limits;
+use crate::manifest::Language;
 use crate::names::{CodeHash, ModuleHash};
 
 /// The work of the child, [`child_main`].

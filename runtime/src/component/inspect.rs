@@ -9,6 +9,7 @@ use crate::component::instance_size::Footprint;
 use crate::component::interfaces;
 use crate::component::outside::{Names, Outside};
 use crate::limited::plain;
+use crate::manifest::Language;
 
 /// The kinds of guest this host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,30 +30,6 @@ impl GuestKind {
             Self::P2 => "p2",
             Self::P3 => "p3",
             Self::Command => "command",
-        }
-    }
-}
-
-/// The language a guest was written in, where that decides a default (SPEC 2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Language {
-    /// Python: an interpreter that runs one thing at a time.
-    Python,
-    /// JavaScript: StarlingMonkey's event loop ends with the first `fetch` event it has answered.
-    JavaScript,
-    /// Any other.
-    #[default]
-    Other,
-}
-
-impl Language {
-    /// The name under which it is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Python => "python",
-            Self::JavaScript => "javascript",
-            Self::Other => "other",
         }
     }
 }

@@ -8,10 +8,10 @@ use wasmparser::{
     Payload, TypeRef,
 };
 
-use crate::component::inspect::Language;
 use crate::component::instance_size::InstanceSize;
 use crate::component::interfaces::is_version;
 use crate::limits;
+use crate::manifest::Language;
 
 /// Names out of a module, for people: the first of them, short and without what would move a cursor, and how many more
 /// there are.

@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::app::manifest::ScalePolicy;
 use crate::capability::guest::GuestRequest;
 use crate::instance::kept_body::KeptBody;
 use crate::instance::response::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
+use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
 
 /// What an invocation in an asynchronous worker leads to.

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use async_trait::async_trait;
 use wasmtime::{ResourceLimiter, ResourceLimiterAsync};
 
-use crate::app::manifest::MemoryClass;
 use crate::component::instance_size::Footprint;
 use crate::instance::guest_task;
 use crate::limits;
+use crate::manifest::MemoryClass;
 use crate::pool::quota::QuotaLease;
 use crate::pool::room::Room;
 

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
-use crate::app::manifest::ScalePolicy;
 use crate::event_loop::is_compute;
 use crate::instance::guest_task;
 use crate::instance::limiter::{Limiter, RefusedBy};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
+use crate::manifest::ScalePolicy;
 
 /// Epoch ticks a guest may compute on an event loop before it has to yield: between one and two milliseconds.
 const TICKS_BEFORE_YIELD: u64 = 2;

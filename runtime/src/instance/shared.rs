@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::event_loop::current_core;
 use crate::instance::Instance;
 use crate::instance::template::Template;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::Fault;
+use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::pool::resources::Resources;
 
 /// Workers that take many invocations at a time. Dropped with their instance, they end.

@@ -7,26 +7,25 @@ use wasmtime::Engine;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::Capabilities;
 use crate::capability::guest::{self, Guest};
-use crate::capability::scratch::{self, Scratch};
+use crate::capability::scratch::Scratch;
 use crate::component::cache;
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
 use crate::component::instance_size::Footprint;
-use crate::instance::Instance;
 use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::start::{Start, Starts};
 use crate::instance::worker::Worker;
 use crate::instance::worker_command::{self, CommandGuest};
-use crate::instance::worker_p2;
 use crate::instance::worker_p3::AsyncWorker;
+use crate::instance::{Instance, worker_p2};
 use crate::invocation::{Fault, InvocationId, Outcome, Throttle};
 use crate::limits;
+use crate::manifest::{Isolation, SCRATCH_PATH, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
 use crate::names::RevisionId;
@@ -202,7 +201,7 @@ impl Template {
             let charge = instance.memory.charge(bytes);
             let charge = charge.map_err(|refused| sandbox::refusal_fault(refused, &self.policy))?;
             self.capabilities.host().scratch().make(charge).map_err(|error| {
-                Fault::plain(Outcome::StartFailed(format!("make {}: {error}", scratch::GUEST_PATH)))
+                Fault::plain(Outcome::StartFailed(format!("make {}: {error}", SCRATCH_PATH)))
             })
         };
         if self.policy.isolation == Isolation::Fresh {

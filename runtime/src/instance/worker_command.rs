@@ -18,7 +18,6 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{I32Exit, WasiCtx};
 
-use crate::app::manifest::ScalePolicy;
 use crate::capability::Capabilities;
 use crate::capability::guest::GuestBody;
 use crate::capability::internal::Origin;
@@ -34,6 +33,7 @@ use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{BodyError, Fault, Outcome};
 use crate::limits;
+use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
 
 /// What a program is told its name is.

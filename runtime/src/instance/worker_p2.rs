@@ -7,7 +7,6 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use crate::app::manifest::{Isolation, ScalePolicy};
 use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
 use crate::instance::limiter::WorkerMemory;
@@ -15,6 +14,7 @@ use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
+use crate::manifest::{Isolation, ScalePolicy};
 use crate::meter::output::GuestOutput;
 
 /// One live component.

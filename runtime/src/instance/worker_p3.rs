@@ -22,7 +22,6 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::app::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::capability::guest::{Guest, GuestRequest};
 use crate::capability::internal::Origin;
 use crate::event_loop::current_core;
@@ -36,6 +35,7 @@ use crate::instance::start::Start;
 use crate::instance::template::Template;
 use crate::invocation::InvocationId;
 use crate::limits;
+use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
 use crate::pool::resources::Resources;

@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::app::manifest::Isolation;
-use crate::clock;
 use crate::event_loop::current_core;
 use crate::instance::Instance;
 use crate::instance::sandbox::start_timed_out;
 use crate::instance::worker::Worker;
 use crate::invocation::Fault;
-use crate::limits;
+use crate::manifest::Isolation;
 use crate::meter::scaling::Reason;
 use crate::pool::Pool;
+use crate::{clock, limits};
 
 /// When missing always-ready instances may be made again: one attempt at a time, with a pause after a failure.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::meter::usage::Amounts;
 use crate::meter::usage::instance::InstanceMeter;
 
-/// What the ledger goes by; a part of [`crate::app::manifest::ScalePolicy`].
+/// What the ledger goes by; a part of [`crate::manifest::ScalePolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Slots of an instance.

@@ -4,14 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What the pace goes by; a part of [`crate::app::manifest::ScalePolicy`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScaleOut {
-    /// Instances that may be added at once, after a time without any.
-    pub burst: u32,
-    /// Instances that may be added each second after that.
-    pub per_second: u32,
-}
+use crate::manifest::ScaleOut;
 
 /// Counts the instances a group adds against its burst, which fills up again at the rate.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::app::manifest::MemoryClass;
 use crate::component::engine::{Engines, Pulse};
 use crate::instance::Instance;
 use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
+use crate::manifest::MemoryClass;
 use crate::meter::usage::keeper::UsageKeeper;
 use crate::persist::db::{Db, DbError};
 use crate::pool::learned::Learned;

@@ -13,32 +13,29 @@ use tokio::time::sleep;
 use wasmtime::Module;
 
 use crate::app::bundle::Bundles;
-use crate::app::manifest::{Manifest, MemoryClass, OrAuto, ScalePolicy};
 use crate::capability::blobs::Blobs;
 use crate::capability::blobs::objects::Location;
 use crate::capability::queues::Queues;
 use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost, Stores};
-use crate::clock;
 use crate::component::cache::Guest;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
-use crate::component::inspect::Language;
 use crate::component::instance_size::Footprint;
 use crate::descriptors::Shares;
 use crate::instance::limiter::HostMemory;
 use crate::instance::template::Template;
 use crate::invocation::{Outcome, Throttle};
-use crate::limits;
+use crate::manifest::{Language, Manifest, MemoryClass, OrAuto, ScaleOut, ScalePolicy};
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
-use crate::pool::pace::ScaleOut;
 use crate::pool::quota::MemoryQuota;
 use crate::pool::resources::Resources;
 use crate::pool::room::Room;
 use crate::pool::{NotTaken, Pool};
 use crate::trace::Tracer;
+use crate::{clock, limits};
 
 const APPS: usize = 1_000;
 /// Instances of the smaller class that the quota has room for.

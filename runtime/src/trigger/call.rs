@@ -8,12 +8,12 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::app::running::App;
-use crate::app::triggers::FunctionName;
 use crate::caller::Caller;
 use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 use crate::limits;
+use crate::manifest::triggers::FunctionName;
 
 /// How a call ended.
 pub enum Answer {

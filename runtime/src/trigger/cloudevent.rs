@@ -12,9 +12,9 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::capability::blobs::event::BlobEvent;
-use crate::capability::grants::{Place, StoreName};
 use crate::capability::guest::GuestRequest;
 use crate::capability::queues::table::Message;
+use crate::manifest::grants::{Place, StoreName};
 use crate::media_type;
 use crate::trace::Delivery;
 

@@ -6,17 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::app::running::App;
-use crate::app::triggers::pull::PullTrigger;
-use crate::capability::grants::Place;
 use crate::capability::queues::Queue;
 use crate::capability::queues::table::expiry::EXPIRED;
 use crate::capability::queues::table::{Failure, Message, Next};
-use crate::clock;
 use crate::invocation::{InvocationId, random_share};
-use crate::limits;
+use crate::manifest::grants::Place;
+use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::db::DbError;
 use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{self, Event};
+use crate::{clock, limits};
 
 /// How soon a delivery that waits for room notices that its app or the host ends.
 const PAUSE_STEP: Duration = Duration::from_millis(500);

@@ -14,17 +14,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::app::running::{App, Group};
-use crate::app::triggers::pull::PullTrigger;
-use crate::capability::grants::Place;
 use crate::capability::queues::table::Message;
 use crate::capability::queues::{Bell, Queue, Queues};
-use crate::clock;
-use crate::limits;
+use crate::manifest::grants::Place;
+use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::db::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::trigger::delivery::{Delivery, Ended};
 use crate::trigger::leased::{GivenBack, Leased};
 use crate::trigger::tasks::AppTasks;
+use crate::{clock, limits};
 
 /// The consumers of all apps.
 pub struct Consumers {

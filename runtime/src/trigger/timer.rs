@@ -1,5 +1,5 @@
 //! Calls functions when their schedules say so: one task for each timer function, from its first deploy to the removal of its
-//! app. When to call is decided by [`crate::trigger::schedule`]; what was decided is stored before it is done.
+//! app. When to call is decided by [`crate::manifest::schedule`]; what was decided is stored before it is done.
 
 mod table;
 
@@ -16,17 +16,16 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::app::running::App;
-use crate::app::triggers::FunctionName;
-use crate::app::triggers::timer::TimerTrigger;
-use crate::clock;
 use crate::invocation::{InvocationId, random_share};
-use crate::limits;
+use crate::manifest::schedule::{Action, Timer, TimerState};
+use crate::manifest::triggers::FunctionName;
+use crate::manifest::triggers::timer::TimerTrigger;
 use crate::names::AppName;
 use crate::persist::db::{Db, DbError};
 use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{Event, timestamp};
-use crate::trigger::schedule::{Action, Timer, TimerState};
 use crate::trigger::tasks::AppTasks;
+use crate::{clock, limits};
 pub use table::Stored;
 
 /// Which timer function.

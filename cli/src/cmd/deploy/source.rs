@@ -4,8 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use wfn_runtime::app::manifest::{FileMount, Manifest};
-use wfn_runtime::app::manifest_file::ManifestFile;
+use wfn_runtime::manifest::file::ManifestFile;
+use wfn_runtime::manifest::{FileMount, Manifest};
 use wfn_runtime::names::AppName;
 
 use crate::bundle::{self, Bundle};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use wfn_runtime::app::manifest::Manifest;
+use wfn_runtime::manifest::Manifest;
 use wfn_runtime::names::AppName;
 
 use crate::bundle::Bundle;

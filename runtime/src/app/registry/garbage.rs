@@ -63,7 +63,8 @@ mod tests {
 
     use super::*;
     use crate::app::revision::{Revision, Serving};
-    use crate::component::inspect::{GuestKind, Language};
+    use crate::component::inspect::GuestKind;
+    use crate::manifest::Language;
     use crate::names::{AppName, RevisionId};
 
     #[tokio::test]
@@ -87,7 +88,7 @@ mod tests {
             db.write(store::modules).await.unwrap();
             blocking(|| ()).await;
         }
-        let manifest: crate::app::manifest::Manifest =
+        let manifest: crate::manifest::Manifest =
             serde_json::from_value(serde_json::json!({ "name": "a" })).unwrap();
         let name = manifest.name.clone();
         let (kind, language) = (GuestKind::P2, Language::Other);

@@ -4,9 +4,9 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::capability::grants::{Refusal, StoreName};
 use crate::capability::queues::error::QueueError;
 use crate::limits;
+use crate::manifest::grants::{Refusal, StoreName};
 use crate::names::AppName;
 use crate::persist::db::DbError;
 

@@ -8,13 +8,13 @@ use parking_lot::RwLock;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use crate::app::triggers::pull::PullTrigger;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::table::Uploaded;
-use crate::capability::grants::Place;
 use crate::capability::queues::Queues;
 use crate::capability::queues::table::{self, Message, NewMessage};
 use crate::capability::request;
+use crate::manifest::grants::Place;
+use crate::manifest::triggers::pull::PullTrigger;
 use crate::names::AppName;
 
 /// A version of a blob that was written; the data of its event.

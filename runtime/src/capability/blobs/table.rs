@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::name::BlobName;
-use crate::capability::grants::Place;
 use crate::capability::request::{Condition, Version};
 use crate::limits;
+use crate::manifest::grants::Place;
 use crate::names::AppName;
 
 /// A blob, without its bytes.

@@ -18,11 +18,10 @@ use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::event::{self, Listeners};
 use crate::capability::blobs::objects::Objects;
 use crate::capability::blobs::table::{self, Object, Uploaded};
-use crate::capability::grants::Place;
 use crate::capability::request::{Condition, Version};
-use crate::clock;
-use crate::limits;
+use crate::manifest::grants::Place;
 use crate::persist::db::Db;
+use crate::{clock, limits};
 
 /// What uploads leave behind that end before their time. Holds no database, whose own thread may drop it.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use crate::capability::grants::{Refusal, StoreName};
 use crate::limits;
+use crate::manifest::grants::{Refusal, StoreName};
 use crate::names::AppName;
 use crate::persist::db::DbError;
 

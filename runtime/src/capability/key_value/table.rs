@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use crate::capability::grants::Place;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::request::Condition;
 pub use crate::capability::request::Version;
 use crate::limits;
+use crate::manifest::grants::Place;
 use crate::names::AppName;
 
 /// What is stored under a key.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::*;
-use crate::capability::grants::StoreName;
 use crate::capability::queues::table::Next;
+use crate::manifest::grants::StoreName;
 use crate::persist::faulty_disk::{Call, Fault, FaultyDisk, NAME};
 
 /// Rounds of the work below: enough for the log to be moved into the database and begun again.

@@ -10,9 +10,9 @@ pub mod expiry;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::capability::grants::Place;
 use crate::capability::queues::error::QueueError;
 use crate::limits;
+use crate::manifest::grants::Place;
 use crate::names::AppName;
 
 /// A message on its way into a queue.

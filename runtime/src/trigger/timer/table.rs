@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::app::triggers::FunctionName;
+use crate::manifest::schedule::TimerState;
+use crate::manifest::triggers::FunctionName;
 use crate::names::AppName;
-use crate::trigger::schedule::TimerState;
 
 /// What is stored of a timer.
 #[derive(Debug, Clone, PartialEq, Eq)]

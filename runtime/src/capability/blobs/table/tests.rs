@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::capability::grants::StoreName;
+use crate::manifest::grants::StoreName;
 use crate::persist::schema;
 
 fn database() -> Connection {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::capability::grants::StoreName;
+use crate::manifest::grants::StoreName;
 use crate::names::AppName;
 use crate::persist::schema;
 

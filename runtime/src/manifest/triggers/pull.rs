@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::manifest::{Concurrency, ScalePolicy, Timeout};
-use crate::app::triggers::{FunctionName, FunctionPath};
-use crate::app::values::{Bounded, OrDynamic, Span};
-use crate::capability::grants::StoreName;
 use crate::limits;
+use crate::manifest::grants::StoreName;
+use crate::manifest::triggers::{FunctionName, FunctionPath};
+use crate::manifest::values::{Bounded, OrDynamic, Span};
+use crate::manifest::{Concurrency, ScalePolicy, Timeout};
 
 /// Time from a failed delivery to the next.
 type RetryDelay = Span<0, { limits::QUEUE_TIME_MAX.as_millis() as u64 }>;
@@ -219,8 +219,8 @@ impl PullTrigger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::manifest_file::ManifestFile;
-    use crate::component::inspect::Language;
+    use crate::manifest::Language;
+    use crate::manifest::file::ManifestFile;
 
     fn trigger(text: &str) -> PullTrigger {
         let file = ManifestFile::parse(&format!("[[trigger.queue]]\nname = \"orders\"\n{text}")).unwrap();
@@ -266,7 +266,7 @@ mod tests {
 
     impl Default for ScalePolicy {
         fn default() -> Self {
-            crate::app::manifest::ScaleSettings::default().resolved(Language::Other)
+            crate::manifest::ScaleSettings::default().resolved(Language::Other)
         }
     }
 }

@@ -6,12 +6,14 @@
 //! (loopback, private, link-local, metadata of clouds …, [`AddressKind`]) have to be granted by address or range.
 //! The one exception is an entry that says `localhost`.
 
+pub mod address;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::capability::address::{AddressKind, AddressRange};
 use crate::limits;
+use crate::manifest::egress::address::{AddressKind, AddressRange};
 
 /// How a request travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

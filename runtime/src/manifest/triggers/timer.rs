@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::manifest::{ScalePolicy, Timeout};
-use crate::app::triggers::{FunctionName, FunctionPath};
-use crate::app::values::{Bounded, Span};
 use crate::limits;
+use crate::manifest::schedule::{MissedRuns, Schedule, Timer};
+use crate::manifest::triggers::{FunctionName, FunctionPath};
+use crate::manifest::values::{Bounded, Span};
+use crate::manifest::{ScalePolicy, Timeout};
 use crate::names::AppName;
-use crate::trigger::schedule::{MissedRuns, Schedule, Timer};
 
 /// How much later than its schedule says a run may begin.
 type Jitter = Span<0, { limits::TIMER_JITTER_MAX.as_millis() as u64 }>;

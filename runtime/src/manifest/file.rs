@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::app::manifest::{FileMount, Manifest, MountPath, ScaleSettings, ScratchSize};
-use crate::app::triggers::Triggers;
-use crate::capability::grants::{Share, StoreLabel};
+use crate::manifest::grants::{Share, StoreLabel};
+use crate::manifest::triggers::Triggers;
+use crate::manifest::{FileMount, Manifest, MountPath, ScaleSettings, ScratchSize};
 use crate::names::{AppName, HostName};
 
 /// A parsed `wfn.toml`: the manifest plus what only the client needs.

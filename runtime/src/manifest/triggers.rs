@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::manifest::ScalePolicy;
-use crate::app::triggers::pull::PullTrigger;
-use crate::app::triggers::timer::TimerTrigger;
-use crate::capability::grants::{StoreLabel, StoreName};
 use crate::limits;
+use crate::manifest::ScalePolicy;
+use crate::manifest::grants::{StoreLabel, StoreName};
+use crate::manifest::triggers::pull::PullTrigger;
+use crate::manifest::triggers::timer::TimerTrigger;
 
 /// The name of a function: what its scale group and its log lines are called.
 pub type FunctionName = StoreName;
@@ -134,7 +134,7 @@ impl Triggers {
 
 #[cfg(test)]
 mod tests {
-    use crate::app::manifest_file::ManifestFile;
+    use crate::manifest::file::ManifestFile;
 
     #[test]
     fn what_does_not_go_together_is_refused() {
