@@ -6,6 +6,7 @@ pub mod readiness;
 pub mod registry;
 pub mod revision;
 pub mod running;
+pub mod sampler;
 pub mod secret_store;
 pub mod share;
 pub mod store;

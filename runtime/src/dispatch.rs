@@ -7,13 +7,13 @@ use crate::app::running::{App, Group};
 use crate::caller::Caller;
 use crate::capability::guest::GuestRequest;
 use crate::capability::internal::Origin;
-use crate::ingress::answer::Refusal;
 use crate::instance::response::ResponseBody;
 use crate::instance::run::run;
 use crate::instance::tally::Asked;
 use crate::invocation::{InvocationId, Outcome, Throttle};
 use crate::meter::recent::Record;
 use crate::pool::NotTaken;
+use crate::refusal::Refusal;
 
 /// Runs the `request` of `caller` in what serves of `app` and gives back the guest's answer or the host's own.
 /// Dropping the future cancels the invocation.

@@ -40,6 +40,8 @@ pub mod meter;
 pub mod names;
 pub mod persist;
 pub mod pool;
+pub mod refusal;
 pub mod short_queue;
+pub mod tls;
 pub mod trace;
 pub mod trigger;

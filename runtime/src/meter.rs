@@ -13,7 +13,6 @@ pub mod sampling;
 pub mod scaling;
 pub mod series;
 pub mod usage;
-pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -33,6 +33,7 @@ use crate::instance::worker::Worker;
 use crate::invocation::Throttle;
 use crate::manifest::ScalePolicy;
 use crate::meter::scaling::{Inputs, Reason};
+use crate::meter::series::PoolView;
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
 use crate::pool::ahead::Refill;
@@ -77,21 +78,6 @@ pub enum NotTaken {
     Draining,
 }
 
-/// What a pool shows of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolView {
-    /// Instances that exist.
-    pub instances: usize,
-    /// The most that existed at once.
-    pub instances_peak: usize,
-    /// Slots taken.
-    pub in_flight: usize,
-    /// Invocations in the line.
-    pub waiting: usize,
-    /// Bytes of linear memory of all its instances.
-    pub memory_bytes: u64,
-}
-
 /// Room that an instance gives back which is not yet free: the kernel takes long to take back much memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Freed {
@@ -105,16 +91,6 @@ impl AddAssign for Freed {
     fn add_assign(&mut self, other: Self) {
         self.class_mb += other.class_mb;
         self.bytes += other.bytes;
-    }
-}
-
-impl AddAssign for PoolView {
-    fn add_assign(&mut self, other: Self) {
-        self.instances += other.instances;
-        self.instances_peak += other.instances_peak;
-        self.in_flight += other.in_flight;
-        self.waiting += other.waiting;
-        self.memory_bytes += other.memory_bytes;
     }
 }
 

@@ -11,12 +11,11 @@ use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
 use crate::admin::statuses::statuses;
-use crate::clock;
+use crate::app::sampler;
 use crate::invocation::Outcome;
-use crate::limits;
 use crate::meter::recent::Filter;
-use crate::meter::watch;
 use crate::names::AppName;
+use crate::{clock, limits};
 
 /// Which invocations are asked for.
 #[derive(Deserialize, Default)]
@@ -84,7 +83,7 @@ pub async fn series(
     Ok(Json(json!({
         "app": app.name(),
         "now_ms": clock::now_ms(),
-        "period_ms": watch::PERIOD_MS,
+        "period_ms": sampler::PERIOD_MS,
         "points": points,
     })))
 }

@@ -15,10 +15,10 @@ use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::caller::Caller;
 use crate::dispatch::dispatch;
-use crate::ingress::answer::mark;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::names::AppName;
+use crate::refusal::mark;
 
 /// Calls the app with the rest of the path, as it was written: decoding it would change what it means.
 pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {

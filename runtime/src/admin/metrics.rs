@@ -9,12 +9,13 @@ use http::header::CONTENT_TYPE;
 use crate::admin::api::Api;
 use crate::app::registry::Registry;
 use crate::app::running::App;
+use crate::app::sampler;
 use crate::limits;
+use crate::meter::GroupMeter;
 use crate::meter::counts::Counts;
 use crate::meter::histogram::Durations;
 use crate::meter::metrics::{self, Exposition, Kind};
-use crate::meter::{GroupMeter, watch};
-use crate::pool::PoolView;
+use crate::meter::series::PoolView;
 
 /// Answers with all metrics.
 pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
@@ -46,7 +47,7 @@ fn text(api: &Api) -> String {
         "Spans that the collector of traces did not get or did not take.",
     );
     text.metric(&[], api.capabilities.tracer().dropped());
-    let views = watch::views(registry.resources());
+    let views = sampler::views(registry.resources());
     let apps = registry.apps();
     let groups: Vec<Group> = apps
         .iter()

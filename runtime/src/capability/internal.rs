@@ -17,10 +17,10 @@ use crate::caller::Caller;
 use crate::capability::outbound::SendError;
 use crate::capability::{Capabilities, blobs, identity, key_value, queues};
 use crate::dispatch::dispatch;
-use crate::ingress::answer::{Refusal, mark};
 use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
+use crate::refusal::{Refusal, mark};
 use crate::trace::context::TraceContext;
 use crate::trace::state::TRACESTATE;
 use crate::{clock, limits};
@@ -181,7 +181,7 @@ pub async fn call(
 
 /// A refusal in the form of all of the host's own errors.
 pub fn refused(refusal: Refusal) -> Response<WasiBody> {
-    refusal.into_response().map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync())
+    refusal.into_response().map(|text: Full<_>| text.map_err(|never| match never {}).boxed_unsync())
 }
 
 /// An answer of JSON.

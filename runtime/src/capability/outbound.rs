@@ -25,9 +25,9 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use self::body::measured;
 use crate::capability::connect::{ConnectError, Connector, OutboundBounds};
-use crate::limits;
 use crate::manifest::egress::{Destination, Egress, Refusal};
 use crate::meter::Meter;
+use crate::{limits, tls};
 
 /// The way out for the guests of one revision.
 pub struct Outbound {
@@ -51,23 +51,8 @@ impl OutboundHost {
 
     /// Read when the first app needs it.
     fn tls(&self) -> rustls::ClientConfig {
-        self.tls.get_or_init(tls_of_the_system).clone()
+        self.tls.get_or_init(tls::of_the_system).clone()
     }
-}
-
-/// TLS that trusts whom the system trusts.
-pub fn tls_of_the_system() -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!("read the system's root certificates: {error}");
-    }
-    if roots.add_parsable_certificates(found.certs).0 == 0 {
-        tracing::warn!(
-            "no root certificates found: https requests of functions will fail (install ca-certificates)"
-        );
-    }
-    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
 impl Outbound {

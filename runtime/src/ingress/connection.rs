@@ -15,11 +15,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::ingress::answer::Refusal;
 use crate::ingress::malformed;
 use crate::ingress::watch::{Order, Watch, Watches};
 use crate::ingress::wire::{self, Outbox};
 use crate::limits;
+use crate::refusal::Refusal;
 
 /// Serves HTTP/1.1 and cleartext HTTP/2 on `stream` until it ends, passes a limit, or has finished what was
 /// under way when `watches` began to drain.

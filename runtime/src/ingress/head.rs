@@ -6,8 +6,8 @@ use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 
-use crate::ingress::answer::Refusal;
 use crate::limits;
+use crate::refusal::Refusal;
 
 /// A refusal of a request that breaks HTTP.
 pub fn bad_request(why: &str) -> Refusal {

@@ -13,7 +13,6 @@ use crate::caller::Caller;
 use crate::capability::CapabilityHost;
 use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
-use crate::ingress::answer::{Refusal, mark};
 use crate::ingress::body::RequestBody;
 use crate::ingress::head;
 use crate::ingress::health::Health;
@@ -21,6 +20,7 @@ use crate::ingress::route::Routes;
 use crate::ingress::watch::Watch;
 use crate::instance::response::ResponseBody;
 use crate::invocation::{BodyError, InvocationId, may_follow_from_body};
+use crate::refusal::{Refusal, mark};
 
 /// What the host answers to at places where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");

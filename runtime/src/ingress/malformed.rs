@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use crate::ingress::answer::Refusal;
 use crate::limits;
+use crate::refusal::Refusal;
 
 /// The answer to a head that hyper could not read because of `error`. `rest` is what it had not taken of it: all of the
 /// head, unless `error` is about the framing of its body.

@@ -35,10 +35,10 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, WasiBody
 
 use crate::capability::Capabilities;
 use crate::capability::internal::{self, Origin};
-use crate::ingress::answer::Refusal;
 use crate::instance::worker_command::CommandGuest;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::refusal::Refusal;
 
 /// The import module.
 const MODULE: &str = "wfn_http";

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::pool::dynamic::permille;
-
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The folders of the cgroup that this process is in and of those around it, from the inside to the outside (version 2).
@@ -95,6 +93,13 @@ fn machine_cpu(stat: &str) -> Option<Cpu> {
     Some(Cpu::Machine { busy: all - idle - waiting, all })
 }
 
+/// `part` in thousandths of `whole`, rounded down. `None` if there is no whole.
+#[must_use]
+pub fn permille(part: u64, whole: u64) -> Option<u32> {
+    let share = (u128::from(part) * 1_000).checked_div(u128::from(whole))?;
+    Some(u32::try_from(share).unwrap_or(u32::MAX))
+}
+
 fn memory_permille() -> Option<u32> {
     for folder in cgroups() {
         let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
@@ -114,6 +119,21 @@ fn memory_permille() -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_counted_in_thousandths_and_rounded_down() {
+        let cases = [
+            (0, 10, Some(0)),
+            (7_999, 10_000, Some(799)),
+            (8, 10, Some(800)),
+            (u64::MAX, u64::MAX, Some(1_000)),
+            (u64::MAX, 1, Some(u32::MAX)),
+            (1, 0, None),
+        ];
+        for (part, whole, expected) in cases {
+            assert_eq!(permille(part, whole), expected, "{part} of {whole}");
+        }
+    }
 
     #[test]
     fn what_the_kernel_writes_is_understood() {

@@ -1,6 +1,7 @@
 //! What a group did in each of the last seconds, for graphs.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,7 +10,31 @@ use serde::Serialize;
 use crate::limits;
 use crate::meter::counts::{Counts, CountsNow};
 use crate::meter::histogram::Durations;
-use crate::pool::PoolView;
+
+/// What a pool shows of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolView {
+    /// Instances that exist.
+    pub instances: usize,
+    /// The most that existed at once.
+    pub instances_peak: usize,
+    /// Slots taken.
+    pub in_flight: usize,
+    /// Invocations in the line.
+    pub waiting: usize,
+    /// Bytes of linear memory of all its instances.
+    pub memory_bytes: u64,
+}
+
+impl AddAssign for PoolView {
+    fn add_assign(&mut self, other: Self) {
+        self.instances += other.instances;
+        self.instances_peak += other.instances_peak;
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.memory_bytes += other.memory_bytes;
+    }
+}
 
 /// One second of a group. Counts are of that second, the others of its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]

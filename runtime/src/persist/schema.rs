@@ -2,7 +2,21 @@
 
 use rusqlite::Connection;
 
-use crate::meter::usage::store;
+/// What apps have used ([`crate::meter::usage`]). It names no app of another table: the bill stays when an app is removed. By the
+/// index the hours of all apps are found, to sum them up or to drop them.
+pub const USAGE: &str = "
+    CREATE TABLE usage (
+        app                          TEXT NOT NULL,
+        grp                          TEXT NOT NULL,
+        hour                         INTEGER NOT NULL,
+        executions                   INTEGER NOT NULL,
+        on_demand_mb_ms              INTEGER NOT NULL,
+        always_ready_baseline_mb_ms  INTEGER NOT NULL,
+        always_ready_execution_mb_ms INTEGER NOT NULL,
+        PRIMARY KEY (app, grp, hour)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX usage_hour ON usage (hour);
+";
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
 const MIGRATIONS: [&str; 12] = [
@@ -152,7 +166,7 @@ const MIGRATIONS: [&str; 12] = [
     ) STRICT, WITHOUT ROWID;
 ",
     // 9: usage.
-    store::SCHEMA,
+    USAGE,
     // The second revision of an app that is split. It cannot be removed as long as it serves.
     "
     CREATE TABLE split (

@@ -93,13 +93,6 @@ pub struct HostSample {
     pub canary_ticks_missed: u32,
 }
 
-/// `part` in thousandths of `whole`, rounded down, for [`HostSample`]. `None` if there is no whole.
-#[must_use]
-pub fn permille(part: u64, whole: u64) -> Option<u32> {
-    let share = (u128::from(part) * 1_000).checked_div(u128::from(whole))?;
-    Some(u32::try_from(share).unwrap_or(u32::MAX))
-}
-
 /// The latest samples of the host: as many as its throttles go by.
 ///
 /// The window of the scheduler throttle is one sample, ten ticks of the canary: three readings in a row have to be

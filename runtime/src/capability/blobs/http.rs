@@ -21,9 +21,9 @@ use crate::capability::blobs::table::Blob;
 use crate::capability::blobs::{Container, Page};
 use crate::capability::internal::refused;
 use crate::capability::request::{Condition, Listing, declared_bytes, decoded, tag_of};
-use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::refusal::Refusal;
 
 /// How often a blob is looked up again that was replaced between being found and being read.
 const LOOKUPS_MAX: usize = 10;

@@ -16,8 +16,7 @@ use object_store::client::{
 use object_store::{ClientOptions, RetryConfig};
 use tokio::time::timeout;
 
-use crate::capability::outbound;
-use crate::limits;
+use crate::{limits, tls};
 
 /// The bucket, reached as the variables `AWS_…` of the environment say.
 pub fn open(bucket: &str) -> object_store::Result<AmazonS3> {
@@ -44,7 +43,7 @@ impl HttpConnector for Connector {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(outbound::tls_of_the_system())
+            .with_tls_config(tls::of_the_system())
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);

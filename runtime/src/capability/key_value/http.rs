@@ -14,9 +14,9 @@ use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{KeyValue, Page, Room, Store};
 use crate::capability::request::{Condition, Listing, Version, decoded, room_for_body, tag_of, value_of};
-use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::refusal::Refusal;
 
 /// What a path and its query ask of a store.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,9 +13,9 @@ use crate::capability::internal::{json, refused};
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::table::{NewMessage, Sent};
 use crate::capability::request::{decoded, room_for_body, value_of};
-use crate::ingress::answer::Refusal;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::refusal::Refusal;
 
 /// Answers a request for what `path` names below `/queues/`.
 pub async fn answer(

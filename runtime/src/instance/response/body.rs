@@ -92,6 +92,12 @@ pub enum ClientEnd {
 #[error("the response was cut: {0}")]
 pub struct Cut(&'static str);
 
+impl From<String> for ResponseBody {
+    fn from(text: String) -> Self {
+        Self::host(text)
+    }
+}
+
 impl ResponseBody {
     /// A body of the host's own.
     pub fn host(text: impl Into<Bytes>) -> Self {

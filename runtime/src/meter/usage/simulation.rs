@@ -11,6 +11,7 @@ use crate::meter::usage::hours::Hour;
 use crate::meter::usage::instance::InstanceMeter;
 use crate::meter::usage::{Amounts, UsageRow, store};
 use crate::names::AppName;
+use crate::persist::schema;
 
 const PUBLISH_INTERVAL_MS: u64 = 5_000;
 const ACTIONS: u64 = 4_000;
@@ -158,7 +159,7 @@ fn difference(all: Amounts, before: Amounts) -> Amounts {
 impl World {
     fn new(seed: u64) -> Self {
         let database = Connection::open_in_memory().unwrap();
-        database.execute_batch(store::SCHEMA).unwrap();
+        database.execute_batch(schema::USAGE).unwrap();
         Self {
             // The generator stands still at 0.
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),

@@ -10,22 +10,6 @@ use crate::meter::usage::hours::Hour;
 use crate::meter::usage::{Amounts, UsageRow};
 use crate::names::{AppName, NameError};
 
-/// The table, for the migrations. It names no app of another table: the bill stays when an app is removed. By the
-/// index the hours of all apps are found, to sum them up or to drop them.
-pub const SCHEMA: &str = "
-    CREATE TABLE usage (
-        app                          TEXT NOT NULL,
-        grp                          TEXT NOT NULL,
-        hour                         INTEGER NOT NULL,
-        executions                   INTEGER NOT NULL,
-        on_demand_mb_ms              INTEGER NOT NULL,
-        always_ready_baseline_mb_ms  INTEGER NOT NULL,
-        always_ready_execution_mb_ms INTEGER NOT NULL,
-        PRIMARY KEY (app, grp, hour)
-    ) STRICT, WITHOUT ROWID;
-    CREATE INDEX usage_hour ON usage (hour);
-";
-
 /// Adds `rows` to what is stored, all of them or, with an error, none.
 pub fn add(transaction: &Transaction<'_>, rows: &[UsageRow]) -> rusqlite::Result<()> {
     let statement = "INSERT INTO usage VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
@@ -93,10 +77,11 @@ fn usage_row(row: &Row<'_>) -> rusqlite::Result<UsageRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::persist::schema::USAGE;
 
     fn database() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(SCHEMA).unwrap();
+        connection.execute_batch(USAGE).unwrap();
         connection
     }
 

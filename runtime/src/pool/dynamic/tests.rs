@@ -118,21 +118,6 @@ fn the_scheduler_is_throttled_when_more_than_half_of_the_ticks_are_missed() {
 }
 
 #[test]
-fn a_part_is_counted_in_thousandths_and_rounded_down() {
-    let cases = [
-        (0, 10, Some(0)),
-        (7_999, 10_000, Some(799)),
-        (8, 10, Some(800)),
-        (u64::MAX, u64::MAX, Some(1_000)),
-        (u64::MAX, 1, Some(u32::MAX)),
-        (1, 0, None),
-    ];
-    for (part, whole, expected) in cases {
-        assert_eq!(permille(part, whole), expected, "{part} of {whole}");
-    }
-}
-
-#[test]
 fn any_enabled_throttle_throttles_and_slows_fetching_and_any_unknown_one_makes_it_unknown() {
     let cases = [
         ([Disabled, Disabled, Disabled], Disabled),

@@ -15,10 +15,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
-use crate::capability::outbound::tls_of_the_system;
 use crate::invocation::random_share;
-use crate::limits;
 use crate::trace::otlp;
+use crate::{limits, tls};
 
 const AGENT: &str = concat!("wfn/", env!("CARGO_PKG_VERSION"));
 
@@ -55,7 +54,7 @@ impl Collector {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_of_the_system())
+            .with_tls_config(tls::of_the_system())
             .https_or_http()
             .enable_http1()
             .build();

@@ -5,10 +5,8 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
-use crate::clock;
-use crate::instance::response::ResponseBody;
 use crate::invocation::{BodyError, INVOCATION, InvocationId, OUTCOME, Outcome};
-use crate::limits;
+use crate::{clock, limits};
 
 /// An answer of the host instead of a guest's.
 #[derive(Debug, Clone)]
@@ -35,8 +33,8 @@ impl Refusal {
     }
 
     /// The response that says so.
-    pub fn into_response(self) -> Response<ResponseBody> {
-        let mut response = Response::new(ResponseBody::host(self.body()));
+    pub fn into_response<B: From<String>>(self) -> Response<B> {
+        let mut response = Response::new(B::from(self.body()));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -81,7 +79,7 @@ impl From<&Outcome> for Refusal {
 }
 
 /// Marks `response` with the id of its invocation.
-pub fn mark(response: &mut Response<ResponseBody>, invocation: InvocationId) {
+pub fn mark<B>(response: &mut Response<B>, invocation: InvocationId) {
     // Sixteen hexadecimal digits are always a valid header value.
     if let Ok(id) = HeaderValue::from_bytes(&invocation.digits()) {
         response.headers_mut().insert(INVOCATION, id);

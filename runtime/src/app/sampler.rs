@@ -9,7 +9,7 @@ use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
 use crate::clock;
 use crate::meter::GroupMeter;
-use crate::pool::PoolView;
+use crate::meter::series::PoolView;
 use crate::pool::resources::Resources;
 use crate::trace::Tracer;
 
