@@ -99,7 +99,7 @@ fn the_layers_that_decide_do_not_act() {
         "pool/habit.rs",
         "pool/ledger.rs",
         "pool/pace.rs",
-        "pool/quota.rs",
+        "budget/quota.rs",
         "trace/context.rs",
         "trace/span.rs",
         "trace/state.rs",

@@ -2,20 +2,14 @@
 
 pub mod blobs;
 pub mod connect;
-pub mod guest;
-pub mod host_objects;
 pub mod identity;
 pub mod internal;
 pub mod key_value;
-pub mod open_files;
 pub mod outbound;
-pub mod outgoing_body;
 pub mod queues;
 pub mod request;
 pub mod scratch;
 pub mod secrets;
-pub mod sender;
-pub mod stdio;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -29,7 +23,7 @@ use crate::app::running::App;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::{Blobs, Containers};
 use crate::capability::identity::Identity;
-use crate::capability::internal::{Origin, Service};
+use crate::capability::internal::Service;
 use crate::capability::key_value::KeyValue;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::outbound::{Outbound, OutboundHost, SendError};
@@ -48,6 +42,7 @@ use crate::meter::output::GuestOutput;
 use crate::meter::redactor::Redactor;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
+use crate::request::Origin;
 use crate::trace::Tracer;
 
 /// What the names of variables begin with that are headers of a request (RFC 3875, 4.1.18).

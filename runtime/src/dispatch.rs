@@ -5,15 +5,14 @@ use http::Response;
 
 use crate::app::running::{App, Group};
 use crate::caller::Caller;
-use crate::capability::guest::GuestRequest;
-use crate::capability::internal::Origin;
-use crate::instance::response::ResponseBody;
-use crate::instance::run::run;
-use crate::instance::tally::Asked;
 use crate::invocation::{InvocationId, Outcome, Throttle};
 use crate::meter::recent::Record;
 use crate::pool::NotTaken;
 use crate::refusal::Refusal;
+use crate::request::{GuestRequest, Origin};
+use crate::run::response::ResponseBody;
+use crate::run::run;
+use crate::run::tally::Asked;
 
 /// Runs the `request` of `caller` in what serves of `app` and gives back the guest's answer or the host's own.
 /// Dropping the future cancels the invocation.

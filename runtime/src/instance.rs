@@ -3,19 +3,17 @@
 pub mod bell;
 pub mod cgi;
 pub mod command_http;
+pub mod guest;
 pub mod guest_task;
 pub mod in_flight;
 pub mod kept_body;
 pub mod limiter;
 pub mod pipe;
-pub mod response;
-pub mod run;
-pub mod run_shared;
 pub mod sandbox;
 pub mod shared;
 pub mod start;
-pub mod tally;
 pub mod template;
+pub mod verdict;
 pub mod worker;
 pub mod worker_command;
 pub mod worker_p2;
@@ -25,11 +23,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::budget::memory::{HostMemory, InstanceMemory};
+use crate::budget::quota::QuotaLease;
 use crate::capability::scratch::Scratch;
-use crate::instance::limiter::{HostMemory, InstanceMemory};
 use crate::instance::shared::SharedWorkers;
 use crate::manifest::MemoryClass;
-use crate::pool::quota::QuotaLease;
 
 /// One instance: workers that share a memory class.
 pub struct Instance {

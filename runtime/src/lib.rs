@@ -20,6 +20,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod budget;
 pub mod caller;
 pub mod capability;
 pub mod clock;
@@ -41,6 +42,8 @@ pub mod names;
 pub mod persist;
 pub mod pool;
 pub mod refusal;
+pub mod request;
+pub mod run;
 pub mod short_queue;
 pub mod tls;
 pub mod trace;

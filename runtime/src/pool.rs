@@ -13,9 +13,7 @@ pub mod learned;
 pub mod ledger;
 mod line;
 pub mod pace;
-pub mod quota;
 pub mod resources;
-pub mod room;
 #[cfg(test)]
 mod simulation;
 pub mod slot;

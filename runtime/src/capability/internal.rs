@@ -21,32 +21,11 @@ use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
 use crate::refusal::{Refusal, mark};
-use crate::trace::context::TraceContext;
-use crate::trace::state::TRACESTATE;
+use crate::request::Origin;
 use crate::{clock, limits};
 
 /// The host's own name.
 const HOST: &str = "wfn.internal";
-
-/// What leads to a request, for the requests that come of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// How many calls from app to app; 0 for one from outside.
-    pub depth: u32,
-    /// Where it stands in its trace, if it is part of one.
-    pub trace: Option<TraceContext>,
-    /// What other tracers say of that trace.
-    pub trace_state: Option<HeaderValue>,
-}
-
-impl Origin {
-    /// What leads to the requests of a guest that is called with `request`.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let origin: Self = request.extensions().get().cloned().unwrap_or_default();
-        let state = origin.trace.and_then(|_| request.headers().get(TRACESTATE));
-        Self { trace_state: state.cloned(), ..origin }
-    }
-}
 
 /// What of `wfn.internal` a request is for.
 pub enum Service {

@@ -4,7 +4,6 @@
 //! `wasi:keyvalue` ([`guest`]) or by HTTP ([`http`]), operators by the admin API.
 
 pub mod error;
-pub mod guest;
 pub mod http;
 pub mod table;
 

@@ -23,7 +23,7 @@ use rustix::net::{
 use rustix::process::{Resource, Rlimit, getgid, getuid, setrlimit};
 use rustix::thread::UnshareFlags;
 
-use crate::instance::limiter::Charge;
+use crate::budget::memory::Charge;
 use crate::limits;
 
 /// The hidden subcommand of the binary that runs [`child_main`].

@@ -14,10 +14,10 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::capability::guest::{GuestBody, GuestRequest};
 use crate::ingress::watch::{Unfinished, Watch};
 use crate::invocation::{BodyError, BodyVerdict};
 use crate::limits;
+use crate::request::{GuestBody, GuestRequest};
 
 impl From<BodyError> for HttpError {
     fn from(error: BodyError) -> Self {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::app::readiness::Readiness;
-use crate::instance::response::ResponseBody;
 use crate::limits;
 use crate::refusal::Refusal;
+use crate::run::response::ResponseBody;
 
 /// Where both are.
 const PREFIX: &str = "/.well-known/wfn/";

@@ -11,16 +11,16 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use crate::app::running::App;
 use crate::caller::Caller;
 use crate::capability::CapabilityHost;
-use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
 use crate::ingress::body::RequestBody;
 use crate::ingress::head;
 use crate::ingress::health::Health;
 use crate::ingress::route::Routes;
 use crate::ingress::watch::Watch;
-use crate::instance::response::ResponseBody;
 use crate::invocation::{BodyError, InvocationId, may_follow_from_body};
 use crate::refusal::{Refusal, mark};
+use crate::request::GuestRequest;
+use crate::run::response::ResponseBody;
 
 /// What the host answers to at places where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");

@@ -33,12 +33,12 @@ use tokio::time::timeout;
 use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, WasiBody};
 
-use crate::capability::Capabilities;
-use crate::capability::internal::{self, Origin};
+use crate::capability::{Capabilities, internal};
 use crate::instance::worker_command::CommandGuest;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
+use crate::request::Origin;
 
 /// The import module.
 const MODULE: &str = "wfn_http";

@@ -63,12 +63,12 @@ pub struct HostPanic {
 
 impl<T> GuestTask<T> {
     /// A task of `future`, which enters a guest.
-    pub(in crate::instance) fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { future: Some(Box::pin(future)), may_compute: true, may_not_stop: false }
     }
 
     /// A task that is over in some microseconds, unless it turns out to compute: nothing is arranged for it before.
-    pub(in crate::instance) fn quick(future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub fn quick(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { may_compute: false, ..Self::new(future) }
     }
 

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::capability::guest::GuestRequest;
 use crate::instance::kept_body::KeptBody;
-use crate::instance::response::Verdict;
+use crate::instance::verdict::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
 use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
+use crate::request::GuestRequest;
 
 /// What an invocation in an asynchronous worker leads to.
 pub enum Answer {
@@ -192,7 +192,7 @@ impl InFlight {
     }
 
     /// What the host says of a call belongs to an invocation only while it is the only one. Of what guests write it is known
-    /// who does ([`crate::capability::stdio`]).
+    /// who does ([`crate::instance::guest::stdio`]).
     fn mark_output(&self, running: &[Running]) {
         match running {
             [only] => self.output.begin(only.invocation),

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
+use crate::budget::memory::RefusedBy;
 use crate::event_loop::is_compute;
 use crate::instance::guest_task;
-use crate::instance::limiter::{Limiter, RefusedBy};
+use crate::instance::limiter::Limiter;
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
 use crate::manifest::ScalePolicy;

@@ -8,13 +8,13 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::capability::Capabilities;
-use crate::capability::guest::{self, Guest};
 use crate::capability::scratch::Scratch;
 use crate::component::cache;
 use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
 use crate::component::instance_size::Footprint;
+use crate::instance::guest::{self, Guest};
 use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::{self, Sandboxed};

@@ -6,11 +6,11 @@ use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::capability::guest::GuestRequest;
-use crate::instance::limiter::WorkerMemory;
+use crate::budget::memory::WorkerMemory;
 use crate::instance::{worker_command, worker_p2};
 use crate::invocation::{Fault, InvocationId};
 use crate::manifest::ScalePolicy;
+use crate::request::GuestRequest;
 
 /// What the guest hands over as its answer: head and body, or its own error code.
 pub type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;

@@ -18,23 +18,23 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{I32Exit, WasiCtx};
 
+use crate::budget::memory::WorkerMemory;
 use crate::capability::Capabilities;
-use crate::capability::guest::GuestBody;
-use crate::capability::internal::Origin;
-use crate::capability::open_files::{self, OpensFiles};
 use crate::capability::scratch::Scratch;
 use crate::descriptors::FileLease;
 use crate::instance::cgi;
 use crate::instance::command_http::{self, Connections};
-use crate::instance::limiter::{Limiter, WorkerMemory};
+use crate::instance::guest::open_files::{self, OpensFiles};
+use crate::instance::guest::outgoing_body::has_no_content;
+use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};
-use crate::instance::response::has_no_content;
 use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{BodyError, Fault, Outcome};
 use crate::limits;
 use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
+use crate::request::{GuestBody, Origin};
 
 /// What a program is told its name is.
 const PROGRAM_NAME: &str = "function";

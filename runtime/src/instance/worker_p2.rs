@@ -7,15 +7,15 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use crate::capability::guest::{Guest, GuestRequest};
-use crate::capability::internal::Origin;
-use crate::instance::limiter::WorkerMemory;
+use crate::budget::memory::WorkerMemory;
+use crate::instance::guest::Guest;
 use crate::instance::sandbox;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::manifest::{Isolation, ScalePolicy};
 use crate::meter::output::GuestOutput;
+use crate::request::{GuestRequest, Origin};
 
 /// One live component.
 pub struct Worker {

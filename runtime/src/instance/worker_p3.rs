@@ -22,23 +22,23 @@ use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::capability::guest::{Guest, GuestRequest};
-use crate::capability::internal::Origin;
+use crate::budget::memory::WorkerMemory;
 use crate::event_loop::current_core;
 use crate::instance::bell::{Bell, Desk};
+use crate::instance::guest::Guest;
 use crate::instance::guest_task::{self, GuestTask};
 use crate::instance::in_flight::{Answer, InFlight, Job};
-use crate::instance::limiter::WorkerMemory;
-use crate::instance::response::Verdict;
 use crate::instance::sandbox::{self, DeadlinePassed};
 use crate::instance::start::Start;
 use crate::instance::template::Template;
+use crate::instance::verdict::Verdict;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
 use crate::pool::resources::Resources;
+use crate::request::{GuestRequest, Origin};
 
 /// One live component with its event loop.
 pub struct AsyncWorker {

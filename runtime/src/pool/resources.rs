@@ -6,16 +6,16 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
+use crate::budget::memory::HostMemory;
+use crate::budget::quota::MemoryQuota;
+use crate::budget::room::Room;
 use crate::component::engine::{Engines, Pulse};
 use crate::instance::Instance;
-use crate::instance::limiter::HostMemory;
 use crate::invocation::Throttle;
 use crate::manifest::MemoryClass;
 use crate::meter::usage::keeper::UsageKeeper;
 use crate::persist::db::{Db, DbError};
 use crate::pool::learned::Learned;
-use crate::pool::quota::MemoryQuota;
-use crate::pool::room::Room;
 use crate::pool::{Freed, Pool};
 
 /// The shared part of all pools.

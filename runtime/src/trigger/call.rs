@@ -9,11 +9,11 @@ use http_body_util::BodyExt;
 
 use crate::app::running::App;
 use crate::caller::Caller;
-use crate::capability::guest::GuestRequest;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::manifest::triggers::FunctionName;
+use crate::request::GuestRequest;
 
 /// How a call ended.
 pub enum Answer {

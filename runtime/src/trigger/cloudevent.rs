@@ -12,10 +12,10 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::capability::blobs::event::BlobEvent;
-use crate::capability::guest::GuestRequest;
 use crate::capability::queues::table::Message;
 use crate::manifest::grants::{Place, StoreName};
 use crate::media_type;
+use crate::request::GuestRequest;
 use crate::trace::Delivery;
 
 /// The media type of an event that has none.

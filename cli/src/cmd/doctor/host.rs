@@ -1,7 +1,7 @@
 //! The checks of a running host: it answers, speaks this version, and serves every app.
 
 use serde_json::Value;
-use wfn_runtime::pool::quota::grouped;
+use wfn_runtime::budget::quota::grouped;
 
 use crate::client::Client;
 use crate::cmd::doctor::Finding;

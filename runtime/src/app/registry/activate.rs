@@ -9,6 +9,7 @@ use crate::app::revision::{Revision, Serving};
 use crate::app::running::{Active, App, Group, Split};
 use crate::app::share::Share;
 use crate::app::store;
+use crate::budget::quota::{AlwaysReady, check_always_ready};
 use crate::capability::Capabilities;
 use crate::capability::secrets::{SecretChanges, Secrets};
 use crate::component::cache::Guest;
@@ -22,7 +23,6 @@ use crate::meter::Meter;
 use crate::meter::log::LogStream;
 use crate::names::{ModuleHash, RevisionId};
 use crate::pool::Pool;
-use crate::pool::quota::{AlwaysReady, check_always_ready};
 
 /// What a change did or, on a dry run, would do.
 #[derive(Debug, Clone)]

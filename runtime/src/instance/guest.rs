@@ -3,11 +3,17 @@
 //! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
 //! answers with the guest's own error codes.
 
+pub mod host_objects;
+pub mod key_value;
+pub mod open_files;
+pub mod outgoing_body;
+pub mod sender;
+pub mod stdio;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::HeaderName;
 use rustc_hash::FxHashMap;
 use wasmtime::Engine;
@@ -21,26 +27,23 @@ use wasmtime_wasi_http::{
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::capability::Capabilities;
-use crate::capability::host_objects::{self, Objects};
-use crate::capability::internal::Origin;
-use crate::capability::key_value::guest::{self as key_value, KeyValueView};
-use crate::capability::open_files;
-use crate::capability::outgoing_body::{self, OutgoingBody};
 use crate::capability::scratch::Scratch;
-use crate::capability::sender;
-use crate::capability::stdio;
 use crate::descriptors::FileLease;
+use crate::instance::guest::host_objects::Objects;
+use crate::instance::guest::key_value::KeyValueView;
+use crate::instance::guest::outgoing_body::OutgoingBody;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::request::Origin;
 
 /// The data of one guest's store.
 pub struct Guest {
-    pub(super) table: ResourceTable,
+    table: ResourceTable,
     /// What the host holds for it.
-    pub(super) objects: Objects,
+    objects: Objects,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
@@ -248,9 +251,3 @@ pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     stdio::add_to_linker(&mut linker)?;
     Ok(linker)
 }
-
-/// A body as the WASI library takes it.
-pub type GuestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, HttpError>;
-
-/// A request on its way to a guest. Boxed, because it is handed on from one to the next, and kept while they wait.
-pub type GuestRequest = Box<http::Request<GuestBody>>;

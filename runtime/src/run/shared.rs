@@ -6,13 +6,13 @@ use std::time::Instant;
 use tokio::sync::oneshot::error::TryRecvError;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::capability::guest::GuestRequest;
 use crate::instance::in_flight::Answer;
-use crate::instance::response::{self, ClientEnd, Collected, ResponseBody};
-use crate::instance::tally::{Asked, Tally};
 use crate::instance::worker_p3::AsyncCall;
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
+use crate::request::GuestRequest;
+use crate::run::response::{self, ClientEnd, Collected, ResponseBody};
+use crate::run::tally::{Asked, Tally};
 
 /// Runs `request` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
 /// future cancels the invocation for the caller; the guest cannot be told, so the slot is kept until it answers

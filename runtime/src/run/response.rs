@@ -15,13 +15,15 @@ use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-pub use self::body::{ClientEnd, ResponseBody, Verdict};
+pub use self::body::{ClientEnd, ResponseBody};
 use self::body::{Inner, Promise, Streamed, Whole, bytes_of};
+pub use self::head::checked;
 use self::head::{broken_body, invalid};
-pub use self::head::{checked, has_no_content};
+use crate::instance::guest::outgoing_body::has_no_content;
 use crate::instance::worker::{Head, Worker};
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
+use crate::run::Verdict;
 use crate::short_queue::ShortQueue;
 
 /// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.

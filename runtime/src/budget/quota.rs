@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::pool::room::Room;
+use crate::budget::room::Room;
 
 /// The host's memory quota in MB. Reserved before an instance exists and given back after its last
 /// worker is gone. Invariant: `reserved ≤ limit`, at every moment.

@@ -1,41 +1,20 @@
 //! The body of an answer on its way to the client: all of it, or as the guest writes it.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::instance::response::head::broken_body;
 use crate::invocation::Fault;
 use crate::pool::slot::Slot;
+use crate::run::Verdict;
+use crate::run::response::head::broken_body;
 use crate::short_queue::ShortQueue;
-
-/// How a call failed; set before anything else can tell that it did, and once.
-#[derive(Default)]
-pub struct Verdict {
-    fault: OnceLock<Fault>,
-    /// Whoever reads the body.
-    reader: AtomicWaker,
-}
-
-impl Verdict {
-    /// The call failed. The first word counts.
-    pub fn set(&self, fault: Fault) {
-        let _ = self.fault.set(fault);
-        self.reader.wake();
-    }
-
-    /// How, if it did.
-    pub fn get(&self) -> Option<&Fault> {
-        self.fault.get()
-    }
-}
 
 /// The body of a response on the functions listener.
 pub struct ResponseBody(pub(super) Inner);
@@ -187,7 +166,7 @@ impl Streamed {
         if let Some(code) = self.cut {
             return Poll::Ready(Some(Err(Cut(code))));
         }
-        self.verdict.reader.register(context.waker());
+        self.verdict.register(context.waker());
         loop {
             if let Some(fault) = self.verdict.get() {
                 let code = fault.outcome.code();

@@ -8,14 +8,13 @@ use http::uri::PathAndQuery;
 use http::{Method, Request, StatusCode};
 use http_body::Body;
 
-use crate::clock;
 use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome, may_follow_from_body};
-use crate::limits;
 use crate::meter::recent::Record;
 use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
 use crate::trace::{Delivery, Traced};
+use crate::{clock, limits};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
 pub struct Tally {

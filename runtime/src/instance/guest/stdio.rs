@@ -8,7 +8,7 @@ use wasmtime_wasi::p2::bindings::io::streams::{self, HostOutputStream};
 use wasmtime_wasi::p2::{DynOutputStream, StreamResult};
 use wasmtime_wasi::p3::bindings::cli::{stderr, stdout};
 
-use crate::capability::guest::Guest;
+use crate::instance::guest::Guest;
 
 /// The interfaces, as the library's linker calls them: of WASI 0.2, which standard libraries still use, and of 0.3.
 const STREAMS: &str = "wasi:io/streams@0.2.12";

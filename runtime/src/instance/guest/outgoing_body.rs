@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
@@ -24,8 +24,7 @@ use wasmtime_wasi_http::p2::body::{HyperOutgoingBody, StreamContext};
 use wasmtime_wasi_http::p2::types::{HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiHttpView};
 
-use crate::capability::guest::Guest;
-use crate::instance::response::has_no_content;
+use crate::instance::guest::Guest;
 use crate::limits;
 use crate::short_queue::ShortQueue;
 
@@ -332,6 +331,11 @@ fn make(
 fn bytes_of(length: &HeaderValue) -> Option<u64> {
     let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok()
+}
+
+/// Whether answers of this status have no content (RFC 9110, 15.3.5, 15.3.6 and 15.4.5).
+pub fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{Method as P2Method, Scheme a
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, WasiHttpView, p2, p3};
 
-use crate::capability::guest::Guest;
+use crate::instance::guest::Guest;
 use crate::instance::limiter::Limiter;
 use crate::limits;
 

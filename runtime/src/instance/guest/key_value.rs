@@ -3,10 +3,10 @@
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use crate::capability::Capabilities;
-use crate::capability::guest::Guest;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{Room, Store, bytes_of};
 use crate::capability::request::{Condition, Version};
+use crate::instance::guest::Guest;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
@@ -16,8 +16,8 @@ mod bindings {
         world: "wasi:keyvalue/imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store.bucket": crate::capability::key_value::guest::Bucket,
-            "wasi:keyvalue/atomics.cas": crate::capability::key_value::guest::Cas,
+            "wasi:keyvalue/store.bucket": crate::instance::guest::key_value::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::instance::guest::key_value::Cas,
         },
         trappable_error_type: {
             "wasi:keyvalue/store.error" => crate::capability::key_value::error::KeyValueError,
@@ -215,8 +215,9 @@ impl batch::Host for KeyValueView<'_> {
         keys: Vec<String>,
     ) -> Result<Vec<Option<(String, Vec<u8>)>>, KeyValueError> {
         let entries = self.bucket(&bucket)?.get_many(keys.clone()).await?;
-        let with_key =
-            |(key, entry): (String, Option<_>)| entry.map(|entry: super::table::Entry| (key, entry.value));
+        let with_key = |(key, entry): (String, Option<_>)| {
+            entry.map(|entry: crate::capability::key_value::table::Entry| (key, entry.value))
+        };
         Ok(keys.into_iter().zip(entries).map(with_key).collect())
     }
 

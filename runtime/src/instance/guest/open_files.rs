@@ -12,8 +12,8 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 use wasmtime_wasi::p3::bindings::filesystem::types as p3;
 use wiggle::GuestMemory;
 
-use crate::capability::guest::Guest;
 use crate::descriptors::FileLease;
+use crate::instance::guest::Guest;
 use crate::limits;
 
 /// Entries of a guest's table that may hold a descriptor.

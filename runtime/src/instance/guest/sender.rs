@@ -11,7 +11,7 @@ use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore;
 use wasmtime_wasi_http::p3::{Request, Response};
 use wasmtime_wasi_http::{RequestOptions, WasiHttp, WasiHttpView};
 
-use crate::capability::guest::Guest;
+use crate::instance::guest::Guest;
 
 /// The guest whose turn it is in `store` is about to send a request.
 fn note_sender(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {

@@ -1,18 +1,13 @@
 //! The head of a guest's answer: what a hostile guest could do with it.
 
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, StatusCode};
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::instance::worker::Head;
 use crate::invocation::{Fault, OUTCOME};
 use crate::limits;
-
-/// Whether answers of this status have no content (RFC 9110, 15.3.5, 15.3.6 and 15.4.5).
-pub fn has_no_content(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
-}
 
 /// Checks what a hostile guest could do to the response's head.
 pub fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {

@@ -6,6 +6,10 @@
 //! to compute ([`crate::pool::habit`]) begin there. Guests that share a worker
 //! go another way ([`run_shared`]).
 
+pub mod response;
+pub mod shared;
+pub mod tally;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,16 +21,17 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::capability::guest::GuestRequest;
 use crate::event_loop::is_compute;
 use crate::instance::guest_task::{self, GuestTask, Turn};
-use crate::instance::response::{self, ClientEnd, Ended, ResponseBody, Verdict};
-use crate::instance::run_shared::run_shared;
-use crate::instance::tally::{Asked, Tally};
+use crate::instance::verdict::Verdict;
 use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
+use crate::request::GuestRequest;
+use crate::run::response::{ClientEnd, Ended, ResponseBody};
+use crate::run::shared::run_shared;
+use crate::run::tally::{Asked, Tally};
 
 /// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
