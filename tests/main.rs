@@ -27,6 +27,7 @@ mod examples;
 mod faults;
 mod features;
 mod files;
+mod floors;
 mod full_disk;
 mod hoards;
 mod hostile_uploads;

@@ -58,66 +58,6 @@ fn nothing_is_left_unfinished() {
 }
 
 #[test]
-fn the_layers_that_decide_do_not_act() {
-    let pure = [
-        "limits.rs",
-        "media_type.rs",
-        "names.rs",
-        "admin/description.rs",
-        "manifest.rs",
-        "manifest/file.rs",
-        "app/revision.rs",
-        "app/share.rs",
-        "manifest/triggers.rs",
-        "app/triggers/pull.rs",
-        "app/triggers/timer.rs",
-        "manifest/values.rs",
-        "manifest/egress/address.rs",
-        "manifest/egress.rs",
-        "capability/blobs/name.rs",
-        "capability/blobs/range.rs",
-        "manifest/grants.rs",
-        "capability/request.rs",
-        "component/features.rs",
-        "component/inspect.rs",
-        "component/interfaces.rs",
-        "ingress/head.rs",
-        "component/outside.rs",
-        "ingress/route.rs",
-        "instance/cgi.rs",
-        "meter/line.rs",
-        "meter/metrics.rs",
-        "meter/redactor.rs",
-        "meter/sampling.rs",
-        "meter/usage.rs",
-        "meter/usage/book.rs",
-        "meter/usage/hours.rs",
-        "meter/usage/instance.rs",
-        "meter/usage/price.rs",
-        "meter/scaling.rs",
-        "pool/dynamic.rs",
-        "pool/habit.rs",
-        "pool/ledger.rs",
-        "pool/pace.rs",
-        "budget/quota.rs",
-        "trace/context.rs",
-        "trace/span.rs",
-        "trace/state.rs",
-        "trigger/cloudevent.rs",
-        "trigger/leased.rs",
-        "manifest/schedule.rs",
-        "trigger/schedule/cron.rs",
-    ];
-    for name in pure {
-        let text = fs::read_to_string(root().join("runtime/src").join(name)).unwrap();
-        for acting in ["tokio::", "hyper::", "wasmtime::", "std::fs", "Instant::now", "SystemTime"] {
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            assert!(!code.contains(acting), "runtime/src/{name} uses {acting}, but it only decides");
-        }
-    }
-}
-
-#[test]
 fn guests_are_entered_in_a_few_files_and_polled_in_one() {
     // What these files make is a `GuestTask`, which only `instance/guest_task.rs` polls.
     let enter = [

@@ -17,7 +17,7 @@ use std::env;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use wfn_runtime::app::bundle as bundles;
+use wfn_runtime::capability::bundle as bundles;
 use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 

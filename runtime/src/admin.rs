@@ -15,6 +15,7 @@ pub mod listener;
 pub mod logs;
 pub mod metrics;
 pub mod queues;
+pub mod role;
 pub mod routes;
 pub mod secrets;
 pub mod statuses;

@@ -1,6 +1,7 @@
 //! What a guest can reach beyond its own memory: decided by the app's manifest, nothing by default.
 
 pub mod blobs;
+pub mod bundle;
 pub mod connect;
 pub mod identity;
 pub mod internal;
@@ -10,18 +11,20 @@ pub mod queues;
 pub mod request;
 pub mod scratch;
 pub mod secrets;
+#[cfg(test)]
+pub mod testing;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
-use crate::app::bundle::Bundles;
-use crate::app::running::App;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::{Blobs, Containers};
+use crate::capability::bundle::Bundles;
 use crate::capability::identity::Identity;
 use crate::capability::internal::Service;
 use crate::capability::key_value::KeyValue;
@@ -32,7 +35,6 @@ use crate::capability::queues::{QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{SecretKey, SecretName, Secrets};
 use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
-use crate::ingress::http::LiveRoutes;
 use crate::limits;
 use crate::manifest::egress::{Destination, Egress, Refusal};
 use crate::manifest::grants::Share;
@@ -42,11 +44,29 @@ use crate::meter::output::GuestOutput;
 use crate::meter::redactor::Redactor;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
-use crate::request::Origin;
+use crate::request::{GuestRequest, Origin};
 use crate::trace::Tracer;
 
 /// What the names of variables begin with that are headers of a request (RFC 3875, 4.1.18).
 const HEADER_VARIABLE: &str = "HTTP_";
+
+/// The apps of this host, as one of them sees the others.
+#[async_trait]
+pub trait Neighbours: Send + Sync + 'static {
+    /// What `owner` shares, if it is served.
+    fn share_of(&self, owner: &AppName) -> Option<Share>;
+
+    /// Calls `app` with the `request` of `caller`, to which `depth` calls from app to app have led, and gives back its answer
+    /// or the host's own; `None` if no such app is served. The call is an invocation of its own, which ends when the future is
+    /// dropped, and is never polled within the turn of another guest.
+    async fn call(
+        &self,
+        app: &str,
+        caller: &AppName,
+        depth: u32,
+        request: GuestRequest,
+    ) -> Option<http::Response<WasiBody>>;
+}
 
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
@@ -54,8 +74,7 @@ pub struct CapabilityHost {
     secret_key: SecretKey,
     bundles: Bundles,
     identity: Identity,
-    /// Weak: the apps have capabilities.
-    routes: Weak<LiveRoutes>,
+    neighbours: Box<dyn Neighbours>,
     db: Arc<Db>,
     blobs: Arc<Blobs>,
     queues: Arc<Queues>,
@@ -75,9 +94,9 @@ pub struct Stores {
 }
 
 impl CapabilityHost {
-    /// What the apps of `routes` share; what they store goes to `stores`.
+    /// What the apps that are `neighbours` of each other share; what they store goes to `stores`.
     pub fn new(
-        routes: &Arc<LiveRoutes>,
+        neighbours: impl Neighbours,
         stores: Stores,
         secret_key: SecretKey,
         bundles: Bundles,
@@ -86,7 +105,7 @@ impl CapabilityHost {
         shares: Shares,
     ) -> Arc<Self> {
         let Stores { db, blobs, queues } = stores;
-        let (outbound, routes) = (OutboundHost::new(shares.outbound), Arc::downgrade(routes));
+        let (outbound, neighbours) = (OutboundHost::new(shares.outbound), Box::new(neighbours));
         let files = FileBudget::new(shares.files);
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
         Arc::new(Self {
@@ -94,7 +113,7 @@ impl CapabilityHost {
             secret_key,
             bundles,
             identity,
-            routes,
+            neighbours,
             db,
             blobs,
             queues,
@@ -121,7 +140,7 @@ impl CapabilityHost {
 
     /// What `owner` shares, if it is served.
     pub fn share_of(&self, owner: &AppName) -> Option<Share> {
-        Some(self.app(owner.as_str())?.active().revision.manifest.share.clone())
+        self.neighbours.share_of(owner)
     }
 
     /// The folders that came with apps.
@@ -149,9 +168,9 @@ impl CapabilityHost {
         &self.secret_key
     }
 
-    /// The app `name`, if it is served.
-    pub fn app(&self, name: &str) -> Option<Arc<App>> {
-        self.routes.upgrade()?.load().app(name).cloned()
+    /// The other apps of this host.
+    pub fn neighbours(&self) -> &dyn Neighbours {
+        self.neighbours.as_ref()
     }
 }
 

@@ -1,10 +1,13 @@
 //! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
 //! split, and its outcome an answer. Every trigger comes through here.
 
+pub mod caller;
+pub mod neighbours;
+
 use http::Response;
 
 use crate::app::running::{App, Group};
-use crate::caller::Caller;
+use crate::dispatch::caller::Caller;
 use crate::invocation::{InvocationId, Outcome, Throttle};
 use crate::meter::recent::Record;
 use crate::pool::NotTaken;

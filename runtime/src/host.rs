@@ -16,14 +16,15 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admin::access::Access;
 use crate::admin::{api, listener as admin_listener, routes as admin_routes};
-use crate::app::bundle::Bundles;
 use crate::app::readiness::Readiness;
 use crate::app::registry::Registry;
+use crate::app::route::Routes;
 use crate::app::sampler;
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
 use crate::budget::room::Room;
 use crate::capability::blobs::{Blobs, OpenError};
+use crate::capability::bundle::Bundles;
 use crate::capability::queues::Queues;
 use crate::capability::secrets::SecretKey;
 use crate::capability::{CapabilityHost, Stores};
@@ -31,16 +32,18 @@ use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
 use crate::descriptors::Shares;
+use crate::dispatch::neighbours::ServedApps;
 use crate::event_loop::EventLoops;
 use crate::ingress::body::RequestBody;
 use crate::ingress::connection;
 use crate::ingress::health::Health;
 use crate::ingress::http::Client;
 use crate::ingress::listener::{self, Connections};
-use crate::ingress::route::Routes;
 use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
+use crate::instance::machinery::Machinery;
 use crate::limits;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 use crate::pool::governor::Governor;
 use crate::pool::resources::Resources;
 use crate::trace::Tracer;
@@ -160,8 +163,8 @@ impl Host {
         let room = Arc::<Room>::default();
         let quota = MemoryQuota::new(config.memory_quota_mb, room.clone());
         let memory = HostMemory::new(config.guest_memory_bytes, room.clone());
-        let cores = loops.count();
-        let resources = Resources::new(engines.clone(), pulse, loops.compute(), cores, quota, memory, room);
+        let machinery = Machinery::new(engines.clone(), pulse, loops.compute(), loops.count());
+        let resources = Resources::new(machinery, quota, memory, room);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
         let readiness = Arc::<Readiness>::default();
         let cache =
@@ -179,18 +182,27 @@ impl Host {
         let blobs = Blobs::open(&db, &config.blobs, data_dir, queues.clone()).await?;
         let tracer = tracer(config)?;
         let stores = Stores { db: db.clone(), blobs: blobs.clone(), queues: queues.clone() };
-        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, issuer, tracer, shares);
+        let capabilities = CapabilityHost::new(
+            ServedApps::new(&routes),
+            stores,
+            secret_key,
+            bundles,
+            issuer,
+            tracer,
+            shares,
+        );
         let (stop, stopped) = watch::channel(false);
         let (governor, fetching) = Governor::new(resources.clone(), db.clone(), loops.handles());
         let triggers =
             TriggerHost::new(db.clone(), queues, blobs.clone(), loops.handles(), stopped.clone(), fetching);
+        let following = triggers.clone();
         let registry = Registry::new(
             db,
             cache,
             resources.clone(),
             routes.clone(),
             capabilities.clone(),
-            triggers.clone(),
+            Box::new(move |app| following.follow(app)),
             readiness.clone(),
         );
         if let Err(error) = registry.refresh_identity(false).await {
@@ -200,7 +212,7 @@ impl Host {
         registry.collect_garbage(Duration::ZERO).await?;
         let stored = registry.stored().await?;
 
-        let connections = Connections::new(cores, shares.connections);
+        let connections = Connections::new(loops.count(), shares.connections);
         let mut tasks = JoinSet::new();
 
         let watches = Arc::<Watches>::default();
@@ -231,7 +243,15 @@ impl Host {
         let addresses = [functions_address, admin_address];
         let access = Access::new(&token, config.is_open());
         let (prices, shared) = (config.prices.clone(), capabilities.clone());
-        let api = api::Api::new(registry.clone(), shared, access, addresses, prices, stopped.clone());
+        let api = api::Api::new(
+            registry.clone(),
+            triggers.clone(),
+            shared,
+            access,
+            addresses,
+            prices,
+            stopped.clone(),
+        );
         let router = admin_routes::router(api);
         let serving = admin_listener::serve(admin, router, shares.admin, stopped.clone());
         tasks.spawn(report_end("admin listener", serving));

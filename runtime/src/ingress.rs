@@ -7,6 +7,5 @@ pub mod health;
 pub mod http;
 pub mod listener;
 pub mod malformed;
-pub mod route;
 pub mod watch;
 pub mod wire;

@@ -8,6 +8,7 @@ pub mod guest_task;
 pub mod in_flight;
 pub mod kept_body;
 pub mod limiter;
+pub mod machinery;
 pub mod pipe;
 pub mod sandbox;
 pub mod shared;

@@ -21,7 +21,6 @@
 pub mod admin;
 pub mod app;
 pub mod budget;
-pub mod caller;
 pub mod capability;
 pub mod clock;
 pub mod component;

@@ -79,7 +79,7 @@ impl HostName {
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleHash([u8; 32]);
 
-/// SHA-256 of the archive of a bundle ([`crate::app::bundle`]).
+/// SHA-256 of the archive of a bundle ([`crate::capability::bundle`]).
 pub type BundleHash = ModuleHash;
 
 /// SHA-256 of machine code ([`crate::component::cache`]).

@@ -2,6 +2,7 @@
 
 pub mod artifacts;
 pub mod db;
+pub mod error;
 #[cfg(test)]
 pub mod faulty_disk;
 pub mod schema;

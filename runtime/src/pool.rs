@@ -256,7 +256,7 @@ impl Pool {
     fn come_back(self: &Arc<Self>, state: &mut State, wait: Duration) {
         if !std::mem::replace(&mut state.is_awaited, true) {
             let pool = self.clone();
-            self.resources.compute().spawn(async move {
+            self.resources.machinery().compute().spawn(async move {
                 tokio::time::sleep(wait).await;
                 pool.state.lock().is_awaited = false;
                 pool.serve_line();
@@ -383,7 +383,7 @@ impl Pool {
     /// milliseconds, which no event loop and not the accepting thread should spend.
     fn drop_closed(&self, closed: Vec<Closed>) {
         if !closed.is_empty() {
-            self.resources.compute().spawn(async move { drop(closed) });
+            self.resources.machinery().compute().spawn(async move { drop(closed) });
         }
     }
 }

@@ -65,7 +65,7 @@ pub async fn run(
             return Err(fault.outcome);
         }
         Polled::Waits => Handle::current(),
-        Polled::Computes => running.tally.pool().resources().compute().clone(),
+        Polled::Computes => running.tally.pool().resources().machinery().compute().clone(),
     };
     // On the heap, as above.
     Box::pin(go_on(running, head, bodiless, here)).await
@@ -150,7 +150,8 @@ impl Running {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        let Turn { result, computed } = self.call.poll(context, self.tally.pool().resources().pulse());
+        let Turn { result, computed } =
+            self.call.poll(context, self.tally.pool().resources().machinery().pulse());
         self.tally.computed(computed.time);
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
@@ -190,7 +191,7 @@ fn drive(
     mut client: oneshot::Receiver<ClientEnd>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let compute = running.tally.pool().resources().compute().clone();
+        let compute = running.tally.pool().resources().machinery().compute().clone();
         let on_compute = Handle::current().id() == compute.id();
         let deadline = tokio::time::sleep_until(running.deadline.into());
         tokio::pin!(deadline);

@@ -15,18 +15,10 @@ use sha2::{Digest, Sha256};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::listener::Visitor;
+use crate::admin::role::Role;
 
 /// Carries the token where `authorization` belongs to the function that is invoked.
 const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
-
-/// Who asks: an extension of each request that was let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// Whoever has the token.
-    Operator,
-    /// Somebody on this machine.
-    Stranger,
-}
 
 /// What the host lets in.
 pub struct Access {
@@ -58,15 +50,15 @@ impl Access {
 /// Lets only holders of the token through.
 pub async fn may_change(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     match api.access.has_token(request.headers_mut()) {
-        Some(true) => let_in(Caller::Operator, request, next).await,
+        Some(true) => let_in(Role::Operator, request, next).await,
         Some(false) | None => unauthorized(),
     }
 }
 
 /// Notes who asks, for the handler and for the connection.
-async fn let_in(caller: Caller, mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(caller);
-    if let Some(visitor) = request.extensions().get::<Arc<Visitor>>().filter(|_| caller == Caller::Operator) {
+async fn let_in(role: Role, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(role);
+    if let Some(visitor) = request.extensions().get::<Arc<Visitor>>().filter(|_| role == Role::Operator) {
         visitor.shows_token();
     }
     next.run(request).await
@@ -75,12 +67,12 @@ async fn let_in(caller: Caller, mut request: Request, next: Next) -> Response {
 /// Lets through holders of the token and, if the host is open to it, whoever shows none. A page of another site that has
 /// its name point here would be one of those: so only an address, or `localhost`, may be what is asked.
 pub async fn may_see(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let caller = match api.access.has_token(request.headers_mut()) {
-        Some(true) => Caller::Operator,
-        None if api.access.is_open && is_no_name(request.headers()) => Caller::Stranger,
+    let role = match api.access.has_token(request.headers_mut()) {
+        Some(true) => Role::Operator,
+        None if api.access.is_open && is_no_name(request.headers()) => Role::Viewer,
         Some(false) | None => return unauthorized(),
     };
-    let_in(caller, request, next).await
+    let_in(role, request, next).await
 }
 
 /// Whether the request was sent to an address and not to somebody's name for it.

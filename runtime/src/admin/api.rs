@@ -8,20 +8,24 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::admin::access::{Access, Caller};
+use crate::admin::access::Access;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
+use crate::admin::role::Role;
 use crate::admin::view;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
 use crate::limits;
 use crate::meter::usage::price::PriceTable;
 use crate::names::AppName;
+use crate::trigger::TriggerHost;
 
 /// What the handlers share.
 pub struct Api {
     /// The apps.
     pub registry: Arc<Registry>,
+    /// What calls them besides HTTP.
+    pub triggers: Arc<TriggerHost>,
     /// What they may use.
     pub capabilities: Arc<CapabilityHost>,
     /// Who may do what.
@@ -39,6 +43,7 @@ impl Api {
     /// An API for those that `access` lets in.
     pub fn new(
         registry: Arc<Registry>,
+        triggers: Arc<TriggerHost>,
         capabilities: Arc<CapabilityHost>,
         access: Access,
         [functions, admin]: [SocketAddr; 2],
@@ -49,6 +54,7 @@ impl Api {
         let log_readers_strangers = Arc::new(Semaphore::new(limits::LOG_READERS_STRANGERS_MAX));
         Arc::new(Self {
             registry,
+            triggers,
             capabilities,
             access,
             functions,
@@ -66,15 +72,14 @@ impl Api {
     }
 
     /// Room for one who reads a log, as long as it is held; an error where too many do.
-    pub fn log_reader(&self, caller: Caller) -> Result<OwnedSemaphorePermit, ApiError> {
-        let readers =
-            if caller == Caller::Operator { &self.log_readers } else { &self.log_readers_strangers };
+    pub fn log_reader(&self, role: Role) -> Result<OwnedSemaphorePermit, ApiError> {
+        let readers = if role == Role::Operator { &self.log_readers } else { &self.log_readers_strangers };
         readers.clone().try_acquire_owned().map_err(|_| {
-            let message = match caller {
-                Caller::Operator => {
+            let message = match role {
+                Role::Operator => {
                     format!("{} others read logs, which is the most", limits::LOG_READERS_MAX)
                 }
-                Caller::Stranger => format!(
+                Role::Viewer => format!(
                     "{} others read logs without the token, which is the most: pass it",
                     limits::LOG_READERS_STRANGERS_MAX
                 ),

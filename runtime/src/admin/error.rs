@@ -4,14 +4,14 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::app::bundle::BundleError;
 use crate::app::error::ChangeError;
+use crate::capability::bundle::BundleError;
 use crate::capability::identity::IdentityError;
 use crate::capability::secrets::SecretError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
 use crate::names::NameError;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 
 /// What a client of the admin API is told when something is refused or fails.
 #[derive(Debug, Clone, Serialize)]

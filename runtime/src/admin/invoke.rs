@@ -13,7 +13,7 @@ use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
-use crate::caller::Caller;
+use crate::dispatch::caller::Caller;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 use crate::limits;

@@ -13,10 +13,10 @@ use http_body_util::channel::{Channel, Sender};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use crate::admin::access::Caller;
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
+use crate::admin::role::Role;
 use crate::admin::statuses::statuses;
 use crate::meter::Meter;
 use crate::meter::log::{LogLine, LogStream};
@@ -64,14 +64,14 @@ impl LogQuery {
 /// Answers with the log of an app.
 pub async fn logs(
     State(api): State<Arc<Api>>,
-    Extension(caller): Extension<Caller>,
+    Extension(role): Extension<Role>,
     Path(app): Path<String>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
     let by_status = query.status.as_deref().map(statuses).transpose()?;
     let (lines, body) = Channel::<Bytes, std::convert::Infallible>::new(4);
-    let _room = api.log_reader(caller)?;
+    let _room = api.log_reader(role)?;
     let reader = Reader { meter: app.meter().clone(), query, lines, stop: api.stop(), _room };
     match by_status {
         None => tokio::spawn(reader.send()),

@@ -21,7 +21,7 @@ use crate::trigger::timer::Stored;
 /// `GET /v1/apps/{app}/triggers`: the functions that triggers call, with what calls them; of timers also when.
 pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
-    let stored = api.registry.triggers().timers().stored(app.name()).await?;
+    let stored = api.triggers.timers().stored(app.name()).await?;
     let Triggers { queue, blob, timer } = &app.active().revision.manifest.trigger;
     let state = |timer: &TimerTrigger| stored.iter().find(|(name, _)| name == timer.name.as_str());
     let triggers: Vec<Value> = queue
@@ -94,7 +94,7 @@ pub async fn fire(
         };
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-timer", message));
     }
-    let fired = api.registry.triggers().timers().fire(app.name(), &name).await;
+    let fired = api.triggers.timers().fire(app.name(), &name).await;
     let fired = fired.ok_or_else(|| {
         let message = format!("a run of {name} goes on, and runs never overlap: try again when it has ended");
         ApiError::new(StatusCode::CONFLICT, "timer-runs", message)

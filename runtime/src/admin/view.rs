@@ -149,7 +149,7 @@ pub fn host(registry: &Registry, functions: std::net::SocketAddr, admin: std::ne
         "admin": format!("http://{admin}"),
         "apps": registry.apps().len(),
         "broken": broken(registry),
-        "cores": resources.cores(),
+        "cores": resources.machinery().cores(),
         "memory_quota_mb": resources.quota().limit_mb(),
         "memory_reserved_mb": resources.quota().reserved_mb(),
         "guest_memory_limit_bytes": resources.memory().limit_bytes(),

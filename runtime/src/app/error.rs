@@ -1,12 +1,12 @@
 //! Why a change of an app was refused or failed.
 
-use crate::app::bundle::Flaw;
+use crate::capability::bundle::Flaw;
 use crate::capability::secrets::{SecretError, SecretName, Unopened};
 use crate::component::cache::CacheError;
 use crate::instance::template::TemplateError;
 use crate::limits;
 use crate::names::{AppName, BundleHash, RevisionId};
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 
 /// Why a change was refused or failed. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]

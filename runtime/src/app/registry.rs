@@ -22,25 +22,23 @@ use tokio::sync::Semaphore;
 pub use self::activate::Deployed;
 use self::activate::{Change, Line};
 use self::changing::Changing;
-use crate::app::bundle::Bundles;
 use crate::app::error::ChangeError;
 use crate::app::readiness::Readiness;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::App;
 use crate::app::share::Percent;
-use crate::app::{secret_store, store};
+use crate::app::{LiveRoutes, secret_store, store};
 use crate::capability::CapabilityHost;
 use crate::capability::blobs::{self, Blobs};
+use crate::capability::bundle::Bundles;
 use crate::capability::identity::IdentityError;
 use crate::capability::key_value::table;
 use crate::capability::queues::{self, Queues};
 use crate::component::cache::{ComponentCache, Guest};
-use crate::ingress::http::LiveRoutes;
 use crate::manifest::{Manifest, ScaleSettings};
 use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::persist::db::Db;
 use crate::pool::resources::Resources;
-use crate::trigger::TriggerHost;
 use crate::{clock, limits};
 
 /// An app that is stored but not served.
@@ -49,6 +47,9 @@ struct Broken {
     next_revision: u32,
 }
 
+/// Told of an app whenever other revisions serve than before, or none any more.
+pub type OnChange = Box<dyn Fn(&Arc<App>) + Send + Sync>;
+
 /// The registry of one host.
 pub struct Registry {
     db: Arc<Db>,
@@ -56,7 +57,7 @@ pub struct Registry {
     resources: Arc<Resources>,
     routes: Arc<LiveRoutes>,
     capabilities: Arc<CapabilityHost>,
-    triggers: Arc<TriggerHost>,
+    on_change: OnChange,
     apps: RwLock<BTreeMap<AppName, Arc<App>>>,
     /// Apps whose active revision could not be brought back at start.
     broken: RwLock<BTreeMap<AppName, Broken>>,
@@ -77,14 +78,14 @@ pub struct Registry {
 const LOADS_MAX: usize = 8;
 
 impl Registry {
-    /// A registry on `db`, with no app brought back yet.
+    /// A registry on `db`, with no app brought back yet; `on_change` hears of each change.
     pub fn new(
         db: Arc<Db>,
         cache: ComponentCache,
         resources: Arc<Resources>,
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
-        triggers: Arc<TriggerHost>,
+        on_change: OnChange,
         readiness: Arc<Readiness>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -93,7 +94,7 @@ impl Registry {
             resources,
             routes,
             capabilities,
-            triggers,
+            on_change,
             apps: RwLock::default(),
             broken: RwLock::default(),
             coming: RwLock::default(),
@@ -130,11 +131,6 @@ impl Registry {
     /// Queues of all apps.
     pub fn queues(&self) -> &Arc<Queues> {
         self.capabilities.queues()
-    }
-
-    /// What calls functions besides HTTP.
-    pub fn triggers(&self) -> &Arc<TriggerHost> {
-        &self.triggers
     }
 
     /// The host's shared resources.
@@ -299,7 +295,7 @@ impl Registry {
         self.resources.learned().forget(name);
         if let Some(app) = removed {
             app.mark_removed();
-            self.triggers.follow(&app);
+            (self.on_change)(&app);
             app.active().drain_beside(None);
         }
         Ok(())

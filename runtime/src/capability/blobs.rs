@@ -36,7 +36,8 @@ use crate::capability::request::{Condition, Listing, Version};
 use crate::limits;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 
 /// The blobs of one host.
 pub struct Blobs {

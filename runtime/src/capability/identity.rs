@@ -17,7 +17,8 @@ use crate::capability::secrets::SecretKey;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 
 /// Where the description of this issuer is, by OpenID Connect Discovery.
 pub const CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";

@@ -10,18 +10,13 @@
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use tokio::task::JoinSet;
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
-use crate::caller::Caller;
 use crate::capability::outbound::SendError;
 use crate::capability::{Capabilities, blobs, identity, key_value, queues};
-use crate::dispatch::dispatch;
-use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
-use crate::refusal::{Refusal, mark};
-use crate::request::Origin;
+use crate::refusal::Refusal;
 use crate::{clock, limits};
 
 /// The host's own name.
@@ -127,10 +122,6 @@ pub async fn call(
     if depth >= limits::CALL_DEPTH_MAX {
         return Err(SendError::Http(HttpError::LoopDetected));
     }
-    let Some(app) = capabilities.host().app(name) else {
-        let message = format!("no app {name:?} is deployed");
-        return Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-route", message)));
-    };
     let (mut parts, body) = request.into_parts();
     let whole = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = whole.get(prefix..).unwrap_or_default();
@@ -141,21 +132,13 @@ pub async fn call(
     parts
         .headers
         .insert(http::header::HOST, host.map_err(|_| SendError::Http(HttpError::HttpRequestUriInvalid))?);
-    parts.extensions.insert(Origin { depth: depth + 1, ..Origin::default() });
-    let invocation = InvocationId::next();
     let request = Box::new(Request::from_parts(parts, body));
-    let caller = capabilities.app().clone();
-    // A task of its own, which ends with this future: one guest is never polled within another's turn.
-    let mut call = JoinSet::new();
-    call.spawn(async move { dispatch(&app, Caller::App(&caller), request, invocation).await });
-    let answer = match call.join_next().await {
-        Some(Ok(answer)) => answer,
-        // The host's own fault, which its log has, or it is ending.
-        _ => Err(Refusal::from(&Outcome::HostFailed)),
-    };
-    let mut response = answer.unwrap_or_else(Refusal::into_response);
-    mark(&mut response, invocation);
-    Ok(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))
+    let neighbours = capabilities.host().neighbours();
+    let answer = neighbours.call(name, capabilities.app(), depth + 1, request).await;
+    Ok(answer.unwrap_or_else(|| {
+        let message = format!("no app {name:?} is deployed");
+        refused(Refusal::new(StatusCode::NOT_FOUND, "no-route", message))
+    }))
 }
 
 /// A refusal in the form of all of the host's own errors.

@@ -19,7 +19,8 @@ use crate::capability::request::Condition;
 use crate::limits;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 
 /// What the guests of one revision may use.
 pub struct KeyValue {

@@ -22,7 +22,8 @@ use crate::capability::queues::error::QueueError;
 use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State, expiry};
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 use crate::{clock, limits};
 
 /// The queues of all apps.

@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use crate::app::LiveRoutes;
+use crate::app::route::Routes;
 use crate::app::running::App;
-use crate::caller::Caller;
 use crate::capability::CapabilityHost;
+use crate::dispatch::caller::Caller;
 use crate::dispatch::dispatch;
 use crate::ingress::body::RequestBody;
 use crate::ingress::head;
 use crate::ingress::health::Health;
-use crate::ingress::route::Routes;
 use crate::ingress::watch::Watch;
 use crate::invocation::{BodyError, InvocationId, may_follow_from_body};
 use crate::refusal::{Refusal, mark};
@@ -24,9 +24,6 @@ use crate::run::response::ResponseBody;
 
 /// What the host answers to at places where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
-
-/// The routes as they are now, read without a lock.
-pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;
 
 /// What requests of one connection have in common.
 pub struct Client {

@@ -7,11 +7,11 @@ use parking_lot::Mutex;
 
 use crate::event_loop::current_core;
 use crate::instance::Instance;
+use crate::instance::machinery::Machinery;
 use crate::instance::template::Template;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::Fault;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
-use crate::pool::resources::Resources;
 
 /// Workers that take many invocations at a time. Dropped with their instance, they end.
 #[derive(Default)]
@@ -27,12 +27,12 @@ impl SharedWorkers {
         &self,
         instance: &Instance,
         template: &Template,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let _turn = self.starting.lock().await;
         if self.is_empty() {
-            let worker = template.start_shared(instance, resources, deadline).await?;
+            let worker = template.start_shared(instance, machinery, deadline).await?;
             self.workers.lock().push(worker);
         }
         Ok(())
@@ -50,10 +50,10 @@ impl SharedWorkers {
         &self,
         instance: &Instance,
         template: &Template,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<Arc<AsyncWorker>, Fault> {
-        let cores = resources.cores();
+        let cores = machinery.cores();
         if let Some(worker) = self.pick(template.policy(), cores) {
             return Ok(worker);
         }
@@ -61,7 +61,7 @@ impl SharedWorkers {
         if let Some(worker) = self.pick(template.policy(), cores) {
             return Ok(worker);
         }
-        let worker = template.start_shared(instance, resources, deadline).await?;
+        let worker = template.start_shared(instance, machinery, deadline).await?;
         if template.policy().isolation == Isolation::Reuse {
             self.workers.lock().push(worker.clone());
         }

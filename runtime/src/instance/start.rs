@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use crate::event_loop::{is_compute, own_core};
 use crate::instance::guest_task::{GuestTask, HostPanic};
+use crate::instance::machinery::Machinery;
 use crate::instance::sandbox;
 use crate::invocation::Fault;
 use crate::limits;
-use crate::pool::resources::Resources;
 
 /// How long the latest starts of one guest took.
 #[derive(Debug, Default)]
@@ -35,19 +35,19 @@ impl Starts {
     pub async fn run<T: Send + 'static>(
         &self,
         mut start: Start<T>,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<T, Fault> {
         let mut time = Duration::ZERO;
         if is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed)) {
             // Nearly all that are known to be quick are over after this, and need neither a timer nor a task.
-            let turn = poll_fn(|context| Poll::Ready(start.poll(context, resources.pulse()))).await;
+            let turn = poll_fn(|context| Poll::Ready(start.poll(context, machinery.pulse()))).await;
             time = turn.computed.time;
             if let Poll::Ready(ended) = turn.result {
                 return self.settle(ended, time);
             }
         }
-        Box::pin(self.run_on(start, time, resources, deadline)).await
+        Box::pin(self.run_on(start, time, machinery, deadline)).await
     }
 
     /// Runs a `start` that has used `time` so far on the compute threads.
@@ -55,19 +55,19 @@ impl Starts {
         &self,
         mut start: Start<T>,
         time: Duration,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<T, Fault> {
         let begun = Instant::now();
         start.may_not_stop();
         let rest = async {
             if is_compute() {
-                return Some(poll_to_end(&mut start, resources).await);
+                return Some(poll_to_end(&mut start, machinery).await);
             }
             // Ends with this future.
             let mut moved = JoinSet::new();
-            let shared = resources.clone();
-            moved.spawn_on(async move { poll_to_end(&mut start, &shared).await }, resources.compute());
+            let shared = machinery.clone();
+            moved.spawn_on(async move { poll_to_end(&mut start, &shared).await }, machinery.compute());
             moved.join_next().await?.ok()
         };
         match tokio::time::timeout_at(deadline.into(), rest).await {
@@ -95,11 +95,11 @@ impl Starts {
 /// Polls `start` to its end, and says how much processor time that used.
 async fn poll_to_end<T>(
     start: &mut Start<T>,
-    resources: &Resources,
+    machinery: &Machinery,
 ) -> (Result<Result<T, Fault>, HostPanic>, Duration) {
     let mut time = Duration::ZERO;
     let ended = poll_fn(|context| {
-        let turn = start.poll(context, resources.pulse());
+        let turn = start.poll(context, machinery.pulse());
         time += turn.computed.time;
         turn.result
     });

@@ -17,6 +17,7 @@ use crate::component::instance_size::Footprint;
 use crate::instance::guest::{self, Guest};
 use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
+use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, Sandboxed};
 use crate::instance::start::{Start, Starts};
 use crate::instance::worker::Worker;
@@ -29,7 +30,6 @@ use crate::manifest::{Isolation, SCRATCH_PATH, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
 use crate::names::RevisionId;
-use crate::pool::resources::Resources;
 
 /// Makes workers of one revision.
 pub struct Template {
@@ -118,10 +118,10 @@ impl Template {
     pub async fn start(
         &self,
         instance: &Instance,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<Box<Worker>, Fault> {
-        self.starts.run(self.begin(instance, deadline)?, resources, deadline).await
+        self.starts.run(self.begin(instance, deadline)?, machinery, deadline).await
     }
 
     fn begin(&self, instance: &Instance, deadline: Instant) -> Result<Start<Box<Worker>>, Fault> {
@@ -168,7 +168,7 @@ impl Template {
     pub async fn start_shared(
         &self,
         instance: &Instance,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
         deadline: Instant,
     ) -> Result<Arc<AsyncWorker>, Fault> {
         let Pre::P3(pre) = &self.pre else {
@@ -177,8 +177,8 @@ impl Template {
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
         let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
-        let start = AsyncWorker::start(pre.clone(), guest, output, self, resources);
-        self.starts.run(start, resources, deadline).await
+        let start = AsyncWorker::start(pre.clone(), guest, output, self, machinery);
+        self.starts.run(start, machinery, deadline).await
     }
 
     fn guest(

@@ -28,6 +28,7 @@ use crate::instance::bell::{Bell, Desk};
 use crate::instance::guest::Guest;
 use crate::instance::guest_task::{self, GuestTask};
 use crate::instance::in_flight::{Answer, InFlight, Job};
+use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, DeadlinePassed};
 use crate::instance::start::Start;
 use crate::instance::template::Template;
@@ -37,7 +38,6 @@ use crate::limits;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
-use crate::pool::resources::Resources;
 use crate::request::{GuestRequest, Origin};
 
 /// One live component with its event loop.
@@ -55,7 +55,7 @@ pub struct AsyncWorker {
     /// What its store holds, which is inside its event loop.
     memory: Arc<WorkerMemory>,
     meter: Arc<GroupMeter>,
-    resources: Arc<Resources>,
+    machinery: Arc<Machinery>,
 }
 
 type EventLoop = GuestTask<()>;
@@ -94,15 +94,15 @@ impl AsyncWorker {
         guest: Guest,
         output: GuestOutput,
         template: &Template,
-        resources: &Arc<Resources>,
+        machinery: &Arc<Machinery>,
     ) -> Start<Arc<Self>> {
-        let (policy, meter, resources) = (*template.policy(), template.meter().clone(), resources.clone());
+        let (policy, meter, machinery) = (*template.policy(), template.meter().clone(), machinery.clone());
         GuestTask::quick(async move {
             let mut store = sandbox::store(pre.engine(), guest);
             match pre.instantiate_async(&mut store).await {
                 Ok(service) => {
                     sandbox::started(&mut store, &policy)?;
-                    Ok(Self::new(store, service, output, policy, meter, resources))
+                    Ok(Self::new(store, service, output, policy, meter, machinery))
                 }
                 Err(error) => Err(sandbox::start_fault(&error, &mut store.data_mut().limiter, &policy)),
             }
@@ -115,12 +115,12 @@ impl AsyncWorker {
         output: GuestOutput,
         policy: ScalePolicy,
         meter: Arc<GroupMeter>,
-        resources: Arc<Resources>,
+        machinery: Arc<Machinery>,
     ) -> Arc<Self> {
         let memory = store.data().limiter.memory().clone();
         let start_bytes = memory.charged_bytes();
         let workers = match policy.workers {
-            OrAuto::Auto => resources.cores() as u32,
+            OrAuto::Auto => machinery.cores() as u32,
             OrAuto::Fixed(count) => count.get(),
         };
         let in_flight = Arc::new(InFlight::new(output, policy, start_bytes, workers));
@@ -135,7 +135,7 @@ impl AsyncWorker {
         let bell = Arc::<Bell>::default();
         let desk = Arc::new(Desk(bell.clone()));
         let mut ending =
-            GuestTask::new(run(store, service, in_flight.clone(), desk, resources.compute().clone()));
+            GuestTask::new(run(store, service, in_flight.clone(), desk, machinery.compute().clone()));
         if memory.is_large() {
             ending.may_not_stop();
         }
@@ -148,7 +148,7 @@ impl AsyncWorker {
             home: AtomicUsize::new(NO_CORE),
             memory,
             meter,
-            resources,
+            machinery,
         })
     }
 
@@ -239,7 +239,7 @@ impl AsyncWorker {
         self.bell.ask();
         if self.turn() != Turn::Over && !self.in_flight.ends_at_once() {
             let worker = self.clone();
-            self.resources.compute().spawn(async move {
+            self.machinery.compute().spawn(async move {
                 tokio::time::sleep(worker.in_flight.policy().timeout).await;
                 worker.in_flight.retire(true);
                 worker.bell.ask();
@@ -287,7 +287,7 @@ impl AsyncWorker {
             self.drop_event_loop(event_loop.take());
             return Turn::Over;
         }
-        let turn = running.poll(&mut Context::from_waker(&self.waker), self.resources.pulse());
+        let turn = running.poll(&mut Context::from_waker(&self.waker), self.machinery.pulse());
         self.meter.counts.computed(turn.computed.time);
         let computes = turn.computed.through_tick;
         self.computes.store(computes, Ordering::Release);
@@ -306,14 +306,14 @@ impl AsyncWorker {
     fn drop_event_loop(&self, ending: Option<EventLoop>) {
         self.memory.leave_instance();
         if self.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
-            self.resources.compute().spawn(async move { drop(ending) });
+            self.machinery.compute().spawn(async move { drop(ending) });
         }
     }
 }
 
 /// Polls a worker whenever it is woken: on `home`, or on the compute threads while its guest computes.
 fn drive(worker: Arc<AsyncWorker>, home: Handle) {
-    let compute = worker.resources.compute().clone();
+    let compute = worker.machinery.compute().clone();
     let moves = worker.is_apart();
     let here = if moves { &compute } else { &home }.clone();
     here.spawn(async move {

@@ -4,90 +4,21 @@
 //! arrive while a commit is under way share the next one. A read begins after it was asked for, and so sees every
 //! change that was answered before.
 
-use std::any::Any;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use http::StatusCode;
 use parking_lot::Mutex;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinError;
 
 use crate::limits;
+use crate::persist::error::DbError;
 use crate::persist::schema;
 use crate::persist::writer::{self, Change};
-
-/// A failed read or write. Nothing of a failed write is stored.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DbError {
-    /// SQLite's own words.
-    #[error("database: {0}")]
-    Sqlite(String),
-    /// There is no room for the change.
-    #[error("the disk of the data directory is full: nothing was stored")]
-    DiskFull,
-    /// SQLite gave up the commit that this change was to be part of, because of another change.
-    #[error("database: a change of the same commit failed, and nothing of it was stored: try again")]
-    Undone,
-    /// The data directory is mounted for reading only, or belongs to somebody else.
-    #[error(
-        "the data directory cannot be written, nothing was stored: mount it for writing and see that it is this user's"
-    )]
-    ReadOnly,
-    /// The change has a fault of ours: it panicked, alone.
-    #[error("database: the change failed in the host: {0}")]
-    Panicked(String),
-    /// The writer thread is gone; the host is ending.
-    #[error("database: closed")]
-    Closed,
-}
-
-impl From<rusqlite::Error> for DbError {
-    fn from(error: rusqlite::Error) -> Self {
-        let Some(found) = error.sqlite_error() else { return Self::Sqlite(error.to_string()) };
-        match found.code {
-            ErrorCode::DiskFull => Self::DiskFull,
-            // The index of the log, beside the database, has no room to begin or to grow.
-            _ if found.extended_code == ffi::SQLITE_IOERR_SHMSIZE => Self::DiskFull,
-            ErrorCode::ReadOnly => Self::ReadOnly,
-            _ => Self::Sqlite(error.to_string()),
-        }
-    }
-}
-
-impl DbError {
-    /// Status and stable code over HTTP.
-    pub fn answer(&self) -> (StatusCode, &'static str) {
-        match self {
-            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
-            Self::ReadOnly => (StatusCode::INSUFFICIENT_STORAGE, "disk-read-only"),
-            Self::Undone => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            Self::Sqlite(_) | Self::Panicked(_) | Self::Closed => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
-            }
-        }
-    }
-
-    /// What a task that did not come to its end has met.
-    pub fn of_task(error: JoinError) -> Self {
-        match error.try_into_panic() {
-            Ok(panic) => Self::of_panic(panic.as_ref()),
-            Err(_) => Self::Closed,
-        }
-    }
-
-    /// A change that panicked, in its own words.
-    pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
-        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
-        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-        Self::Panicked(words.unwrap_or_else(|| "a panic without words".into()))
-    }
-}
 
 /// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
 pub struct Db {

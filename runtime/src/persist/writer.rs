@@ -10,9 +10,8 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 
-use crate::event_loop;
-use crate::limits;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
+use crate::{event_loop, limits};
 
 /// Runs inside a savepoint of the group's transaction, or hears why there is none, and gives back who is to be told of the
 /// commit.

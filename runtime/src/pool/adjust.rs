@@ -55,7 +55,7 @@ impl Pool {
 
     /// Looks at the value of a dynamic pool, once a second. Says whether it has moved.
     pub fn observe(self: &Arc<Self>, reading: Reading, now: Instant) -> bool {
-        let cores = count(self.resources.cores());
+        let cores = count(self.resources.machinery().cores());
         let (moved, snapshot) = {
             let mut guard = self.state.lock();
             let state = &mut *guard;
@@ -81,7 +81,8 @@ impl Pool {
 
     pub(super) fn begin_adjusting(&self, now: Instant) {
         let learned = self.resources.learned().of(&self.key());
-        let adjusting = Adjusting::new(learned, self.resources.cores(), self.policy.concurrency, now);
+        let adjusting =
+            Adjusting::new(learned, self.resources.machinery().cores(), self.policy.concurrency, now);
         let mut state = self.state.lock();
         state.ledger.set_concurrency(adjusting.value());
         state.adjusting = Some(adjusting);

@@ -91,7 +91,7 @@ impl Pool {
             state.refill.begin();
         }
         let pool = self.clone();
-        self.resources.compute().spawn(async move {
+        self.resources.machinery().compute().spawn(async move {
             let filled = pool.fill_always_ready().await;
             if let Err(fault) = &filled {
                 let text = format!("make an always-ready instance: {}", fault.detail);
@@ -106,7 +106,7 @@ impl Pool {
         let mut state = self.state.lock();
         // Demand may have opened the missing one meanwhile; then this one is surplus.
         if !state.draining && state.ledger.lacks_always_ready() {
-            let core = state.ledger.instances() % self.resources.cores();
+            let core = state.ledger.instances() % self.resources.machinery().cores();
             let before = self.inputs(&state);
             state.ledger.open(instance, worker.into_iter().collect(), core, clock::now());
             self.note(&state, Reason::AlwaysReady, 1, before);
@@ -121,14 +121,14 @@ impl Pool {
     /// Makes a worker ahead: for a slot, or one that stays with `instance`.
     async fn start_within(&self, instance: &Arc<Instance>) -> Result<Option<Box<Worker>>, Fault> {
         let deadline = clock::now() + limits::START_TIMEOUT;
-        let (template, resources) = (&self.template, &self.resources);
+        let (template, machinery) = (&self.template, self.resources.machinery());
         if template.is_shared() {
-            let stocked = instance.shared.stock(instance, template, resources, deadline);
+            let stocked = instance.shared.stock(instance, template, machinery, deadline);
             // Another start in the same instance may be under way.
             let stocked = tokio::time::timeout_at(deadline.into(), stocked).await;
             stocked.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT))).map(|()| None)
         } else {
-            template.start(instance, resources, deadline).await.map(Some)
+            template.start(instance, machinery, deadline).await.map(Some)
         }
     }
 

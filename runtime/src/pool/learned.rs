@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, Row, Transaction, params};
 
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 use crate::pool::dynamic::Snapshot;
 
 /// Which scale group: its app and its name there.

@@ -1,29 +1,26 @@
-//! What all pools of a host share and compete for: quota, memory, the engine, the compute threads.
+//! What all pools of a host share and compete for: quota, memory, what guests run on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
 use crate::budget::room::Room;
-use crate::component::engine::{Engines, Pulse};
 use crate::instance::Instance;
+use crate::instance::machinery::Machinery;
 use crate::invocation::Throttle;
 use crate::manifest::MemoryClass;
 use crate::meter::usage::keeper::UsageKeeper;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 use crate::pool::learned::Learned;
 use crate::pool::{Freed, Pool};
 
 /// The shared part of all pools.
 pub struct Resources {
-    engines: Engines,
-    pulse: Pulse,
-    compute: Handle,
-    cores: usize,
+    machinery: Arc<Machinery>,
     quota: Arc<MemoryQuota>,
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
@@ -39,21 +36,15 @@ pub struct Resources {
 const NEW_INSTANCE_MEMORY_PERCENT: u64 = 95;
 
 impl Resources {
-    /// Resources of a host whose guests run on `engines`.
+    /// Resources of a host whose guests run on `machinery`.
     pub fn new(
-        engines: Engines,
-        pulse: Pulse,
-        compute: Handle,
-        cores: usize,
+        machinery: Machinery,
         quota: Arc<MemoryQuota>,
         memory: Arc<HostMemory>,
         room: Arc<Room>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            engines,
-            pulse,
-            compute,
-            cores,
+            machinery: Arc::new(machinery),
             quota,
             memory,
             pools: Mutex::default(),
@@ -64,24 +55,9 @@ impl Resources {
         })
     }
 
-    /// The engines guests run on.
-    pub fn engines(&self) -> &Engines {
-        &self.engines
-    }
-
-    /// Keeps guests interruptible.
-    pub fn pulse(&self) -> &Pulse {
-        &self.pulse
-    }
-
-    /// The threads for guests that compute.
-    pub fn compute(&self) -> &Handle {
-        &self.compute
-    }
-
-    /// How many event loops there are.
-    pub fn cores(&self) -> usize {
-        self.cores
+    /// What guests run on.
+    pub fn machinery(&self) -> &Arc<Machinery> {
+        &self.machinery
     }
 
     /// The memory quota.

@@ -12,29 +12,21 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 use wasmtime::Module;
 
-use crate::app::bundle::Bundles;
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
 use crate::budget::room::Room;
-use crate::capability::blobs::Blobs;
-use crate::capability::blobs::objects::Location;
-use crate::capability::queues::Queues;
-use crate::capability::secrets::{SecretKey, Secrets};
-use crate::capability::{Capabilities, CapabilityHost, Stores};
+use crate::capability::{CapabilityHost, testing};
 use crate::component::cache::Guest;
 use crate::component::code::Code;
 use crate::component::engine::{EngineKind, Engines, EpochTicker};
 use crate::component::instance_size::Footprint;
-use crate::descriptors::Shares;
+use crate::instance::machinery::Machinery;
 use crate::instance::template::Template;
 use crate::invocation::{Outcome, Throttle};
-use crate::manifest::{Language, Manifest, MemoryClass, OrAuto, ScaleOut, ScalePolicy};
-use crate::meter::Meter;
-use crate::names::{AppName, RevisionId};
-use crate::persist::db::Db;
+use crate::manifest::{Language, MemoryClass, OrAuto, ScaleOut, ScalePolicy};
+use crate::names::RevisionId;
 use crate::pool::resources::Resources;
 use crate::pool::{NotTaken, Pool};
-use crate::trace::Tracer;
 use crate::{clock, limits};
 
 const APPS: usize = 1_000;
@@ -111,9 +103,7 @@ impl World {
     fn pool(&self, policy: ScalePolicy) -> Arc<Pool> {
         let code = Code::Command(self.module.clone());
         let guest = Guest { code, language: Language::Other, footprint: Footprint::default() };
-        let meter = Arc::<Meter>::default();
-        let manifest = Manifest::new(AppName::new("simulated").unwrap());
-        let capabilities = Capabilities::new(&manifest, &Secrets::new(), &self.capabilities, &meter).unwrap();
+        let capabilities = testing::nothing(&self.capabilities);
         let template =
             Template::new(&self.engines, &guest, capabilities, RevisionId(1), "http", policy).unwrap();
         Pool::new(template, self.resources.clone())
@@ -234,17 +224,11 @@ fn simulate(seed: u64) {
     runtime.block_on(async {
         let (room, quota_mb) = (Arc::<Room>::default(), INSTANCES * 2_048);
         let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
-        let resources = Resources::new(engines.clone(), pulse, Handle::current(), 1, quota, memory, room);
+        let machinery = Machinery::new(engines.clone(), pulse, Handle::current(), 1);
+        let resources = Resources::new(machinery, quota, memory, room);
         let mut random = Random(seed);
         let folder = tempfile::tempdir().unwrap();
-        let secret_key = SecretKey::open(folder.path()).unwrap();
-        let bundles = Bundles::open(folder.path()).unwrap();
-        let db = Arc::new(Db::open(&folder.path().join("wfn.db")).unwrap());
-        let queues = Queues::new(db.clone());
-        let blobs = Blobs::open(&db, &Location::default(), folder.path(), queues.clone()).await.unwrap();
-        let stores = Stores { db, blobs, queues };
-        let (routes, tracer) = (Arc::default(), Tracer::default());
-        let capabilities = CapabilityHost::new(&routes, stores, secret_key, bundles, String::new(), tracer, Shares::of(0));
+        let capabilities = testing::host(folder.path()).await;
         let (apps, tally) = (Vec::new(), Tally::default());
         let mut world = World { engines, resources, capabilities, module, apps, tally };
         for _ in 0..APPS {

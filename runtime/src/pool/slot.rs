@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::instance::Instance;
 use crate::instance::worker::Worker;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::{Fault, Outcome};
-use crate::limits;
 use crate::pool::Pool;
 use crate::pool::ledger::{Room, Taken};
+use crate::{clock, limits};
 
 /// Room for one invocation in an instance, held until its response body has ended.
 pub struct Slot {
@@ -96,7 +95,7 @@ impl Slot {
     pub fn retire(self, worker: Box<Worker>) {
         worker.memory().leave_instance();
         if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
-            let compute = self.pool.resources.compute().clone();
+            let compute = self.pool.resources.machinery().compute().clone();
             compute.spawn(async move {
                 drop(worker);
                 drop(self);
@@ -126,7 +125,7 @@ impl Slot {
         };
         let asked = self.cold_since.take();
         let since = asked.unwrap_or_else(clock::now);
-        let started = self.pool.template.start(&instance, &self.pool.resources, deadline).await;
+        let started = self.pool.template.start(&instance, self.pool.resources.machinery(), deadline).await;
         let worker = started.map_err(|fault| self.start_fault(fault, deadline))?;
         self.has_started(since, asked.is_some());
         Ok(worker)
@@ -137,8 +136,8 @@ impl Slot {
         let Some(instance) = &self.instance else {
             return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
         };
-        let (template, resources) = (&self.pool.template, &self.pool.resources);
-        let chosen = instance.shared.choose(instance, template, resources, deadline).await;
+        let (template, machinery) = (&self.pool.template, self.pool.resources.machinery());
+        let chosen = instance.shared.choose(instance, template, machinery, deadline).await;
         let worker = chosen.map_err(|fault| self.start_fault(fault, deadline))?;
         if let Some(since) = self.cold_since.take() {
             self.has_started(since, true);

@@ -20,10 +20,10 @@ use self::body::{Inner, Promise, Streamed, Whole, bytes_of};
 pub use self::head::checked;
 use self::head::{broken_body, invalid};
 use crate::instance::guest::outgoing_body::has_no_content;
+use crate::instance::verdict::Verdict;
 use crate::instance::worker::{Head, Worker};
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
-use crate::run::Verdict;
 use crate::short_queue::ShortQueue;
 
 /// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.

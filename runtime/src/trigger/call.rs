@@ -8,7 +8,7 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::app::running::App;
-use crate::caller::Caller;
+use crate::dispatch::caller::Caller;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 use crate::limits;

@@ -12,7 +12,7 @@ use crate::capability::queues::table::{Failure, Message, Next};
 use crate::invocation::{InvocationId, random_share};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{self, Event};
 use crate::{clock, limits};

@@ -18,7 +18,7 @@ use crate::capability::queues::table::Message;
 use crate::capability::queues::{Bell, Queue, Queues};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::trigger::delivery::{Delivery, Ended};
 use crate::trigger::leased::{GivenBack, Leased};

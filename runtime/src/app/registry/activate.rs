@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
 use crate::app::revision::{Revision, Serving};
+use crate::app::route::Routes;
 use crate::app::running::{Active, App, Group, Split};
 use crate::app::share::Share;
 use crate::app::store;
@@ -13,7 +14,6 @@ use crate::budget::quota::{AlwaysReady, check_always_ready};
 use crate::capability::Capabilities;
 use crate::capability::secrets::{SecretChanges, Secrets};
 use crate::component::cache::Guest;
-use crate::ingress::route::Routes;
 use crate::instance::template::Template;
 use crate::invocation::Fault;
 use crate::limits;
@@ -130,13 +130,13 @@ impl Registry {
             let app = App::new(meter, next_revision, active);
             self.broken.write().remove(app.name());
             self.apps.write().insert(app.name().clone(), app.clone());
-            self.triggers.follow(&app);
+            (self.on_change)(&app);
             return self.publish_routes();
         };
         let active = Arc::new(active);
         let old = app.switch(active.clone());
         tell_of_change(&meter, Some(&old), &active);
-        self.triggers.follow(&app);
+        (self.on_change)(&app);
         if old.revision.manifest.hosts != active.revision.manifest.hosts {
             self.publish_routes();
         }
@@ -191,7 +191,7 @@ impl Registry {
         // What garbage collection has removed since it was uploaded is missed here, while this change is under way.
         self.check_bundles(&revision.manifest).await?;
         let guest = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
-        let engines = self.resources.engines();
+        let engines = self.resources.machinery().engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
         let pool = |group: Group<'_>, policy| {

@@ -8,7 +8,8 @@ use crate::app::registry::{Registry, blocking};
 use crate::app::store;
 use crate::capability::key_value;
 use crate::names::{BundleHash, ModuleHash};
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 
 impl Registry {
     /// Gives the room of dropped stores and queues back.

@@ -13,7 +13,7 @@ use crate::app::revision::Serving;
 use crate::app::running::App;
 use crate::capability::secrets::SecretChanges;
 use crate::meter::Meter;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 
 /// New routes are published at most so often: each time all of them are written.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(10);
@@ -98,7 +98,7 @@ impl Registry {
         let active = self.make_active(&active, &secrets, &meter, None).await?;
         let app = App::new(meter, stored.next_revision, active);
         self.apps.write().insert(stored.name.clone(), app.clone());
-        self.triggers.follow(&app);
+        (self.on_change)(&app);
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::capability::queues::error::QueueError;
 use crate::limits;
 use crate::manifest::grants::{Refusal, StoreName};
 use crate::names::AppName;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 
 /// Why a call did nothing.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use http::StatusCode;
 use crate::limits;
 use crate::manifest::grants::{Refusal, StoreName};
 use crate::names::AppName;
-use crate::persist::db::DbError;
+use crate::persist::error::DbError;
 
 /// Why a call did nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,12 +3,12 @@
 use parking_lot::Mutex;
 
 use crate::clock;
-use crate::meter::usage::Amounts;
 use crate::meter::usage::book::Book;
 use crate::meter::usage::hours::Hour;
-use crate::meter::usage::store;
+use crate::meter::usage::{Amounts, store};
 use crate::names::AppName;
-use crate::persist::db::{Db, DbError};
+use crate::persist::db::Db;
+use crate::persist::error::DbError;
 
 /// Who keeps the usage of all apps. A kill loses what was noted since it was last stored.
 #[derive(Default)]

@@ -10,9 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use crate::instance::verdict::Verdict;
 use crate::invocation::Fault;
 use crate::pool::slot::Slot;
-use crate::run::Verdict;
 use crate::run::response::head::broken_body;
 use crate::short_queue::ShortQueue;
 

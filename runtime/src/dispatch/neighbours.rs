@@ -1,0 +1,64 @@
+//! How apps of this host reach each other: each call comes through the one door.
+
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use http::Response;
+use http_body_util::BodyExt;
+use tokio::task::JoinSet;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
+
+use crate::app::LiveRoutes;
+use crate::app::running::App;
+use crate::capability::Neighbours;
+use crate::dispatch::caller::Caller;
+use crate::dispatch::dispatch;
+use crate::invocation::{InvocationId, Outcome};
+use crate::manifest::grants::Share;
+use crate::names::AppName;
+use crate::refusal::{Refusal, mark};
+use crate::request::{GuestRequest, Origin};
+
+/// The apps that are served. Weak: they have capabilities, which have this.
+pub struct ServedApps(Weak<LiveRoutes>);
+
+impl ServedApps {
+    /// Those of `routes`.
+    pub fn new(routes: &Arc<LiveRoutes>) -> Self {
+        Self(Arc::downgrade(routes))
+    }
+
+    fn app(&self, name: &str) -> Option<Arc<App>> {
+        self.0.upgrade()?.load().app(name).cloned()
+    }
+}
+
+#[async_trait]
+impl Neighbours for ServedApps {
+    fn share_of(&self, owner: &AppName) -> Option<Share> {
+        Some(self.app(owner.as_str())?.active().revision.manifest.share.clone())
+    }
+
+    async fn call(
+        &self,
+        app: &str,
+        caller: &AppName,
+        depth: u32,
+        mut request: GuestRequest,
+    ) -> Option<Response<WasiBody>> {
+        let app = self.app(app)?;
+        request.extensions_mut().insert(Origin { depth, ..Origin::default() });
+        let (invocation, caller) = (InvocationId::next(), caller.clone());
+        // A task of its own, which ends with this future: one guest is never polled within another's turn.
+        let mut call = JoinSet::new();
+        call.spawn(async move { dispatch(&app, Caller::App(&caller), request, invocation).await });
+        let answer = match call.join_next().await {
+            Some(Ok(answer)) => answer,
+            // The host's own fault, which its log has, or it is ending.
+            _ => Err(Refusal::from(&Outcome::HostFailed)),
+        };
+        let mut response = answer.unwrap_or_else(Refusal::into_response);
+        mark(&mut response, invocation);
+        Some(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))
+    }
+}
