@@ -44,6 +44,7 @@ pub mod refusal;
 pub mod request;
 pub mod run;
 pub mod short_queue;
+pub mod text;
 pub mod tls;
 pub mod trace;
 pub mod trigger;

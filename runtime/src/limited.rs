@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::limits;
+use crate::text::plain;
 
 /// A kind of work for a child, and what it may take.
 #[derive(Debug)]
@@ -184,23 +185,6 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> io::Result<JoinHandle<Vec<
 fn read(drained: JoinHandle<Vec<u8>>) -> Vec<u8> {
     // A panic of that thread leaves nothing to read.
     drained.join().unwrap_or_default()
-}
-
-/// Text out of something hostile for people: at most [`limits::MESSAGE_CHARS_MAX`] characters, none of which moves a cursor
-/// or turns the direction of a line.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    for (count, character) in text.trim().chars().enumerate() {
-        if count == limits::MESSAGE_CHARS_MAX {
-            plain.push('…');
-            break;
-        }
-        match character {
-            '\n' | '"' | '\'' | '\\' => plain.push(character),
-            other => plain.extend(other.escape_debug()),
-        }
-    }
-    plain
 }
 
 /// An error of the system on its way from the child to its parent.

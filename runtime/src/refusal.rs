@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::invocation::{BodyError, INVOCATION, InvocationId, OUTCOME, Outcome};
-use crate::{clock, limits};
+use crate::limits;
 
 /// An answer of the host instead of a guest's.
 #[derive(Debug, Clone)]
@@ -27,7 +27,8 @@ impl Refusal {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    fn body(&self) -> String {
+    /// Its words, as JSON.
+    pub fn body(&self) -> String {
         let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
         body.to_string() + "\n"
     }
@@ -43,24 +44,6 @@ impl Refusal {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         response
-    }
-
-    /// The same as the last response of a connection of HTTP/1.1, for a request that has no other way to an answer.
-    pub fn into_bytes(self) -> Vec<u8> {
-        let now = jiff::Timestamp::from_millisecond(clock::now_ms() as i64).unwrap_or_default();
-        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
-        let body = self.body();
-        let reason = self.status.canonical_reason().unwrap_or_default();
-        format!(
-            "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\n{OUTCOME}: {}\r\n{INVOCATION}: {}\r\n\
-             content-length: {}\r\nconnection: close\r\ndate: {}\r\n\r\n{body}",
-            self.status.as_str(),
-            self.code,
-            InvocationId::next(),
-            body.len(),
-            date.unwrap_or_default(),
-        )
-        .into_bytes()
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod error;
 pub mod event;
 pub mod http;
+pub mod listeners;
 pub mod name;
 pub mod objects;
 pub mod range;
@@ -26,7 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::capability::CapabilityHost;
 use crate::capability::blobs::error::BlobError;
-use crate::capability::blobs::event::Listeners;
+use crate::capability::blobs::listeners::Listeners;
 use crate::capability::blobs::name::BlobName;
 use crate::capability::blobs::objects::{BlobBody, Location, Objects};
 use crate::capability::blobs::table::{Blob, Uploaded, Usage};

@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 mod faults;
 pub mod http;
+pub mod message;
 pub mod table;
 
 use std::collections::HashMap;
@@ -19,7 +20,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::capability::CapabilityHost;
 use crate::capability::queues::error::QueueError;
-use crate::capability::queues::table::{After, Failure, Message, NewMessage, Sent, State, expiry};
+use crate::capability::queues::message::{Message, NewMessage};
+use crate::capability::queues::table::{After, Failure, Sent, State, expiry};
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
 use crate::persist::db::Db;

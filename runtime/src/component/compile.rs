@@ -16,10 +16,11 @@ use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, inspect};
 use crate::component::instance_size::Footprint;
 use crate::component::{engine, features};
-use crate::limited::{self, Job, NoAnswer, plain};
+use crate::limited::{self, Job, NoAnswer};
 use crate::limits;
 use crate::manifest::Language;
 use crate::names::{CodeHash, ModuleHash};
+use crate::text::plain;
 
 /// The work of the child, [`child_main`].
 pub const JOB: Job = Job {

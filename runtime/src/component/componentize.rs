@@ -6,7 +6,7 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
-use crate::limited::plain;
+use crate::text::plain;
 
 /// Makes the component that `module` describes. What it imports from WASI preview 1 is translated by the adapter
 /// that belongs to this wasmtime. The error says what does not fit, in the words of the encoder.

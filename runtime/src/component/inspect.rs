@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::component::instance_size::Footprint;
 use crate::component::interfaces;
 use crate::component::outside::{Names, Outside};
-use crate::limited::plain;
 use crate::manifest::Language;
+use crate::text::plain;
 
 /// The kinds of guest this host runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

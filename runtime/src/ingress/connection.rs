@@ -69,7 +69,7 @@ where
                 }
                 Ended::Itself(Err(error)) if error.is_parse() => {
                     let head = connection.into_parts().read_buf;
-                    let answer = malformed::refusal(&error, &head).into_bytes();
+                    let answer = malformed::last_response(&malformed::refusal(&error, &head));
                     match error.is_parse_version_h2() {
                         // hyper leaves it to whoever would speak HTTP/2 from here on.
                         true => outbox.put(&answer),
@@ -106,7 +106,7 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
 fn too_slow() -> Vec<u8> {
     let seconds = limits::HEAD_READ_TIMEOUT.as_secs();
     let message = format!("the request's head did not end within {seconds} s");
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", message).into_bytes()
+    malformed::last_response(&Refusal::new(StatusCode::REQUEST_TIMEOUT, "head-too-slow", message))
 }
 
 /// How a part of a connection ended.

@@ -2,8 +2,9 @@
 
 use http::StatusCode;
 
-use crate::limits;
+use crate::invocation::{INVOCATION, InvocationId, OUTCOME};
 use crate::refusal::Refusal;
+use crate::{clock, limits};
 
 /// The answer to a head that hyper could not read because of `error`. `rest` is what it had not taken of it: all of the
 /// head, unless `error` is about the framing of its body.
@@ -31,6 +32,24 @@ pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
         () => (StatusCode::BAD_REQUEST, "bad-request", format!("the request cannot be read: {error}")),
     };
     Refusal::new(status, code, message)
+}
+
+/// `refusal` as the last response of a connection of HTTP/1.1, for a request that has no other way to an answer.
+pub fn last_response(refusal: &Refusal) -> Vec<u8> {
+    let now = jiff::Timestamp::from_millisecond(clock::now_ms() as i64).unwrap_or_default();
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+    let body = refusal.body();
+    let reason = refusal.status.canonical_reason().unwrap_or_default();
+    format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\n{OUTCOME}: {}\r\n{INVOCATION}: {}\r\n\
+         content-length: {}\r\nconnection: close\r\ndate: {}\r\n\r\n{body}",
+        refusal.status.as_str(),
+        refusal.code,
+        InvocationId::next(),
+        body.len(),
+        date.unwrap_or_default(),
+    )
+    .into_bytes()
 }
 
 /// Whether the first line of `head` is one of HTTP, of a version that is not spoken here (RFC 9112, 2.3).

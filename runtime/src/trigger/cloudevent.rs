@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::capability::blobs::event::BlobEvent;
-use crate::capability::queues::table::Message;
+use crate::capability::queues::message::Message;
 use crate::manifest::grants::{Place, StoreName};
 use crate::media_type;
 use crate::request::GuestRequest;

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 
 use crate::app::running::App;
 use crate::capability::queues::Queue;
+use crate::capability::queues::message::Message;
 use crate::capability::queues::table::expiry::EXPIRED;
-use crate::capability::queues::table::{Failure, Message, Next};
+use crate::capability::queues::table::{Failure, Next};
 use crate::invocation::{InvocationId, random_share};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;

@@ -4,7 +4,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 
-use crate::capability::queues::table::Message;
+use crate::capability::queues::message::Message;
 
 /// The leases of one consumer.
 #[derive(Default)]

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::app::running::{App, Group};
-use crate::capability::queues::table::Message;
+use crate::capability::queues::message::Message;
 use crate::capability::queues::{Bell, Queue, Queues};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;

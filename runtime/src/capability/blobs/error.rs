@@ -4,6 +4,7 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::capability::blobs::range::Unmet;
 use crate::capability::queues::error::QueueError;
 use crate::limits;
 use crate::manifest::grants::{Refusal, StoreName};
@@ -68,6 +69,15 @@ pub enum BlobError {
     /// The database.
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+impl From<Unmet> for BlobError {
+    fn from(unmet: Unmet) -> Self {
+        match unmet {
+            Unmet::Changed => Self::Changed,
+            Unmet::Range(bytes) => Self::Range(bytes),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for BlobError {

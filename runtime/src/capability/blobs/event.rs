@@ -1,21 +1,12 @@
 //! What functions of blobs are told: one event for each version of a blob, stored in the change that makes the version
 //! visible, so that there is exactly one receipt for it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use parking_lot::RwLock;
-use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::table::Uploaded;
-use crate::capability::queues::Queues;
-use crate::capability::queues::table::{self, Message, NewMessage};
+use crate::capability::queues::message::{Message, NewMessage};
 use crate::capability::request;
 use crate::manifest::grants::Place;
-use crate::manifest::triggers::pull::PullTrigger;
-use crate::names::AppName;
 
 /// A version of a blob that was written; the data of its event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +27,8 @@ impl BlobEvent {
     /// The type of the event.
     pub const TYPE: &str = "wfn.blob.written";
 
-    fn new(place: &Place, blob: &Uploaded) -> Self {
+    /// The event of `blob`, which was written at `place`.
+    pub fn new(place: &Place, blob: &Uploaded) -> Self {
         Self {
             container: place.store.to_string(),
             name: blob.name.as_str().to_owned(),
@@ -62,59 +54,4 @@ impl BlobEvent {
             time_to_live_ms: None,
         }
     }
-}
-
-/// The functions of blobs of all apps.
-pub struct Listeners {
-    queues: Arc<Queues>,
-    of_container: RwLock<HashMap<Place, Vec<PullTrigger>>>,
-}
-
-impl Listeners {
-    /// None yet; events wait in `queues`.
-    pub fn new(queues: Arc<Queues>) -> Self {
-        Self { queues, of_container: RwLock::default() }
-    }
-
-    /// From now on `app` has these functions of blobs.
-    pub fn set(&self, app: &AppName, triggers: &[PullTrigger]) {
-        let mut of_container = self.of_container.write();
-        of_container.retain(|place, _| place.app != *app);
-        for trigger in triggers {
-            let Some(container) = &trigger.container else { continue };
-            let place = Place { app: app.clone(), store: container.clone() };
-            of_container.entry(place).or_default().push(trigger.clone());
-        }
-    }
-
-    /// The queues of the functions that want to know of a blob `name` at `place`.
-    pub fn of(&self, place: &Place, name: &str) -> Vec<Place> {
-        let of_container = self.of_container.read();
-        let all = of_container.get(place).map(Vec::as_slice).unwrap_or_default();
-        let meant = all.iter().filter(|trigger| trigger.takes_blob(name));
-        meant.map(|trigger| Place { app: place.app.clone(), store: trigger.queue().clone() }).collect()
-    }
-
-    /// Wakes who delivers from `queues`.
-    pub fn ring(&self, queues: &[Place]) {
-        queues.iter().for_each(|queue| self.queues.ring(queue));
-    }
-}
-
-/// Stores the event of `blob` at `place` in each of `queues`, as part of the change that makes it visible.
-pub fn store(
-    transaction: &Transaction<'_>,
-    queues: &[Place],
-    place: &Place,
-    blob: &Uploaded,
-    now_ms: i64,
-) -> Result<(), BlobError> {
-    if queues.is_empty() {
-        return Ok(());
-    }
-    let message = BlobEvent::new(place, blob).message();
-    for queue in queues {
-        table::send(transaction, queue, &message, now_ms).map_err(BlobError::Event)?;
-    }
-    Ok(())
 }

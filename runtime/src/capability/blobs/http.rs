@@ -146,7 +146,7 @@ async fn get(
 ) -> Result<Response<BlobBody>, BlobError> {
     for _ in 0..LOOKUPS_MAX {
         let blob = container.get(name).await?.ok_or(BlobError::NoBlob)?;
-        let wanted = wanted(headers, &blob)?;
+        let wanted = wanted(headers, blob.version, blob.bytes)?;
         let range = match &wanted {
             Wanted::NotModified => return Ok(described(empty(StatusCode::NOT_MODIFIED), &blob)),
             Wanted::Whole => 0..blob.bytes,
@@ -175,7 +175,7 @@ async fn get_head(
     let mut headers = headers.clone();
     // It means nothing where there is no body.
     headers.remove(RANGE);
-    if wanted(&headers, &blob)? == Wanted::NotModified {
+    if wanted(&headers, blob.version, blob.bytes)? == Wanted::NotModified {
         return Ok(described(empty(StatusCode::NOT_MODIFIED), &blob));
     }
     let mut response = described(empty(StatusCode::OK), &blob);

@@ -5,9 +5,7 @@ use std::ops::Range;
 use ::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use ::http::{HeaderMap, HeaderName};
 
-use crate::capability::blobs::error::BlobError;
-use crate::capability::blobs::table::Blob;
-use crate::capability::request::version_of;
+use crate::capability::request::{Version, version_of};
 
 /// What to answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,34 +18,43 @@ pub enum Wanted {
     NotModified,
 }
 
-/// What the headers of a `GET` or `HEAD` ask of `blob`.
-pub fn wanted(headers: &HeaderMap, blob: &Blob) -> Result<Wanted, BlobError> {
-    if names(headers, &IF_MATCH, blob) == Some(false) {
-        return Err(BlobError::Changed);
+/// Why there is nothing to answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unmet {
+    /// It is not the version that was asked for.
+    Changed,
+    /// It has no such bytes, but so many.
+    Range(u64),
+}
+
+/// What the headers of a `GET` or `HEAD` ask of a blob of `bytes`, which is as the write `version` left it.
+pub fn wanted(headers: &HeaderMap, version: Version, bytes: u64) -> Result<Wanted, Unmet> {
+    if names(headers, &IF_MATCH, version) == Some(false) {
+        return Err(Unmet::Changed);
     }
-    if names(headers, &IF_NONE_MATCH, blob) == Some(true) {
+    if names(headers, &IF_NONE_MATCH, version) == Some(true) {
         return Ok(Wanted::NotModified);
     }
     // A part of another version than the one it is to complete would be no use.
-    if names(headers, &IF_RANGE, blob) == Some(false) {
+    if names(headers, &IF_RANGE, version) == Some(false) {
         return Ok(Wanted::Whole);
     }
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok()).and_then(parse);
     match range {
         None => Ok(Wanted::Whole),
-        Some(range) => range.within(blob.bytes).map(Wanted::Part).ok_or(BlobError::Range(blob.bytes)),
+        Some(range) => range.within(bytes).map(Wanted::Part).ok_or(Unmet::Range(bytes)),
     }
 }
 
 /// Whether the tags of a header name the blob; `None` without the header. A weak tag, or a date, names none.
-fn names(headers: &HeaderMap, name: &HeaderName, blob: &Blob) -> Option<bool> {
+fn names(headers: &HeaderMap, name: &HeaderName, version: Version) -> Option<bool> {
     let mut tags = headers
         .get_all(name)
         .iter()
         .flat_map(|value| value.to_str().unwrap_or_default().split(','))
         .peekable();
     tags.peek()?;
-    Some(tags.any(|tag| tag.trim() == "*" || version_of(tag) == Some(blob.version)))
+    Some(tags.any(|tag| tag.trim() == "*" || version_of(tag) == Some(version)))
 }
 
 /// A range as it is written.
@@ -93,21 +100,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::capability::blobs::table::Object;
-
-    fn blob(bytes: u64) -> Blob {
-        let object = Object { folder: "a/b".into(), version: 7 };
-        let (name, content_type, modified) = Default::default();
-        Blob { version: 7, name, bytes, content_type, modified, object }
-    }
 
     fn asked(headers: &[(&'static str, &str)], bytes: u64) -> Result<Wanted, u64> {
         let header = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         };
-        wanted(&headers.iter().map(header).collect(), &blob(bytes)).map_err(|error| match error {
-            BlobError::Range(bytes) => bytes,
-            _ => u64::MAX,
+        wanted(&headers.iter().map(header).collect(), 7, bytes).map_err(|error| match error {
+            Unmet::Range(bytes) => bytes,
+            Unmet::Changed => u64::MAX,
         })
     }
 

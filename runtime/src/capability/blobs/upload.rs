@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::capability::blobs::Blobs;
 use crate::capability::blobs::error::BlobError;
-use crate::capability::blobs::event::{self, Listeners};
+use crate::capability::blobs::listeners::{self, Listeners};
 use crate::capability::blobs::objects::Objects;
 use crate::capability::blobs::table::{self, Object, Uploaded};
 use crate::capability::request::{Condition, Version};
@@ -142,7 +142,7 @@ impl<'a> Upload<'a> {
         let told = self.listeners.of(&place, uploaded.name.as_str());
         let finish = move |transaction: &Transaction<'_>| {
             table::finish(transaction, &place, &uploaded, condition, now_ms)?;
-            event::store(transaction, &told, &place, &uploaded, now_ms as i64)?;
+            listeners::store(transaction, &told, &place, &uploaded, now_ms as i64)?;
             Ok::<_, BlobError>(told)
         };
         let told = self.db.write_unless_refused(finish).await?;

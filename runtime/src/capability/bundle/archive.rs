@@ -12,10 +12,10 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::BundleError;
-use crate::limited::plain;
 use crate::limits;
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
+use crate::text::plain;
 
 /// The paths of a folder, with the hashes of its files; folders in it have none.
 #[derive(Default)]
