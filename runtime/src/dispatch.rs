@@ -1,70 +1,84 @@
 //! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
 //! split, and its outcome an answer. Every trigger comes through here.
 
-pub mod caller;
 pub mod neighbours;
 
-use http::Response;
+use http::{Response, StatusCode};
 
-use crate::app::running::{App, Group};
-use crate::dispatch::caller::Caller;
-use crate::invocation::{InvocationId, Outcome, Throttle};
+use crate::app::running::App;
+use crate::invocation::{Outcome, Throttle};
 use crate::meter::recent::Record;
 use crate::pool::NotTaken;
 use crate::refusal::Refusal;
-use crate::request::{GuestRequest, Origin};
+use crate::request::Invocation;
 use crate::run::response::ResponseBody;
 use crate::run::run;
-use crate::run::tally::Asked;
+use crate::run::tally::RequestInfo;
 
-/// Runs the `request` of `caller` in what serves of `app` and gives back the guest's answer or the host's own.
-/// Dropping the future cancels the invocation.
-pub async fn dispatch(
-    app: &App,
-    caller: Caller<'_>,
-    mut request: GuestRequest,
-    invocation: InvocationId,
-) -> Result<Response<ResponseBody>, Refusal> {
-    let group = caller.group();
-    caller.mark(request.headers_mut());
-    let mut asked = Asked::new(&request, invocation);
+/// Why there is no answer of a guest.
+#[derive(Debug, Clone)]
+pub enum NotRun {
+    /// The app has no function of this name.
+    NoFunction,
+    /// The app was removed.
+    Removed,
+    /// A bound refused it before it had a slot.
+    Throttled(Throttle),
+    /// It had a slot, and ended so.
+    Ended(Outcome),
+}
+
+impl NotRun {
+    /// Whether a bound of the host refused it before the guest saw it.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self, Self::Throttled(_) | Self::Ended(Outcome::Throttled(_)))
+    }
+}
+
+impl From<NotRun> for Refusal {
+    fn from(why: NotRun) -> Self {
+        let nobody = |message| Self::new(StatusCode::NOT_FOUND, "no-route", message);
+        match why {
+            NotRun::NoFunction => nobody("the app has no such function"),
+            NotRun::Removed => nobody("the app was removed"),
+            NotRun::Throttled(throttle) => Self::from(&Outcome::Throttled(throttle)),
+            NotRun::Ended(outcome) => Self::from(&outcome),
+        }
+    }
+}
+
+/// Runs `invocation` in what serves of `app`, and gives back the guest's answer. Dropping the future cancels it.
+pub async fn dispatch(app: &App, mut invocation: Invocation) -> Result<Response<ResponseBody>, NotRun> {
     let slot = loop {
-        let Some(pool) = app.next_pool_of(group) else {
-            return Err(Refusal::new(
-                http::StatusCode::NOT_FOUND,
-                "no-route",
-                "the app has no such function",
-            ));
-        };
+        let Some(pool) = app.next_pool_of(invocation.group()) else { return Err(NotRun::NoFunction) };
         match pool.take().await {
             Ok(slot) => break slot,
             // Another revision took over between the two lines above; it serves by now.
             Err(NotTaken::Draining) => {}
-            Err(NotTaken::Throttled(throttle)) => {
-                return Err(refuse(app, group, throttle, &asked));
-            }
+            Err(NotTaken::Throttled(throttle)) => return Err(refuse(app, throttle, &invocation)),
         }
         if app.is_removed() {
-            return Err(Refusal::new(http::StatusCode::NOT_FOUND, "no-route", "the app was removed"));
+            return Err(NotRun::Removed);
         }
     };
     let tracer = slot.pool().template().capabilities().host().tracer();
-    if let Some(traced) = tracer.arrived(request.headers_mut()) {
-        request.extensions_mut().get_or_insert_default::<Origin>().trace = Some(traced.context);
-        asked.traced = Some(traced);
+    if let Some(traced) = tracer.arrived(invocation.request.headers_mut()) {
+        invocation.is_traced(traced);
     }
     // On the heap: the future of a request is moved from hand to hand, all of it each time.
-    Box::pin(run(slot, request, asked)).await.map_err(|outcome| Refusal::from(&outcome))
+    Box::pin(run(slot, invocation)).await.map_err(NotRun::Ended)
 }
 
 /// Counts an invocation that a bound refused, and says so.
-fn refuse(app: &App, group: Group<'_>, throttle: Throttle, asked: &Asked) -> Refusal {
-    let (outcome, group) = (Outcome::Throttled(throttle), group.to_string());
+fn refuse(app: &App, throttle: Throttle, invocation: &Invocation) -> NotRun {
+    let (outcome, group) = (Outcome::Throttled(throttle), invocation.group().to_string());
     let meter = app.meter();
     let number = meter.group(&group).counts.refused(throttle);
+    let redactor = app.active_pool();
+    let redactor = redactor.template().capabilities().redactor();
     meter.recent.offer(false, number, || Record {
         status: Some(outcome.status().as_u16()),
-        ..asked.record(&group, outcome.code(), app.active_pool().template().capabilities().redactor())
+        ..RequestInfo::new(invocation).record(&group, outcome.code(), redactor)
     });
-    Refusal::from(&outcome)
+    NotRun::Throttled(throttle)
 }

@@ -304,6 +304,14 @@ impl Outcome {
     pub fn is_failure(&self) -> bool {
         is_failure(self.code())
     }
+
+    /// Whether an invocation may have ended so because its request's body failed.
+    pub fn may_follow_from_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Trapped(_) | Self::NoResponse | Self::InvalidResponse(_) | Self::BadBody(BodyError::Broken)
+        )
+    }
 }
 
 /// Whether invocations that ended in the way of this word, one of [`Outcome::CODES`], count as failed: those that a
@@ -319,11 +327,6 @@ pub fn is_failure(code: &str) -> bool {
             | "body-broken"
             | "length-required"
     )
-}
-
-/// Whether an invocation that ended in the way of this word may have done so because its request's body failed.
-pub fn may_follow_from_body(code: &str) -> bool {
-    matches!(code, "trapped" | "no-response" | "invalid-response" | "body-broken")
 }
 
 /// How an invocation failed, with what only the app's owner may know.

@@ -1,9 +1,18 @@
-//! A request as guests get it, and where it came from.
+//! One invocation on its way to a guest: the request as guests get it, who calls, and where it came from.
+
+pub mod caller;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 use wasmtime_wasi_http::Error as HttpError;
 
+use crate::invocation::{BodyVerdict, InvocationId};
+use crate::manifest::triggers::FunctionName;
+use crate::request::caller::{Caller, Group};
+use crate::trace::Traced;
+use crate::trace::cause::Cause;
 use crate::trace::context::TraceContext;
 use crate::trace::state::TRACESTATE;
 
@@ -24,11 +33,50 @@ pub struct Origin {
     pub trace_state: Option<HeaderValue>,
 }
 
-impl Origin {
-    /// What leads to the requests of a guest that is called with `request`.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let origin: Self = request.extensions().get().cloned().unwrap_or_default();
-        let state = origin.trace.and_then(|_| request.headers().get(TRACESTATE));
-        Self { trace_state: state.cloned(), ..origin }
+/// One invocation, until it has a slot and a worker. Every way to a function makes one, and here alone the header fields that
+/// are the host's word are set, and removed where others wrote them.
+pub struct Invocation {
+    /// Its id.
+    pub id: InvocationId,
+    /// The request as the guest sees it.
+    pub request: GuestRequest,
+    /// For the requests that the guest sends.
+    pub origin: Origin,
+    /// Its place in a trace.
+    pub traced: Option<Traced>,
+    /// Whether its body failed, if that is read while it arrives.
+    pub body: Option<Arc<BodyVerdict>>,
+    /// Which function a trigger calls, and with what.
+    event: Option<Box<(FunctionName, Cause)>>,
+}
+
+impl Invocation {
+    /// The invocation `id`, by which `caller` sends `request`.
+    pub fn new(id: InvocationId, caller: Caller, mut request: GuestRequest) -> Self {
+        caller.mark(request.headers_mut());
+        let (mut origin, mut event) = (Origin::default(), None);
+        match caller {
+            Caller::App { depth, .. } => origin.depth = depth,
+            Caller::Trigger { function, cause } => event = Some(Box::new((function, cause))),
+            Caller::Client { .. } | Caller::Operator { .. } => {}
+        }
+        Self { id, request, origin, traced: None, body: None, event }
+    }
+
+    /// Which instances of the app it calls.
+    pub fn group(&self) -> Group<'_> {
+        self.event.as_ref().map_or(Group::Http, |event| Group::Function(&event.0))
+    }
+
+    /// What a trigger calls with.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.event.as_ref().map(|event| &event.1)
+    }
+
+    /// It stands here in a trace.
+    pub fn is_traced(&mut self, traced: Traced) {
+        self.origin.trace = Some(traced.context);
+        self.origin.trace_state = self.request.headers().get(TRACESTATE).cloned();
+        self.traced = Some(traced);
     }
 }

@@ -28,29 +28,25 @@ use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
-use crate::request::GuestRequest;
+use crate::request::Invocation;
 use crate::run::response::{ClientEnd, Ended, ResponseBody};
 use crate::run::shared::run_shared;
-use crate::run::tally::{Asked, Tally};
+use crate::run::tally::{RequestInfo, Tally};
 
-/// Runs `request` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
+/// Runs `invocation` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
-pub async fn run(
-    mut slot: Slot,
-    request: GuestRequest,
-    asked: Asked,
-) -> Result<http::Response<ResponseBody>, Outcome> {
+pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Response<ResponseBody>, Outcome> {
     if slot.pool().template().is_shared() {
         // On the heap, so that the way of all others is short: a future is moved more than once.
-        return Box::pin(run_shared(slot, request, asked)).await;
+        return Box::pin(run_shared(slot, invocation)).await;
     }
-    let bodiless = request.method() == http::Method::HEAD;
+    let bodiless = invocation.request.method() == http::Method::HEAD;
     let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
     let computes = slot.pool().habit().computes() || is_large;
     if computes {
         slot.begins_later();
     }
-    let (mut running, mut head) = Running::new(slot, request, asked);
+    let (mut running, mut head) = Running::new(slot, invocation);
     if is_large {
         running.call.may_not_stop();
     }
@@ -140,12 +136,12 @@ enum Polled {
 }
 
 impl Running {
-    fn new(slot: Slot, request: GuestRequest, asked: Asked) -> (Self, oneshot::Receiver<Head>) {
-        let invocation = asked.invocation;
-        let tally = Tally::new(&slot, asked);
+    fn new(slot: Slot, invocation: Invocation) -> (Self, oneshot::Receiver<Head>) {
+        let tally = Tally::new(&slot, RequestInfo::new(&invocation));
+        let Invocation { id, request, origin, .. } = invocation;
         let deadline = tally.deadline();
         let (head, head_set) = oneshot::channel();
-        let call = GuestTask::new(call(slot, Call { invocation, request, deadline, head }));
+        let call = GuestTask::new(call(slot, Call { invocation: id, request, origin, deadline, head }));
         (Self { call, deadline, tally, is_new: true }, head_set)
     }
 

@@ -5,6 +5,7 @@
 //! it is sampled, each piece of work becomes a [`span::Span`], which the exporter sends to a collector in the words of OTLP.
 //! Without a collector the context that came with a request is passed on as it is.
 
+pub mod cause;
 pub mod context;
 #[cfg_attr(not(feature = "otlp"), path = "trace/no_exporter.rs")]
 pub mod exporter;
@@ -23,6 +24,7 @@ use crate::meter::recent::Record;
 use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
 use crate::names::AppName;
+use crate::trace::cause::Cause;
 use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
@@ -46,39 +48,6 @@ pub struct Traced {
     parent: Option<[u8; 8]>,
     /// Whether it is a piece of work of its own, and not just passed on.
     is_own: bool,
-}
-
-/// What calls a function in the place of a client: an extension of the request that a trigger makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Delivery {
-    /// A message of this queue, or about this container of blobs.
-    Message {
-        /// Queue or container.
-        from: StoreName,
-        /// What it is called.
-        id: String,
-    },
-    /// So many of them in one request.
-    Batch {
-        /// Queue or container.
-        from: StoreName,
-        /// How many.
-        messages: usize,
-    },
-    /// A timer.
-    Timer,
-}
-
-impl Delivery {
-    /// The same without what `redactor` takes out.
-    fn redacted(&self, redactor: &Redactor) -> Self {
-        match self {
-            Self::Message { from, id } => {
-                Self::Message { from: from.clone(), id: redactor.redact(id.clone()) }
-            }
-            other => other.clone(),
-        }
-    }
 }
 
 /// A request of a guest that is under way.
@@ -179,11 +148,11 @@ impl Tracer {
         self.export(span);
     }
 
-    /// An invocation of `app` has ended, which `delivery` led to if it was no client. Its record is made only if it is sampled.
+    /// An invocation of `app` has ended, which `cause` led to if it was no client. Its record is made only if it is sampled.
     pub fn ended(
         &self,
         traced: Traced,
-        delivery: Option<&Delivery>,
+        cause: Option<&Cause>,
         app: &AppName,
         redactor: &Redactor,
         record: impl FnOnce() -> Record,
@@ -192,12 +161,12 @@ impl Tracer {
             return;
         }
         let record = record();
-        let delivery = delivery.map(|delivery| delivery.redacted(redactor));
+        let cause = cause.map(|cause| cause.redacted(redactor));
         let end = clock::now_ns();
         let nanoseconds = |us: u64| us.saturating_mul(1_000);
         let got_slot = end.saturating_sub(nanoseconds(record.ran_us));
         let begin = got_slot.saturating_sub(nanoseconds(record.waited_us.into()));
-        let mut span = begun(traced, delivery.as_ref(), app, &record, begin);
+        let mut span = begun(traced, cause.as_ref(), app, &record, begin);
         if let Some(status) = record.status {
             span.attribute("http.response.status_code", i64::from(status));
         }
@@ -264,13 +233,7 @@ impl Tracer {
 
 /// The span of an invocation, with what depends on who calls: OpenTelemetry has conventions for clients of HTTP and for
 /// messages.
-fn begun(
-    traced: Traced,
-    delivery: Option<&Delivery>,
-    app: &AppName,
-    record: &Record,
-    begin_unix_ns: u64,
-) -> Span {
+fn begun(traced: Traced, cause: Option<&Cause>, app: &AppName, record: &Record, begin_unix_ns: u64) -> Span {
     let new = |kind, name: &str| Span::new(traced.context, traced.parent, name, kind, begin_unix_ns);
     let consumer = |from: &StoreName| {
         let mut span = new(Kind::Consumer, &format!("process {from}"));
@@ -280,24 +243,24 @@ fn begun(
         span.attribute("messaging.operation.type", "process");
         span
     };
-    match delivery {
+    match cause {
         None => {
             let mut span = new(Kind::Server, &format!("{} {app}", record.method));
             span.attribute("http.request.method", record.method.as_str());
             span.attribute("url.path", record.path.as_str());
             span
         }
-        Some(Delivery::Message { from, id }) => {
+        Some(Cause::Message { from, id }) => {
             let mut span = consumer(from);
             span.attribute("messaging.message.id", id.as_str());
             span
         }
-        Some(Delivery::Batch { from, messages }) => {
+        Some(Cause::Batch { from, messages }) => {
             let mut span = consumer(from);
             span.attribute("messaging.batch.message_count", i64::try_from(*messages).unwrap_or(i64::MAX));
             span
         }
-        Some(Delivery::Timer) => new(Kind::Internal, &format!("timer of {app}")),
+        Some(Cause::Timer) => new(Kind::Internal, &format!("timer of {app}")),
     }
 }
 

@@ -13,12 +13,13 @@ use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
-use crate::dispatch::caller::Caller;
 use crate::dispatch::dispatch;
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::names::AppName;
-use crate::refusal::mark;
+use crate::refusal::{Refusal, mark};
+use crate::request::Invocation;
+use crate::request::caller::Caller;
 
 /// Calls the app with the rest of the path, as it was written: decoding it would change what it means.
 pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
@@ -41,10 +42,10 @@ pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Res
     let body = Limited::new(body, limits::REQUEST_BODY_BYTES_MAX as usize)
         .map_err(|_| HttpError::ConnectionTerminated)
         .boxed_unsync();
-    let invocation = InvocationId::next();
+    let id = InvocationId::next();
     let request = Box::new(http::Request::from_parts(parts, body));
-    let answer = dispatch(&app, caller, request, invocation).await;
-    let mut response = answer.unwrap_or_else(|refusal| refusal.into_response());
-    mark(&mut response, invocation);
+    let answer = dispatch(&app, Invocation::new(id, caller, request)).await;
+    let mut response = answer.unwrap_or_else(|why| Refusal::from(why).into_response());
+    mark(&mut response, id);
     Ok(response.map(Body::new))
 }

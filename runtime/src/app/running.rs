@@ -1,6 +1,5 @@
 //! An app as it runs: what is seen of it, and the revisions that serve now.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -12,6 +11,7 @@ use crate::manifest::triggers::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::pool::Pool;
+use crate::request::caller::Group;
 
 /// An app that is deployed here.
 pub struct App {
@@ -20,24 +20,6 @@ pub struct App {
     next_revision: AtomicU32,
     active: ArcSwap<Active>,
     removed: AtomicBool,
-}
-
-/// Which instances of an app are meant (SPEC 2.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Group<'a> {
-    /// Those that answer HTTP.
-    Http,
-    /// Those of a function that a trigger calls.
-    Function(&'a FunctionName),
-}
-
-impl fmt::Display for Group<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Http => f.write_str("http"),
-            Self::Function(name) => write!(f, "function:{name}"),
-        }
-    }
 }
 
 /// The revision that serves, and its pools.

@@ -11,13 +11,13 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 use crate::app::LiveRoutes;
 use crate::app::running::App;
 use crate::capability::Neighbours;
-use crate::dispatch::caller::Caller;
-use crate::dispatch::dispatch;
+use crate::dispatch::{NotRun, dispatch};
 use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::grants::Share;
 use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
-use crate::request::{GuestRequest, Origin};
+use crate::request::caller::Caller;
+use crate::request::{GuestRequest, Invocation};
 
 /// The apps that are served. Weak: they have capabilities, which have this.
 pub struct ServedApps(Weak<LiveRoutes>);
@@ -44,21 +44,21 @@ impl Neighbours for ServedApps {
         app: &str,
         caller: &AppName,
         depth: u32,
-        mut request: GuestRequest,
+        request: GuestRequest,
     ) -> Option<Response<WasiBody>> {
         let app = self.app(app)?;
-        request.extensions_mut().insert(Origin { depth, ..Origin::default() });
-        let (invocation, caller) = (InvocationId::next(), caller.clone());
+        let id = InvocationId::next();
+        let invocation = Invocation::new(id, Caller::App { name: caller.clone(), depth }, request);
         // A task of its own, which ends with this future: one guest is never polled within another's turn.
         let mut call = JoinSet::new();
-        call.spawn(async move { dispatch(&app, Caller::App(&caller), request, invocation).await });
+        call.spawn(async move { dispatch(&app, invocation).await });
         let answer = match call.join_next().await {
             Some(Ok(answer)) => answer,
             // The host's own fault, which its log has, or it is ending.
-            _ => Err(Refusal::from(&Outcome::HostFailed)),
+            _ => Err(NotRun::Ended(Outcome::HostFailed)),
         };
-        let mut response = answer.unwrap_or_else(Refusal::into_response);
-        mark(&mut response, invocation);
+        let mut response = answer.unwrap_or_else(|why| Refusal::from(why).into_response());
+        mark(&mut response, id);
         Some(response.map(|body| body.map_err(|_| HttpError::HttpResponseIncomplete).boxed_unsync()))
     }
 }

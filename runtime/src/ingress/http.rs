@@ -11,15 +11,15 @@ use crate::app::LiveRoutes;
 use crate::app::route::Routes;
 use crate::app::running::App;
 use crate::capability::CapabilityHost;
-use crate::dispatch::caller::Caller;
-use crate::dispatch::dispatch;
+use crate::dispatch::{NotRun, dispatch};
 use crate::ingress::body::RequestBody;
 use crate::ingress::head;
 use crate::ingress::health::Health;
 use crate::ingress::watch::Watch;
-use crate::invocation::{BodyError, InvocationId, may_follow_from_body};
+use crate::invocation::{BodyError, InvocationId};
 use crate::refusal::{Refusal, mark};
-use crate::request::GuestRequest;
+use crate::request::caller::Caller;
+use crate::request::{GuestRequest, Invocation};
 use crate::run::response::ResponseBody;
 
 /// What the host answers to at places where no app does.
@@ -156,23 +156,25 @@ impl Client {
 /// Hands the request to `app`. Where its body fails under the function, that is the answer.
 async fn call(
     app: &App,
-    caller: Caller<'_>,
+    caller: Caller,
     mut request: GuestRequest,
     body: RequestBody,
-    invocation: InvocationId,
+    id: InvocationId,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (body, verdict) = body.into_guest_body().await?;
     *request.body_mut() = body;
-    if let Some(verdict) = &verdict {
-        request.extensions_mut().insert(verdict.clone());
-    }
-    let answered = dispatch(app, caller, request, invocation).await;
-    match verdict.and_then(|verdict| verdict.get()) {
+    let mut invocation = Invocation::new(id, caller, request);
+    invocation.body.clone_from(&verdict);
+    let answered = dispatch(app, invocation).await;
+    let may_follow = match &answered {
         // Nothing was sent yet. What the function made of half a body is of no use, and says nothing of its reason.
-        Some(error) if answered.as_ref().err().is_none_or(|refusal| may_follow_from_body(refusal.code)) => {
-            Err(error.into())
-        }
-        _ => answered,
+        Ok(_) => true,
+        Err(NotRun::Ended(outcome)) => outcome.may_follow_from_body(),
+        Err(_) => false,
+    };
+    match verdict.and_then(|verdict| verdict.get()).filter(|_| may_follow) {
+        Some(error) => Err(error.into()),
+        None => answered.map_err(Refusal::from),
     }
 }
 

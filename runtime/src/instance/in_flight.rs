@@ -16,7 +16,7 @@ use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
 use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
-use crate::request::GuestRequest;
+use crate::request::{GuestRequest, Origin};
 
 /// What an invocation in an asynchronous worker leads to.
 pub enum Answer {
@@ -34,6 +34,8 @@ pub struct Job {
     pub invocation: InvocationId,
     /// The request as the guest sees it.
     pub request: GuestRequest,
+    /// Where that came from.
+    pub origin: Origin,
     /// When it must be over.
     pub deadline: Instant,
     /// Where the answer goes.

@@ -10,7 +10,7 @@ use crate::budget::memory::WorkerMemory;
 use crate::instance::{worker_command, worker_p2};
 use crate::invocation::{Fault, InvocationId};
 use crate::manifest::ScalePolicy;
-use crate::request::GuestRequest;
+use crate::request::{GuestRequest, Origin};
 
 /// What the guest hands over as its answer: head and body, or its own error code.
 pub type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
@@ -21,6 +21,8 @@ pub struct Call {
     pub invocation: InvocationId,
     /// The request as the guest sees it; it has an authority or a `Host` header that is text.
     pub request: GuestRequest,
+    /// Where that came from.
+    pub origin: Origin,
     /// When it must be over.
     pub deadline: Instant,
     /// Where the guest's answer goes, as soon as it is set.

@@ -34,7 +34,7 @@ use crate::invocation::{BodyError, Fault, Outcome};
 use crate::limits;
 use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
-use crate::request::{GuestBody, Origin};
+use crate::request::GuestBody;
 
 /// What a program is told its name is.
 const PROGRAM_NAME: &str = "function";
@@ -117,9 +117,8 @@ impl Worker {
 
     /// Runs the program from `_start` to its exit.
     pub async fn handle(&mut self, call: Call, policy: &ScalePolicy) -> Result<(), Fault> {
-        let Call { invocation, request, deadline, head } = call;
+        let Call { invocation, request, origin, deadline, head } = call;
         self.output.begin(invocation);
-        let origin = Origin::of(&request);
         let (parts, body) = request.into_parts();
         let body = measured(body).await?;
         let variables = cgi::variables(&parts, body.size_hint().exact());

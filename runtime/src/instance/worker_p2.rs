@@ -15,7 +15,7 @@ use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::manifest::{Isolation, ScalePolicy};
 use crate::meter::output::GuestOutput;
-use crate::request::{GuestRequest, Origin};
+use crate::request::GuestRequest;
 
 /// One live component.
 pub struct Worker {
@@ -35,12 +35,12 @@ impl Worker {
 
     /// Calls the guest's handler.
     pub async fn handle(&mut self, call: Call, policy: &ScalePolicy) -> Result<(), Fault> {
-        let Call { invocation, request, deadline, head } = call;
+        let Call { invocation, request, origin, deadline, head } = call;
         self.output.begin(invocation);
         self.uses += 1;
         let guest = self.store.data_mut();
         guest.deadline = Some(deadline);
-        guest.begin(Origin::of(&request));
+        guest.begin(origin);
         guest.answers_head = request.method() == http::Method::HEAD;
         sandbox::allow(&mut self.store);
         let called = self.call(request, head).await;

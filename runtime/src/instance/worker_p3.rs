@@ -156,6 +156,7 @@ impl AsyncWorker {
     pub fn call(
         self: &Arc<Self>,
         request: GuestRequest,
+        origin: Origin,
         invocation: InvocationId,
         deadline: Instant,
     ) -> AsyncCall {
@@ -164,6 +165,7 @@ impl AsyncWorker {
         self.in_flight.join(Job {
             invocation,
             request,
+            origin,
             deadline,
             answer: answered,
             verdict: verdict.clone(),
@@ -425,9 +427,8 @@ async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlig
 
 /// One invocation, until the guest has answered.
 async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: Job) {
-    let Job { invocation, request, deadline, answer, verdict } = job;
+    let Job { invocation, request, origin, deadline, answer, verdict } = job;
     let handle = service.wasi_http_handler().func_handle();
-    let origin = Origin::of(&request);
     let begun = accessor.with(|mut store| {
         let http = store.get().http();
         let authority = request.headers().get(HOST).and_then(|host| host.as_bytes().try_into().ok());

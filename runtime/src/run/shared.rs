@@ -10,21 +10,20 @@ use crate::instance::in_flight::Answer;
 use crate::instance::worker_p3::AsyncCall;
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
-use crate::request::GuestRequest;
+use crate::request::Invocation;
 use crate::run::response::{self, ClientEnd, Collected, ResponseBody};
-use crate::run::tally::{Asked, Tally};
+use crate::run::tally::{RequestInfo, Tally};
 
-/// Runs `request` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
+/// Runs `invocation` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
 /// future cancels the invocation for the caller; the guest cannot be told, so the slot is kept until it answers
 /// or its time is over.
 pub async fn run_shared(
     mut slot: Slot,
-    mut request: GuestRequest,
-    asked: Asked,
+    invocation: Invocation,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
+    let mut tally = Tally::new(&slot, RequestInfo::new(&invocation));
+    let Invocation { id, mut request, origin, .. } = invocation;
     let bodiless = request.method() == http::Method::HEAD;
-    let invocation = asked.invocation;
-    let mut tally = Tally::new(&slot, asked);
     let deadline = tally.deadline();
     let failed = |tally: &mut Tally, fault: Fault| {
         tally.end(Some(&fault));
@@ -38,7 +37,7 @@ pub async fn run_shared(
             Ok(worker) => worker,
             Err(fault) => return Err(failed(&mut tally, fault)),
         };
-        let call = worker.call(request, invocation, deadline);
+        let call = worker.call(request, origin.clone(), id, deadline);
         let mut waiting = Waiting { place: Some((slot, call)), deadline };
         let answer = waiting.answer().await;
         let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };

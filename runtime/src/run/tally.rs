@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body;
 
-use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome, may_follow_from_body};
+use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome};
 use crate::meter::recent::Record;
 use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
-use crate::trace::{Delivery, Traced};
+use crate::request::Invocation;
+use crate::trace::Traced;
+use crate::trace::cause::Cause;
 use crate::{clock, limits};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
 pub struct Tally {
     pool: Arc<Pool>,
-    asked: Asked,
+    request: RequestInfo,
     begun: Instant,
     instance: usize,
     way: Way,
@@ -32,31 +33,32 @@ pub struct Tally {
 }
 
 /// What an invocation was asked for.
-pub struct Asked {
+pub struct RequestInfo {
     /// Its id.
     pub invocation: InvocationId,
     method: Method,
     path: Option<PathAndQuery>,
     request_bytes: Option<u64>,
     /// Who calls, if it is no client.
-    delivery: Option<Delivery>,
+    cause: Option<Cause>,
     /// Its place in a trace.
-    pub traced: Option<Traced>,
+    traced: Option<Traced>,
     /// Whether its body failed, if it is read while it arrives.
     body: Option<Arc<BodyVerdict>>,
 }
 
-impl Asked {
-    /// What `request` asks for.
-    pub fn new<B: Body<Data = Bytes>>(request: &Request<B>, invocation: InvocationId) -> Self {
+impl RequestInfo {
+    /// What `invocation` asks for.
+    pub fn new(invocation: &Invocation) -> Self {
+        let request = &invocation.request;
         Self {
-            invocation,
+            invocation: invocation.id,
             method: request.method().clone(),
             path: request.uri().path_and_query().cloned(),
             request_bytes: request.body().size_hint().exact(),
-            delivery: request.extensions().get().cloned(),
-            traced: None,
-            body: request.extensions().get().cloned(),
+            cause: invocation.cause().cloned(),
+            traced: invocation.traced,
+            body: invocation.body.clone(),
         }
     }
 
@@ -64,7 +66,7 @@ impl Asked {
     fn blame_of_body(&self, fault: &Fault) -> Option<Fault> {
         let error = self.body.as_ref()?.get()?;
         let outcome = Outcome::BadBody(error);
-        may_follow_from_body(fault.outcome.code()).then(|| Fault { outcome, detail: fault.detail.clone() })
+        fault.outcome.may_follow_from_body().then(|| Fault { outcome, detail: fault.detail.clone() })
     }
 
     /// A record of it, so far as nothing else is known, without what `redactor` takes out.
@@ -97,10 +99,10 @@ impl Asked {
 
 impl Tally {
     /// The tally of an invocation that has got its slot.
-    pub fn new(slot: &Slot, asked: Asked) -> Self {
+    pub fn new(slot: &Slot, request: RequestInfo) -> Self {
         Self {
             pool: slot.pool().clone(),
-            asked,
+            request,
             begun: Instant::now(),
             instance: slot.number(),
             way: slot.way(),
@@ -140,12 +142,12 @@ impl Tally {
     /// It has ended, by `fault` if there is one.
     pub fn end(&mut self, fault: Option<&Fault>) {
         let Some(fault) = fault else { return self.count(&Outcome::Answered, None) };
-        let blamed = self.asked.blame_of_body(fault);
+        let blamed = self.request.blame_of_body(fault);
         let fault = blamed.as_ref().unwrap_or(fault);
         self.count(&fault.outcome, Some(&fault.detail));
         if fault.outcome.is_failure() {
             let text = format!("{}: {}", fault.outcome.code(), fault.detail);
-            self.pool.template().host_says(Some(self.asked.invocation), &text);
+            self.pool.template().host_says(Some(self.request.invocation), &text);
         }
     }
 
@@ -157,12 +159,12 @@ impl Tally {
         }
         let ran = self.begun.elapsed();
         let number = counts.ended(outcome, ran);
-        if let Some(traced) = self.asked.traced {
+        if let Some(traced) = self.request.traced {
             let capabilities = self.pool.template().capabilities();
             let tracer = capabilities.host().tracer();
-            let delivery = self.asked.delivery.as_ref();
+            let cause = self.request.cause.as_ref();
             let (app, redactor) = (capabilities.app(), capabilities.redactor());
-            tracer.ended(traced, delivery, app, redactor, || self.record(outcome, ran, detail));
+            tracer.ended(traced, cause, app, redactor, || self.record(outcome, ran, detail));
         }
         self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
     }
@@ -185,7 +187,7 @@ impl Tally {
             detail: detail
                 .filter(|_| outcome.is_failure())
                 .map(|detail| cut(&redactor.redact(detail.to_owned()), limits::RECORD_DETAIL_BYTES_MAX)),
-            ..self.asked.record(self.pool.group(), outcome.code(), redactor)
+            ..self.request.record(self.pool.group(), outcome.code(), redactor)
         }
     }
 }

@@ -8,12 +8,14 @@ use http_body::Frame;
 use http_body_util::BodyExt;
 
 use crate::app::running::App;
-use crate::dispatch::caller::Caller;
-use crate::dispatch::dispatch;
+use crate::dispatch::{NotRun, dispatch};
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::manifest::triggers::FunctionName;
-use crate::request::GuestRequest;
+use crate::refusal::Refusal;
+use crate::request::Invocation;
+use crate::request::caller::Caller;
+use crate::trigger::cloudevent::EventRequest;
 
 /// How a call ended.
 pub enum Answer {
@@ -32,11 +34,15 @@ pub enum Answer {
 pub async fn call(
     app: &App,
     function: &FunctionName,
-    request: GuestRequest,
+    event: EventRequest,
     invocation: InvocationId,
     keep: usize,
 ) -> Answer {
-    let answer = AssertUnwindSafe(answer(app, function, request, invocation, keep)).catch_unwind().await;
+    let EventRequest { request, cause } = event;
+    let caller = Caller::Trigger { function: function.clone(), cause };
+    let answer = AssertUnwindSafe(answer(app, Invocation::new(invocation, caller, request), keep))
+        .catch_unwind()
+        .await;
     answer.unwrap_or_else(|_| Answer::Failed("the host failed: its own log says why".to_owned()))
 }
 
@@ -54,18 +60,15 @@ pub fn kept_reason(app: &App, reason: &str) -> String {
     reason[..reason.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned()
 }
 
-async fn answer(
-    app: &App,
-    function: &FunctionName,
-    request: GuestRequest,
-    invocation: InvocationId,
-    keep: usize,
-) -> Answer {
-    let response = match dispatch(app, Caller::Trigger(function), request, invocation).await {
+async fn answer(app: &App, invocation: Invocation, keep: usize) -> Answer {
+    let response = match dispatch(app, invocation).await {
         Ok(response) => response,
-        Err(refusal) if refusal.code == "throttled" => return Answer::Throttled,
-        Err(refusal) if refusal.code == "no-route" => return Answer::NobodyThere,
-        Err(refusal) => return Answer::Failed(format!("{}: {}", refusal.code, refusal.message)),
+        Err(why) if why.is_throttled() => return Answer::Throttled,
+        Err(NotRun::NoFunction | NotRun::Removed) => return Answer::NobodyThere,
+        Err(why) => {
+            let Refusal { code, message, .. } = why.into();
+            return Answer::Failed(format!("{code}: {message}"));
+        }
     };
     let status = response.status();
     let (mut body, mut said) = (response.into_body(), Vec::new());

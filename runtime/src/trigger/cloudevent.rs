@@ -16,7 +16,7 @@ use crate::capability::queues::message::Message;
 use crate::manifest::grants::{Place, StoreName};
 use crate::media_type;
 use crate::request::GuestRequest;
-use crate::trace::Delivery;
+use crate::trace::cause::Cause;
 
 /// The media type of an event that has none.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
@@ -29,7 +29,15 @@ pub struct Event {
     content_type: String,
     data: Bytes,
     /// For its trace.
-    delivery: Delivery,
+    cause: Cause,
+}
+
+/// The request of one event, or of several.
+pub struct EventRequest {
+    /// What the function gets.
+    pub request: GuestRequest,
+    /// For its trace.
+    pub cause: Cause,
 }
 
 impl Event {
@@ -42,7 +50,7 @@ impl Event {
             ("id", id),
             ("time", timestamp(time_ms)),
         ];
-        Self { attributes, content_type: String::new(), data: Bytes::new(), delivery: Delivery::Timer }
+        Self { attributes, content_type: String::new(), data: Bytes::new(), cause: Cause::Timer }
     }
 
     /// With one attribute more.
@@ -74,16 +82,15 @@ impl Event {
             event = event.with("partitionkey", session.clone());
         }
         let from = container.unwrap_or(&place.store).clone();
-        event.delivery = Delivery::Message { from, id: message.id.clone() };
+        event.cause = Cause::Message { from, id: message.id.clone() };
         event.content_type.clone_from(&message.content_type);
         event.data = message.body.clone();
         event
     }
 
     /// The request that delivers it to `path`.
-    pub fn request(self, path: &str) -> GuestRequest {
+    pub fn request(self, path: &str) -> EventRequest {
         let mut request = post(path, self.data);
-        request.extensions_mut().insert(self.delivery);
         let headers = request.headers_mut();
         let content_type = HeaderValue::from_str(&self.content_type).ok().filter(|value| !value.is_empty());
         headers.insert(CONTENT_TYPE, content_type.unwrap_or(UNKNOWN));
@@ -95,7 +102,7 @@ impl Event {
                 headers.insert(name, value);
             }
         }
-        request
+        EventRequest { request, cause: self.cause }
     }
 
     /// The event in the JSON format: data that is JSON by its type is `data` as it is, other text `data` as a string, and
@@ -119,19 +126,18 @@ impl Event {
 }
 
 /// The request that delivers `events` together, in the JSON batch format.
-pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> GuestRequest {
+pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> EventRequest {
     let events: Vec<Event> = events.collect();
-    let from = events.first().map(|event| event.delivery.clone());
-    let messages = events.len();
+    let cause = match events.first().map(|event| event.cause.clone()) {
+        Some(Cause::Message { from, .. }) => Cause::Batch { from, messages: events.len() },
+        other => other.unwrap_or(Cause::Timer),
+    };
     let events: Vec<Value> = events.into_iter().map(Event::json).collect();
     let mut request = post(path, Value::Array(events).to_string().into_bytes());
-    if let Some(Delivery::Message { from, .. }) = from {
-        request.extensions_mut().insert(Delivery::Batch { from, messages });
-    }
     request
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/cloudevents-batch+json"));
-    request
+    EventRequest { request, cause }
 }
 
 /// The messages of a batch that its answer says have failed: `{"failed": ["ID", …]}`. Any other answer says that none has.
@@ -180,7 +186,8 @@ mod tests {
             last_error: String::new(),
         };
         let place = Place { app: AppName::new("shop").unwrap(), store: StoreName::new("orders").unwrap() };
-        let request = Event::of_message(&message, &place, None).request("/orders?x=1");
+        let EventRequest { request, cause } =
+            Event::of_message(&message, &place, None).request("/orders?x=1");
         let header = |name: &str| {
             request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
         };
@@ -192,17 +199,16 @@ mod tests {
         );
         assert_eq!((header("ce-time"), header("ce-deliverycount")), ("2026-11-21T17:48:30.25Z", "2"));
         assert_eq!(header("content-type"), "application/json");
-        let delivery = |request: &GuestRequest| request.extensions().get::<Delivery>().cloned();
         let from = place.store.clone();
-        let of_message = Delivery::Message { from: from.clone(), id: "order 7".into() };
-        assert_eq!(delivery(&request), Some(of_message));
+        let of_message = Cause::Message { from: from.clone(), id: "order 7".into() };
+        assert_eq!(cause, of_message);
         let two = batch(
             [&message, &message].map(|message| Event::of_message(message, &place, None)).into_iter(),
             "/",
         );
-        assert_eq!(delivery(&two), Some(Delivery::Batch { from, messages: 2 }));
+        assert_eq!(two.cause, Cause::Batch { from, messages: 2 });
         let timer = Event::new("wfn.timer.due", String::new(), String::new(), 0).request("/");
-        assert_eq!(delivery(&timer), Some(Delivery::Timer));
+        assert_eq!(timer.cause, Cause::Timer);
 
         let binary = Message { content_type: String::new(), body: vec![0xff].into(), ..message.clone() };
         let text =
@@ -227,7 +233,7 @@ mod tests {
         let of_blob = event.message();
         let of_blob = Message { body: of_blob.body.into(), id: of_blob.id.unwrap(), ..message };
         let container = StoreName::new("photos").unwrap();
-        let request = Event::of_message(&of_blob, &place, Some(&container)).request("/thumbs");
+        let request = Event::of_message(&of_blob, &place, Some(&container)).request("/thumbs").request;
         let headers = request.headers();
         assert_eq!(headers["ce-type"], "wfn.blob.written");
         assert_eq!(headers["ce-source"], "/apps/shop/blobs/photos");

@@ -13,13 +13,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::app::running::{App, Group};
+use crate::app::running::App;
 use crate::capability::queues::message::Message;
 use crate::capability::queues::{Bell, Queue, Queues};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
+use crate::request::caller::Group;
 use crate::trigger::delivery::{Delivery, Ended};
 use crate::trigger::leased::{GivenBack, Leased};
 use crate::trigger::tasks::AppTasks;

@@ -7,7 +7,7 @@ use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
 use crate::app::revision::{Revision, Serving};
 use crate::app::route::Routes;
-use crate::app::running::{Active, App, Group, Split};
+use crate::app::running::{Active, App, Split};
 use crate::app::share::Share;
 use crate::app::store;
 use crate::budget::quota::{AlwaysReady, check_always_ready};
@@ -23,6 +23,7 @@ use crate::meter::Meter;
 use crate::meter::log::LogStream;
 use crate::names::{ModuleHash, RevisionId};
 use crate::pool::Pool;
+use crate::request::caller::Group;
 
 /// What a change did or, on a dry run, would do.
 #[derive(Debug, Clone)]

@@ -1,14 +1,16 @@
 //! Who calls a function, and the header fields by which the host tells it so.
 //!
-//! These fields are the host's word. Every call comes through [`Caller::mark`], which removes what anybody else wrote
+//! These fields are the host's word. Every invocation comes through [`Caller::mark`], which removes what anybody else wrote
 //! there, so that neither a client nor an app can forge them (docs/guests.md lists them).
+
+use std::fmt;
 
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
-use crate::app::running::Group;
 use crate::manifest::triggers::FunctionName;
 use crate::names::AppName;
+use crate::trace::cause::Cause;
 
 /// Tells the app that is called which one calls.
 pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
@@ -22,9 +24,27 @@ pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for")
 /// From where this host itself calls.
 const THIS_HOST: HeaderValue = HeaderValue::from_static("127.0.0.1");
 
+/// Which instances of an app are meant (SPEC 2.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group<'a> {
+    /// Those that answer HTTP.
+    Http,
+    /// Those of a function that a trigger calls.
+    Function(&'a FunctionName),
+}
+
+impl fmt::Display for Group<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http => f.write_str("http"),
+            Self::Function(name) => write!(f, "function:{name}"),
+        }
+    }
+}
+
 /// Who calls.
 #[derive(Debug, Clone)]
-pub enum Caller<'a> {
+pub enum Caller {
     /// A client of the functions listener.
     Client {
         /// Its IP address.
@@ -33,38 +53,40 @@ pub enum Caller<'a> {
         prefix: Option<HeaderValue>,
     },
     /// Another app, or the app itself.
-    App(&'a AppName),
+    App {
+        /// Its name.
+        name: AppName,
+        /// How many calls from app to app this is, counted from a request from outside.
+        depth: u32,
+    },
     /// Whoever may use the admin API.
     Operator {
         /// What was stripped from the path.
         prefix: Option<HeaderValue>,
     },
-    /// A trigger of this function.
-    Trigger(&'a FunctionName),
+    /// A trigger.
+    Trigger {
+        /// The function that it calls.
+        function: FunctionName,
+        /// With what.
+        cause: Cause,
+    },
 }
 
-impl<'a> Caller<'a> {
-    /// Which instances it calls.
-    pub fn group(&self) -> Group<'a> {
-        match self {
-            Self::Trigger(function) => Group::Function(function),
-            _ => Group::Http,
-        }
-    }
-
+impl Caller {
     /// Says in `headers` who calls, and removes what others have said of it.
-    pub fn mark(self, headers: &mut HeaderMap) {
+    pub fn mark(&self, headers: &mut HeaderMap) {
         // Names of apps and functions are valid header values.
         let word = |name: &str| HeaderValue::from_str(name).ok();
         let (mut caller, mut trigger) = (None, None);
         let (address, prefix) = match self {
-            Self::Client { address, prefix } => (address, prefix),
-            Self::Operator { prefix } => (THIS_HOST, prefix),
-            Self::App(app) => {
-                caller = word(app.as_str());
+            Self::Client { address, prefix } => (address.clone(), prefix.clone()),
+            Self::Operator { prefix } => (THIS_HOST, prefix.clone()),
+            Self::App { name, .. } => {
+                caller = word(name.as_str());
                 (THIS_HOST, None)
             }
-            Self::Trigger(function) => {
+            Self::Trigger { function, .. } => {
                 trigger = word(function.as_str());
                 (THIS_HOST, None)
             }
@@ -83,7 +105,7 @@ impl<'a> Caller<'a> {
 mod tests {
     use super::*;
 
-    fn marked(caller: Caller<'_>) -> Vec<(String, String)> {
+    fn marked(caller: &Caller) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         for name in [CALLER, TRIGGER, FORWARDED_PREFIX, FORWARDED_FOR] {
             headers.append(name.clone(), HeaderValue::from_static("forged"));
@@ -116,10 +138,16 @@ mod tests {
                 Caller::Operator { prefix },
                 vec![("x-forwarded-prefix", "/hello"), ("x-forwarded-for", "127.0.0.1")],
             ),
-            (Caller::App(&app), vec![("wfn-caller", "orders"), ("x-forwarded-for", "127.0.0.1")]),
-            (Caller::Trigger(&function), vec![("wfn-trigger", "nightly"), ("x-forwarded-for", "127.0.0.1")]),
+            (
+                Caller::App { name: app, depth: 1 },
+                vec![("wfn-caller", "orders"), ("x-forwarded-for", "127.0.0.1")],
+            ),
+            (
+                Caller::Trigger { function, cause: Cause::Timer },
+                vec![("wfn-trigger", "nightly"), ("x-forwarded-for", "127.0.0.1")],
+            ),
         ] {
-            let mut said = marked(caller.clone());
+            let mut said = marked(&caller);
             said.sort();
             let mut expected: Vec<_> =
                 expected.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
