@@ -6,67 +6,47 @@ pub mod connect;
 pub mod identity;
 pub mod internal;
 pub mod key_value;
+pub mod neighbours;
 pub mod outbound;
 pub mod queues;
 pub mod request;
 pub mod scratch;
 pub mod secrets;
+pub mod send;
 #[cfg(test)]
 pub mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
-use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::capability::blobs::error::BlobError;
-use crate::capability::blobs::{Blobs, Containers};
+use crate::capability::blobs::{Blobs, Container, Containers};
 use crate::capability::bundle::Bundles;
 use crate::capability::identity::Identity;
-use crate::capability::internal::Service;
-use crate::capability::key_value::KeyValue;
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::outbound::{Outbound, OutboundHost, SendError};
+use crate::capability::key_value::{KeyValue, Store};
+use crate::capability::neighbours::Neighbours;
+use crate::capability::outbound::{Outbound, OutboundHost};
 use crate::capability::queues::error::QueueError;
-use crate::capability::queues::{QueueGrants, Queues};
+use crate::capability::queues::{Queue, QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{SecretKey, SecretName, Secrets};
 use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
 use crate::limits;
-use crate::manifest::egress::{Destination, Egress, Refusal};
-use crate::manifest::grants::Share;
+use crate::manifest::egress::Egress;
 use crate::manifest::{FileMount, Manifest, MountPath, SCRATCH_PATH};
 use crate::meter::Meter;
 use crate::meter::output::GuestOutput;
 use crate::meter::redactor::Redactor;
 use crate::names::{AppName, RevisionId};
 use crate::persist::db::Db;
-use crate::request::{GuestRequest, Origin};
 use crate::trace::Tracer;
 
 /// What the names of variables begin with that are headers of a request (RFC 3875, 4.1.18).
 const HEADER_VARIABLE: &str = "HTTP_";
-
-/// The apps of this host, as one of them sees the others.
-#[async_trait]
-pub trait Neighbours: Send + Sync + 'static {
-    /// What `owner` shares, if it is served.
-    fn share_of(&self, owner: &AppName) -> Option<Share>;
-
-    /// Calls `app` with the `request` of `caller`, to which `depth` calls from app to app have led, and gives back its answer
-    /// or the host's own; `None` if no such app is served. The call is an invocation of its own, which ends when the future is
-    /// dropped, and is never polled within the turn of another guest.
-    async fn call(
-        &self,
-        app: &str,
-        caller: &AppName,
-        depth: u32,
-        request: GuestRequest,
-    ) -> Option<http::Response<WasiBody>>;
-}
 
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
@@ -136,11 +116,6 @@ impl CapabilityHost {
     /// Queues of all apps.
     pub fn queues(&self) -> &Arc<Queues> {
         &self.queues
-    }
-
-    /// What `owner` shares, if it is served.
-    pub fn share_of(&self, owner: &AppName) -> Option<Share> {
-        self.neighbours.share_of(owner)
     }
 
     /// The folders that came with apps.
@@ -297,9 +272,29 @@ impl Capabilities {
         &self.host
     }
 
+    /// The way out.
+    pub fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// Where it may send requests.
     pub fn egress(&self) -> &Egress {
         self.outbound.egress()
+    }
+
+    /// The key-value store that its guest calls `text`, if it may use it now.
+    pub fn store(&self, text: &str) -> Result<Store, KeyValueError> {
+        self.key_value.store(self.host.neighbours(), &self.host.db, text)
+    }
+
+    /// The blob container that its guest calls `text`, if it may use it now.
+    pub fn container(&self, text: &str) -> Result<Container, BlobError> {
+        self.containers.container(self.host.neighbours(), &self.host.blobs, text)
+    }
+
+    /// The queue that its guest calls `text`, if it may send to it now.
+    pub fn queue(&self, text: &str) -> Result<Queue, QueueError> {
+        self.queues.queue(self.host.neighbours(), &self.host.queues, text)
     }
 
     /// Which key-value stores it may use.
@@ -389,42 +384,5 @@ impl Capabilities {
     /// Environment variables: settings and secrets.
     pub fn env(&self) -> &[(String, String)] {
         &self.env
-    }
-
-    /// Sends a guest's request to where it wants to go, if it may. What is refused is said in the app's log.
-    pub async fn send(
-        &self,
-        mut request: http::Request<WasiBody>,
-        options: Option<RequestOptions>,
-        output: &GuestOutput,
-        origin: Origin,
-    ) -> Result<http::Response<WasiBody>, HttpError> {
-        let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
-        let (method, tracer) = (request.method().clone(), &self.host.tracer);
-        let Origin { depth, trace, trace_state } = origin;
-        let host = || self.redacted(destination.host.clone());
-        let leaving = tracer.leaves(trace, trace_state, &method, host, request.headers_mut());
-        let sent = match internal::service(&destination) {
-            Some(Service::Host) => internal::answer(self, request, output, depth).await,
-            Some(Service::App(name)) => internal::call(self, &name, request, 0, depth).await,
-            None => match self.egress().may_ask(&destination) {
-                Ok(()) => self.outbound.send(request, &destination, options).await,
-                Err(refusal) => Err(SendError::Refused(refusal)),
-            },
-        };
-        if let Some(leaving) = leaving {
-            tracer.came_back(leaving, sent.as_ref().ok().map(http::Response::status));
-        }
-        sent.map_err(|error| match error {
-            SendError::Http(error) => error,
-            SendError::Refused(refusal) => {
-                self.meter.outbound.refused.count();
-                output.host_says(output.running(), &format!("refused a request to {destination}: {refusal}"));
-                match refusal {
-                    Refusal::Name { .. } => HttpError::HttpRequestDenied,
-                    Refusal::Address { .. } => HttpError::DestinationIpProhibited,
-                }
-            }
-        })
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::admin::access::Access;
+use crate::admin::role::Access;
 use crate::admin::{api, listener as admin_listener, routes as admin_routes};
 use crate::app::readiness::Readiness;
 use crate::app::registry::Registry;

@@ -1,6 +1,7 @@
 //! Instances and their workers: the unit of memory class and concurrency, and what runs in it.
 
 pub mod bell;
+pub mod call;
 pub mod cgi;
 pub mod command_http;
 pub mod guest;

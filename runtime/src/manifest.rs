@@ -12,6 +12,7 @@ use crate::names::{AppName, BundleHash, HostName};
 
 pub mod egress;
 pub mod file;
+pub mod function;
 pub mod grants;
 pub mod scale;
 pub mod schedule;

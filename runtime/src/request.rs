@@ -9,11 +9,11 @@ use http::HeaderValue;
 use wasmtime_wasi_http::Error as HttpError;
 
 use crate::invocation::{BodyVerdict, InvocationId};
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::request::caller::{Caller, Group};
-use crate::trace::Traced;
 use crate::trace::cause::Cause;
 use crate::trace::context::TraceContext;
+use crate::trace::context::Traced;
 use crate::trace::state::TRACESTATE;
 
 /// A body as the WASI library takes it.

@@ -22,9 +22,9 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::event_loop::is_compute;
+use crate::instance::call::{Call, Head};
 use crate::instance::guest_task::{self, GuestTask, Turn};
 use crate::instance::verdict::Verdict;
-use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;

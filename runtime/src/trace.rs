@@ -25,7 +25,7 @@ use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
 use crate::names::AppName;
 use crate::trace::cause::Cause;
-use crate::trace::context::{Sampler, TRACEPARENT, TraceContext};
+use crate::trace::context::{Sampler, TRACEPARENT, TraceContext, Traced};
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
 use crate::trace::state::TRACESTATE;
@@ -37,17 +37,6 @@ pub struct Tracer {
     /// Which traces begin here, where no share says it.
     few: Option<sampling::Sampler>,
     exporter: Option<Exporter>,
-}
-
-/// The place of an invocation in its trace.
-#[derive(Debug, Clone, Copy)]
-pub struct Traced {
-    /// What goes out with its requests.
-    pub context: TraceContext,
-    /// The piece of work that led to it.
-    parent: Option<[u8; 8]>,
-    /// Whether it is a piece of work of its own, and not just passed on.
-    is_own: bool,
 }
 
 /// A request of a guest that is under way.

@@ -7,45 +7,14 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, HOST};
+use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, StatusCode};
-use sha2::{Digest, Sha256};
+use http::{HeaderMap, StatusCode};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::listener::Visitor;
 use crate::admin::role::Role;
-
-/// Carries the token where `authorization` belongs to the function that is invoked.
-const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
-
-/// What the host lets in.
-pub struct Access {
-    /// SHA-256 of the token: comparing digests takes the same time for every wrong guess.
-    token: [u8; 32],
-    /// Whether what is seen of the host may be looked at without the token.
-    is_open: bool,
-}
-
-impl Access {
-    /// Holders of `token`, and if it `is_open` whoever only looks.
-    pub fn new(token: &str, is_open: bool) -> Self {
-        Self { token: Sha256::digest(token).into(), is_open }
-    }
-
-    /// Takes the token off the request; says whether it is the right one, or none was given.
-    fn has_token(&self, headers: &mut HeaderMap) -> Option<bool> {
-        let given = match headers.remove(TOKEN) {
-            Some(token) => Some(token),
-            None => headers.remove(AUTHORIZATION),
-        };
-        let given = given?;
-        let text = given.to_str().unwrap_or_default();
-        let digest: [u8; 32] = Sha256::digest(text.strip_prefix("Bearer ").unwrap_or(text)).into();
-        Some(digest == self.token)
-    }
-}
 
 /// Lets only holders of the token through.
 pub async fn may_change(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {

@@ -8,10 +8,9 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::admin::access::Access;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
-use crate::admin::role::Role;
+use crate::admin::role::{Access, Role};
 use crate::admin::view;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;

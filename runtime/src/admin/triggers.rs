@@ -11,10 +11,11 @@ use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
 use crate::clock;
+use crate::manifest::function::FunctionName;
 use crate::manifest::schedule::TimerState;
+use crate::manifest::triggers::Triggers;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::manifest::triggers::timer::TimerTrigger;
-use crate::manifest::triggers::{FunctionName, Triggers};
 use crate::names::AppName;
 use crate::trigger::timer::Stored;
 

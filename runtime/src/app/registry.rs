@@ -5,6 +5,7 @@
 //! change leaves everything as it was.
 
 mod activate;
+mod change;
 mod changing;
 mod garbage;
 pub mod restore;
@@ -19,8 +20,8 @@ use parking_lot::RwLock;
 use rusqlite::Transaction;
 use tokio::sync::Semaphore;
 
-pub use self::activate::Deployed;
-use self::activate::{Change, Line};
+pub use self::change::Deployed;
+use self::change::{Change, Line};
 use self::changing::Changing;
 use crate::app::error::ChangeError;
 use crate::app::readiness::Readiness;

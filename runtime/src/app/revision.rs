@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::share::Percent;
 use crate::component::inspect::GuestKind;
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::manifest::{Language, Manifest, ScalePolicy};
 use crate::names::{ModuleHash, RevisionId};
 

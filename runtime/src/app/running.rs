@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 
 use crate::app::revision::{Revision, Serving};
 use crate::app::share::Share;
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::pool::Pool;

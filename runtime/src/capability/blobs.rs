@@ -25,13 +25,13 @@ use http_body::Body;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::Semaphore;
 
-use crate::capability::CapabilityHost;
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::listeners::Listeners;
 use crate::capability::blobs::name::BlobName;
 use crate::capability::blobs::objects::{BlobBody, Location, Objects};
 use crate::capability::blobs::table::{Blob, Uploaded, Usage};
 use crate::capability::blobs::upload::{Unfinished, Upload};
+use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::Queues;
 use crate::capability::request::{Condition, Listing, Version};
 use crate::limits;
@@ -166,10 +166,15 @@ impl Containers {
     }
 
     /// The container that a guest calls `text`, if it may use it now.
-    pub fn container(&self, host: &CapabilityHost, text: &str) -> Result<Container, BlobError> {
+    pub fn container(
+        &self,
+        neighbours: &dyn Neighbours,
+        blobs: &Arc<Blobs>,
+        text: &str,
+    ) -> Result<Container, BlobError> {
         let label = StoreLabel::parse(text).map_err(BlobError::NoSuchContainer)?;
-        let place = self.grants.place(label, |owner| host.share_of(owner))?;
-        Ok(Container { blobs: host.blobs().clone(), place, turns: self.turns.clone() })
+        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        Ok(Container { blobs: blobs.clone(), place, turns: self.turns.clone() })
     }
 }
 

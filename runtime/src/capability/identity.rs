@@ -186,7 +186,7 @@ pub fn is_audience(audience: &str) -> bool {
 mod store {
     use rusqlite::{Transaction, params};
 
-    use super::StoredKey;
+    use crate::capability::identity::StoredKey;
 
     /// All keys, the newest first.
     pub(super) fn keys(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<StoredKey>> {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::capability::CapabilityHost;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{Entry, Version};
+use crate::capability::neighbours::Neighbours;
 use crate::capability::request::Condition;
 use crate::limits;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
@@ -36,10 +36,15 @@ impl KeyValue {
     }
 
     /// The store that a guest calls `text`, if it may use it now.
-    pub fn store(&self, host: &CapabilityHost, text: &str) -> Result<Store, KeyValueError> {
+    pub fn store(
+        &self,
+        neighbours: &dyn Neighbours,
+        db: &Arc<Db>,
+        text: &str,
+    ) -> Result<Store, KeyValueError> {
         let label = StoreLabel::parse(text).map_err(KeyValueError::NoSuchStore)?;
-        let place = self.grants.place(label, |owner| host.share_of(owner))?;
-        Ok(Store { db: host.db().clone(), place })
+        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        Ok(Store { db: db.clone(), place })
     }
 
     /// Room in the host's memory for `bytes` that are to be written; an error where there is none.

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rusqlite::Transaction;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::capability::CapabilityHost;
+use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::message::{Message, NewMessage};
 use crate::capability::queues::table::{After, Failure, Sent, State, expiry};
@@ -290,10 +290,15 @@ impl QueueGrants {
     }
 
     /// The queue that a guest calls `text`, if it may send to it now.
-    pub fn queue(&self, host: &CapabilityHost, text: &str) -> Result<Queue, QueueError> {
+    pub fn queue(
+        &self,
+        neighbours: &dyn Neighbours,
+        queues: &Arc<Queues>,
+        text: &str,
+    ) -> Result<Queue, QueueError> {
         let label = StoreLabel::parse(text).map_err(QueueError::NoSuchQueue)?;
-        let place = self.grants.place(label, |owner| host.share_of(owner))?;
-        Ok(host.queues().queue(place))
+        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        Ok(queues.queue(place))
     }
 
     /// Waits for room in the host's memory for a message of `bytes`, at most [`limits::QUEUE_MESSAGE_BYTES_MAX`].

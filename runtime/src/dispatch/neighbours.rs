@@ -10,7 +10,7 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::app::LiveRoutes;
 use crate::app::running::App;
-use crate::capability::Neighbours;
+use crate::capability::neighbours::Neighbours;
 use crate::dispatch::{NotRun, dispatch};
 use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::grants::Share;

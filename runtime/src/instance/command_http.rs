@@ -34,7 +34,6 @@ use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, WasiBody};
 
 use crate::capability::{Capabilities, internal};
-use crate::instance::worker_command::CommandGuest;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
@@ -142,53 +141,55 @@ fn counted(done: io::Result<usize>) -> i32 {
     }
 }
 
+/// The data of a store whose guest has connections.
+pub trait Connects {
+    /// Its connections; none before it has a request.
+    fn connections(&mut self) -> Option<&mut Connections>;
+}
+
 /// Adds the functions.
-pub fn add_to_linker(linker: &mut Linker<CommandGuest>) -> wasmtime::Result<()> {
-    linker.func_wrap(MODULE, "connect", |mut caller: Caller<'_, CommandGuest>, tls: i32| {
+pub fn add_to_linker<T: Connects + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    linker.func_wrap(MODULE, "connect", |mut caller: Caller<'_, T>, tls: i32| {
         let Some(connections) = caller.data_mut().connections() else { return Ok(BROKEN) };
         connections.connect(tls != 0).map_err(wasmtime::Error::from)
     })?;
     linker.func_wrap(
         MODULE,
         "read",
-        |mut caller: Caller<'_, CommandGuest>, number: i32, buffer: i32, length: i32| {
+        |mut caller: Caller<'_, T>, number: i32, buffer: i32, length: i32| {
             with_bytes(&mut caller, number, buffer, length, Connection::read)
         },
     )?;
     linker.func_wrap(
         MODULE,
         "write",
-        |mut caller: Caller<'_, CommandGuest>, number: i32, bytes: i32, length: i32| {
+        |mut caller: Caller<'_, T>, number: i32, bytes: i32, length: i32| {
             with_bytes(&mut caller, number, bytes, length, |connection, bytes| connection.write(bytes))
         },
     )?;
-    linker.func_wrap_async(
-        MODULE,
-        "wait",
-        |mut caller: Caller<'_, CommandGuest>, (milliseconds,): (i32,)| {
-            Box::new(async move {
-                let Some(connections) = caller.data_mut().connections() else { return 0 };
-                let any = std::future::poll_fn(|context| connections.poll_any(context));
-                match u64::try_from(milliseconds) {
-                    // The deadline of the invocation ends what nothing else does.
-                    Err(_) => any.await,
-                    Ok(milliseconds) => {
-                        let _ = timeout(Duration::from_millis(milliseconds), any).await;
-                    }
+    linker.func_wrap_async(MODULE, "wait", |mut caller: Caller<'_, T>, (milliseconds,): (i32,)| {
+        Box::new(async move {
+            let Some(connections) = caller.data_mut().connections() else { return 0 };
+            let any = std::future::poll_fn(|context| connections.poll_any(context));
+            match u64::try_from(milliseconds) {
+                // The deadline of the invocation ends what nothing else does.
+                Err(_) => any.await,
+                Ok(milliseconds) => {
+                    let _ = timeout(Duration::from_millis(milliseconds), any).await;
                 }
-                0
-            })
-        },
-    )?;
-    linker.func_wrap(MODULE, "close", |mut caller: Caller<'_, CommandGuest>, number: i32| {
+            }
+            0
+        })
+    })?;
+    linker.func_wrap(MODULE, "close", |mut caller: Caller<'_, T>, number: i32| {
         caller.data_mut().connections().map_or(NO_SUCH_CONNECTION, |connections| connections.close(number))
     })?;
     Ok(())
 }
 
 /// Does something with a connection and bytes of the program's memory. A place outside of it is a trap.
-fn with_bytes(
-    caller: &mut Caller<'_, CommandGuest>,
+fn with_bytes<T: Connects + 'static>(
+    caller: &mut Caller<'_, T>,
     number: i32,
     start: i32,
     length: i32,

@@ -1,10 +1,10 @@
-//! The data of a guest's store, and the linker that offers it the interfaces of WASI.
-//!
-//! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
-//! answers with the guest's own error codes.
+//! The data of a guest's store.
 
 pub mod host_objects;
 pub mod key_value;
+pub mod left_over;
+pub mod linker;
+pub mod objects;
 pub mod open_files;
 pub mod outgoing_body;
 pub mod sender;
@@ -16,22 +16,17 @@ use std::time::Instant;
 
 use http::HeaderName;
 use rustc_hash::FxHashMap;
-use wasmtime::Engine;
-use wasmtime::component::{GuestTaskId, Linker, ResourceTable};
+use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
     WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use wasmtime_wasi_http::p2::types::HostResponseOutparam;
-
 use crate::capability::Capabilities;
 use crate::capability::scratch::Scratch;
 use crate::descriptors::FileLease;
-use crate::instance::guest::host_objects::Objects;
-use crate::instance::guest::key_value::KeyValueView;
-use crate::instance::guest::outgoing_body::OutgoingBody;
+use crate::instance::guest::objects::Objects;
 use crate::instance::limiter::Limiter;
 use crate::instance::sandbox::Sandboxed;
 use crate::invocation::InvocationId;
@@ -117,37 +112,6 @@ impl Guest {
     pub fn table_and_files(&mut self) -> (&mut ResourceTable, &mut FileLease) {
         (&mut self.table, &mut self.files)
     }
-
-    /// What its calls to key-value stores need.
-    pub fn key_value(&mut self) -> KeyValueView<'_> {
-        let Hooks { capabilities, output, .. } = &self.hooks;
-        KeyValueView { table: &mut self.table, capabilities, output }
-    }
-
-    /// What the guest still holds after an invocation.
-    pub fn left_over(&mut self) -> LeftOver {
-        self.invocation_ended();
-        if self.table.is_empty() {
-            self.files.give_back();
-            return LeftOver::default();
-        }
-        self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {
-            handles: left.handles + 1,
-            unfinished_body: left.unfinished_body || entry.is::<OutgoingBody>(),
-            unset_response: left.unset_response || entry.is::<HostResponseOutparam>(),
-        })
-    }
-}
-
-/// Resource handles a guest still holds after an invocation.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct LeftOver {
-    /// How many.
-    pub handles: usize,
-    /// Whether a response body that was never finished is among them.
-    pub unfinished_body: bool,
-    /// Whether the chance to answer is among them, unused.
-    pub unset_response: bool,
 }
 
 impl Sandboxed for Guest {
@@ -225,29 +189,4 @@ impl WasiHttpHooks for Hooks {
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         limits::RESPONSE_CHUNK_BYTES
     }
-}
-
-/// A linker with the interfaces of WASI 0.2 for guests that take one invocation at a time.
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    outgoing_body::add_to_linker(&mut linker)?;
-    open_files::add_to_linker(&mut linker)?;
-    host_objects::add_to_linker(&mut linker)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |guest: &mut Guest| guest.hooks.capabilities.config())?;
-    key_value::add_to_linker(&mut linker)?;
-    Ok(linker)
-}
-
-/// A linker with the interfaces of WASI 0.3 and 0.2 for asynchronous guests: their standard libraries still use both.
-pub fn async_linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
-    let mut linker = linker(engine)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
-    sender::add_to_linker(&mut linker)?;
-    open_files::add_to_async_linker(&mut linker)?;
-    host_objects::add_to_async_linker(&mut linker)?;
-    stdio::add_to_linker(&mut linker)?;
-    Ok(linker)
 }

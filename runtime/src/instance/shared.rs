@@ -1,14 +1,10 @@
 //! The asynchronous workers of one instance: invocations go to the one with the fewest.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use crate::event_loop::current_core;
-use crate::instance::Instance;
-use crate::instance::machinery::Machinery;
-use crate::instance::template::Template;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::Fault;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
@@ -22,17 +18,14 @@ pub struct SharedWorkers {
 }
 
 impl SharedWorkers {
-    /// Makes a worker ahead, unless `instance`, whose workers these are, has one.
+    /// Makes a worker ahead by `start`, unless there is one.
     pub async fn stock(
         &self,
-        instance: &Instance,
-        template: &Template,
-        machinery: &Arc<Machinery>,
-        deadline: Instant,
+        start: impl AsyncFnOnce() -> Result<Arc<AsyncWorker>, Fault>,
     ) -> Result<(), Fault> {
         let _turn = self.starting.lock().await;
         if self.is_empty() {
-            let worker = template.start_shared(instance, machinery, deadline).await?;
+            let worker = start().await?;
             self.workers.lock().push(worker);
         }
         Ok(())
@@ -43,26 +36,24 @@ impl SharedWorkers {
         self.workers.lock().iter().all(|worker| worker.is_retired())
     }
 
-    /// The worker of `instance`, whose workers these are, that takes the next invocation: the least loaded, or of
-    /// an automatic number the one of this core. One is started where there is none, or where all are in use
-    /// (automatic: busy at this moment) and the policy allows more.
+    /// The worker that takes the next invocation: the least loaded, or of an automatic number the one of this core. By
+    /// `start` one is made where there is none, or where all are in use (automatic: busy at this moment) and the policy
+    /// allows more, of an automatic number one for each of `cores`.
     pub async fn choose(
         &self,
-        instance: &Instance,
-        template: &Template,
-        machinery: &Arc<Machinery>,
-        deadline: Instant,
+        policy: &ScalePolicy,
+        cores: usize,
+        start: impl AsyncFnOnce() -> Result<Arc<AsyncWorker>, Fault>,
     ) -> Result<Arc<AsyncWorker>, Fault> {
-        let cores = machinery.cores();
-        if let Some(worker) = self.pick(template.policy(), cores) {
+        if let Some(worker) = self.pick(policy, cores) {
             return Ok(worker);
         }
         let _turn = self.starting.lock().await;
-        if let Some(worker) = self.pick(template.policy(), cores) {
+        if let Some(worker) = self.pick(policy, cores) {
             return Ok(worker);
         }
-        let worker = template.start_shared(instance, machinery, deadline).await?;
-        if template.policy().isolation == Isolation::Reuse {
+        let worker = start().await?;
+        if policy.isolation == Isolation::Reuse {
             self.workers.lock().push(worker.clone());
         }
         Ok(worker)

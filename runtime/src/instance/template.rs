@@ -14,7 +14,7 @@ use crate::component::code::Code;
 use crate::component::engine::Engines;
 use crate::component::inspect::GuestKind;
 use crate::component::instance_size::Footprint;
-use crate::instance::guest::{self, Guest};
+use crate::instance::guest::{Guest, linker};
 use crate::instance::guest_task::GuestTask;
 use crate::instance::limiter::Limiter;
 use crate::instance::machinery::Machinery;
@@ -164,8 +164,30 @@ impl Template {
         }
     }
 
+    /// The worker of `instance` that takes the next invocation, where workers are shared
+    /// ([`crate::instance::shared::SharedWorkers::choose`]).
+    pub async fn choose_shared(
+        &self,
+        instance: &Instance,
+        machinery: &Arc<Machinery>,
+        deadline: Instant,
+    ) -> Result<Arc<AsyncWorker>, Fault> {
+        let start = async || self.start_shared(instance, machinery, deadline).await;
+        instance.shared.choose(&self.policy, machinery.cores(), start).await
+    }
+
+    /// Makes a worker ahead in `instance`, where workers are shared and it has none.
+    pub async fn stock_shared(
+        &self,
+        instance: &Instance,
+        machinery: &Arc<Machinery>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        instance.shared.stock(async || self.start_shared(instance, machinery, deadline).await).await
+    }
+
     /// Makes a worker for many invocations at a time in `instance`; bounded like [`Self::start`].
-    pub async fn start_shared(
+    async fn start_shared(
         &self,
         instance: &Instance,
         machinery: &Arc<Machinery>,
@@ -177,7 +199,8 @@ impl Template {
         };
         let (limiter, output) = self.limiter_and_output(instance)?;
         let guest = self.guest(&output, self.scratch(instance)?, limiter, deadline)?;
-        let start = AsyncWorker::start(pre.clone(), guest, output, self, machinery);
+        let start =
+            AsyncWorker::start(pre.clone(), guest, output, self.policy, self.meter.clone(), machinery);
         self.starts.run(start, machinery, deadline).await
     }
 
@@ -245,9 +268,9 @@ fn check_scratch(bytes: Option<u64>, policy: &ScalePolicy) -> Result<(), Templat
 
 fn link(engine: &Engine, code: &Code) -> wasmtime::Result<Pre> {
     Ok(match code {
-        Code::P2(component) => Pre::P2(ProxyPre::new(guest::linker(engine)?.instantiate_pre(component)?)?),
+        Code::P2(component) => Pre::P2(ProxyPre::new(linker::linker(engine)?.instantiate_pre(component)?)?),
         Code::P3(component) => {
-            Pre::P3(ServicePre::new(guest::async_linker(engine)?.instantiate_pre(component)?)?)
+            Pre::P3(ServicePre::new(linker::async_linker(engine)?.instantiate_pre(component)?)?)
         }
         Code::Command(module) => Pre::Command(worker_command::linker(engine)?.instantiate_pre(module)?),
     })

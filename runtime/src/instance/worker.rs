@@ -1,33 +1,10 @@
 //! A worker that takes one invocation at a time, of whatever kind.
 
-use std::time::Instant;
-
-use tokio::sync::oneshot;
-use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-
 use crate::budget::memory::WorkerMemory;
+use crate::instance::call::Call;
 use crate::instance::{worker_command, worker_p2};
-use crate::invocation::{Fault, InvocationId};
+use crate::invocation::Fault;
 use crate::manifest::ScalePolicy;
-use crate::request::{GuestRequest, Origin};
-
-/// What the guest hands over as its answer: head and body, or its own error code.
-pub type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
-
-/// What one invocation brings along.
-pub struct Call {
-    /// Its id, for the log.
-    pub invocation: InvocationId,
-    /// The request as the guest sees it; it has an authority or a `Host` header that is text.
-    pub request: GuestRequest,
-    /// Where that came from.
-    pub origin: Origin,
-    /// When it must be over.
-    pub deadline: Instant,
-    /// Where the guest's answer goes, as soon as it is set.
-    pub head: oneshot::Sender<Head>,
-}
 
 /// One live guest. Owned by one task at a time.
 pub enum Worker {

@@ -22,14 +22,14 @@ use crate::budget::memory::WorkerMemory;
 use crate::capability::Capabilities;
 use crate::capability::scratch::Scratch;
 use crate::descriptors::FileLease;
+use crate::instance::call::{Call, Head};
 use crate::instance::cgi;
-use crate::instance::command_http::{self, Connections};
+use crate::instance::command_http::{self, Connections, Connects};
 use crate::instance::guest::open_files::{self, OpensFiles};
 use crate::instance::guest::outgoing_body::has_no_content;
 use crate::instance::limiter::Limiter;
 use crate::instance::pipe::{PipeWriter, pipe};
 use crate::instance::sandbox::{self, Sandboxed};
-use crate::instance::worker::{Call, Head};
 use crate::invocation::{BodyError, Fault, Outcome};
 use crate::limits;
 use crate::manifest::ScalePolicy;
@@ -69,9 +69,8 @@ impl OpensFiles for CommandGuest {
     }
 }
 
-impl CommandGuest {
-    /// Its connections; none before it has a request.
-    pub fn connections(&mut self) -> Option<&mut Connections> {
+impl Connects for CommandGuest {
+    fn connections(&mut self) -> Option<&mut Connections> {
         self.connections.as_mut()
     }
 }

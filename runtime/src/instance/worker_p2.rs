@@ -8,9 +8,9 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use crate::budget::memory::WorkerMemory;
+use crate::instance::call::{Call, Head};
 use crate::instance::guest::Guest;
 use crate::instance::sandbox;
-use crate::instance::worker::{Call, Head};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::manifest::{Isolation, ScalePolicy};

@@ -31,7 +31,6 @@ use crate::instance::in_flight::{Answer, InFlight, Job};
 use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, DeadlinePassed};
 use crate::instance::start::Start;
-use crate::instance::template::Template;
 use crate::instance::verdict::Verdict;
 use crate::invocation::InvocationId;
 use crate::limits;
@@ -93,10 +92,11 @@ impl AsyncWorker {
         pre: ServicePre<Guest>,
         guest: Guest,
         output: GuestOutput,
-        template: &Template,
+        policy: ScalePolicy,
+        meter: Arc<GroupMeter>,
         machinery: &Arc<Machinery>,
     ) -> Start<Arc<Self>> {
-        let (policy, meter, machinery) = (*template.policy(), template.meter().clone(), machinery.clone());
+        let machinery = machinery.clone();
         GuestTask::quick(async move {
             let mut store = sandbox::store(pre.engine(), guest);
             match pre.instantiate_async(&mut store).await {

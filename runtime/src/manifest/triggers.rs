@@ -11,13 +11,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
-use crate::manifest::ScalePolicy;
+use crate::manifest::function::FunctionName;
 use crate::manifest::grants::{StoreLabel, StoreName};
+use crate::manifest::scale::ScalePolicy;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::manifest::triggers::timer::TimerTrigger;
-
-/// The name of a function: what its scale group and its log lines are called.
-pub type FunctionName = StoreName;
 
 /// All of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,35 +30,6 @@ pub struct Triggers {
     /// Functions that are called when a schedule says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timer: Vec<TimerTrigger>,
-}
-
-/// The path of a function within its component.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct FunctionPath(String);
-
-impl FunctionPath {
-    /// The path of `function`: the one that was given, or else `/` and its name.
-    fn of(function: &FunctionName, given: Option<&Self>) -> String {
-        given.map_or_else(|| format!("/{function}"), |path| path.0.clone())
-    }
-}
-
-impl TryFrom<String> for FunctionPath {
-    type Error = String;
-    fn try_from(path: String) -> Result<Self, String> {
-        let is_path = path.starts_with('/') && path.len() <= limits::QUEUE_PROPERTY_BYTES_MAX;
-        match is_path && path.parse::<http::uri::PathAndQuery>().is_ok() {
-            true => Ok(Self(path)),
-            false => Err(format!("path {path:?}: use the path of a URL, such as \"/orders\"")),
-        }
-    }
-}
-
-impl From<FunctionPath> for String {
-    fn from(path: FunctionPath) -> Self {
-        path.0
-    }
 }
 
 impl Triggers {

@@ -123,7 +123,7 @@ impl Pool {
         let deadline = clock::now() + limits::START_TIMEOUT;
         let (template, machinery) = (&self.template, self.resources.machinery());
         if template.is_shared() {
-            let stocked = instance.shared.stock(instance, template, machinery, deadline);
+            let stocked = template.stock_shared(instance, machinery, deadline);
             // Another start in the same instance may be under way.
             let stocked = tokio::time::timeout_at(deadline.into(), stocked).await;
             stocked.unwrap_or_else(|_| Err(start_timed_out(limits::START_TIMEOUT))).map(|()| None)

@@ -8,7 +8,7 @@ use std::fmt;
 use http::header::HeaderMap;
 use http::{HeaderName, HeaderValue};
 
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::names::AppName;
 use crate::trace::cause::Cause;
 

@@ -13,8 +13,8 @@ use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
 use crate::request::Invocation;
-use crate::trace::Traced;
 use crate::trace::cause::Cause;
+use crate::trace::context::Traced;
 use crate::{clock, limits};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.

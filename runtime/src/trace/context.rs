@@ -129,6 +129,17 @@ fn read_digits<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The place of an invocation in its trace.
+#[derive(Debug, Clone, Copy)]
+pub struct Traced {
+    /// What goes out with its requests.
+    pub context: TraceContext,
+    /// The piece of work that led to it.
+    pub parent: Option<[u8; 8]>,
+    /// Whether it is a piece of work of its own, and not just passed on.
+    pub is_own: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use crate::app::running::App;
 use crate::dispatch::{NotRun, dispatch};
 use crate::invocation::InvocationId;
 use crate::limits;
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::refusal::Refusal;
 use crate::request::Invocation;
 use crate::request::caller::Caller;

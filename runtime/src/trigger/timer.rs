@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::app::running::App;
 use crate::invocation::{InvocationId, random_share};
+use crate::manifest::function::FunctionName;
 use crate::manifest::schedule::{Action, Timer, TimerState};
-use crate::manifest::triggers::FunctionName;
 use crate::manifest::triggers::timer::TimerTrigger;
 use crate::names::AppName;
 use crate::persist::db::Db;

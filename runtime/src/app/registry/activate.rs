@@ -1,10 +1,11 @@
 //! The common end of every change of an app: prepare, commit, switch, drain.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
+use crate::app::registry::change::{Change, Deployed, Line};
 use crate::app::revision::{Revision, Serving};
 use crate::app::route::Routes;
 use crate::app::running::{Active, App, Split};
@@ -12,70 +13,18 @@ use crate::app::share::Share;
 use crate::app::store;
 use crate::budget::quota::{AlwaysReady, check_always_ready};
 use crate::capability::Capabilities;
-use crate::capability::secrets::{SecretChanges, Secrets};
+use crate::capability::secrets::Secrets;
 use crate::component::cache::Guest;
 use crate::instance::template::Template;
 use crate::invocation::Fault;
 use crate::limits;
 use crate::manifest::Manifest;
-use crate::manifest::triggers::FunctionName;
+use crate::manifest::function::FunctionName;
 use crate::meter::Meter;
 use crate::meter::log::LogStream;
 use crate::names::{ModuleHash, RevisionId};
 use crate::pool::Pool;
 use crate::request::caller::Group;
-
-/// What a change did or, on a dry run, would do.
-#[derive(Debug, Clone)]
-pub struct Deployed {
-    /// The revision that it was about.
-    pub revision: Revision,
-    /// What serves after it.
-    pub serving: Serving,
-    /// The second revision of a split that has ended with it.
-    pub split_ended: Option<RevisionId>,
-    /// How long the always-ready instances took to make.
-    pub prepared_in: Duration,
-    /// Whether it is only a trial.
-    pub dry_run: bool,
-}
-
-impl Deployed {
-    /// What a change did that changed nothing: `revision` serves as it did.
-    pub(super) fn unchanged(revision: Revision, serving: Serving) -> Self {
-        Self { revision, serving, split_ended: None, prepared_in: Duration::ZERO, dry_run: false }
-    }
-}
-
-/// What is to become of an app.
-pub(super) struct Change {
-    /// The revision that it is about.
-    pub revision: Revision,
-    /// Whether that is stored, too, or was before.
-    pub is_new: bool,
-    /// What is to serve.
-    pub serving: Serving,
-    /// Whether everything but the switch is done.
-    pub dry_run: bool,
-    /// What becomes of the app's secrets at the same time.
-    pub secrets: SecretChanges,
-}
-
-impl Change {
-    /// Lets kept revisions serve.
-    pub fn to(serving: Serving, revision: Revision) -> Self {
-        Self { revision, is_new: false, serving, dry_run: false, secrets: SecretChanges::new() }
-    }
-}
-
-/// How who wants a module compiled waits for the compiler.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Line {
-    /// With [`limits::COMPILE_LINE_MAX`] others at most.
-    Bounded,
-    /// However many wait: apps that come back, of which there are as many as there were.
-    Unbounded,
-}
 
 /// The pools of a revision: that of HTTP, and those of functions.
 type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);

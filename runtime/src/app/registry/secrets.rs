@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registry;
-use super::activate::{Change, Deployed};
+use super::change::{Change, Deployed};
 use crate::app::error::ChangeError;
 use crate::app::revision::Serving;
 use crate::app::secret_store::{self, StoredSecret};

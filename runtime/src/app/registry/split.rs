@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::activate::{Change, Deployed};
+use super::change::{Change, Deployed};
 use super::{Registry, store};
 use crate::app::error::ChangeError;
 use crate::app::revision::{Revision, Serving};

@@ -3,10 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::capability::blobs::table::Uploaded;
 use crate::capability::queues::message::{Message, NewMessage};
-use crate::capability::request;
-use crate::manifest::grants::Place;
 
 /// A version of a blob that was written; the data of its event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,17 +23,6 @@ pub struct BlobEvent {
 impl BlobEvent {
     /// The type of the event.
     pub const TYPE: &str = "wfn.blob.written";
-
-    /// The event of `blob`, which was written at `place`.
-    pub fn new(place: &Place, blob: &Uploaded) -> Self {
-        Self {
-            container: place.store.to_string(),
-            name: blob.name.as_str().to_owned(),
-            etag: request::tag_text(blob.version),
-            bytes: blob.bytes,
-            content_type: blob.content_type.clone(),
-        }
-    }
 
     /// The event that `message` holds.
     pub fn of(message: &Message) -> Option<Self> {

@@ -40,7 +40,7 @@ pub async fn answer(
     let answered = async {
         let (container, name) = path.split_once('/').unwrap_or((path, ""));
         let text = |part: &str| decoded(part).map_err(BlobError::Request);
-        let container = capabilities.containers().container(capabilities.host(), &text(container)?)?;
+        let container = capabilities.container(&text(container)?)?;
         act(&container, &text(name)?, request).await
     };
     match answered.await {

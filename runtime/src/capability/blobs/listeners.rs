@@ -10,6 +10,7 @@ use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::event::BlobEvent;
 use crate::capability::blobs::table::Uploaded;
 use crate::capability::queues::{Queues, table};
+use crate::capability::request;
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::names::AppName;
@@ -62,9 +63,20 @@ pub fn store(
     if queues.is_empty() {
         return Ok(());
     }
-    let message = BlobEvent::new(place, blob).message();
+    let message = event_of(place, blob).message();
     for queue in queues {
         table::send(transaction, queue, &message, now_ms).map_err(BlobError::Event)?;
     }
     Ok(())
+}
+
+/// The event of `blob`, which was written at `place`.
+fn event_of(place: &Place, blob: &Uploaded) -> BlobEvent {
+    BlobEvent {
+        container: place.store.to_string(),
+        name: blob.name.as_str().to_owned(),
+        etag: request::tag_text(blob.version),
+        bytes: blob.bytes,
+        content_type: blob.content_type.clone(),
+    }
 }

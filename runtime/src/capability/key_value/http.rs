@@ -42,8 +42,7 @@ pub async fn answer(
         Err(why) => return refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)),
     };
     let key_value = capabilities.key_value();
-    let answer =
-        async { act(key_value, &key_value.store(capabilities.host(), &store)?, target, request).await };
+    let answer = async { act(key_value, &capabilities.store(&store)?, target, request).await };
     answer.await.unwrap_or_else(|error| {
         if let Failure::Store(error) = &error {
             capabilities.report(error, output);

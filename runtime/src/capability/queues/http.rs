@@ -51,7 +51,7 @@ async fn send(
     let query = request.uri().query().unwrap_or_default();
     let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let mut message = new_message(query, content_type.unwrap_or_default()).map_err(bad)?;
-    let granted = capabilities.queues().queue(capabilities.host(), &queue);
+    let granted = capabilities.queue(&queue);
     let queue = granted.map_err(|error| {
         capabilities.report_queue(&error, output);
         refusal(&error)

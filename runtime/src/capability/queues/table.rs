@@ -10,7 +10,7 @@ pub mod expiry;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::capability::queues::error::QueueError;
-use crate::capability::queues::{Message, NewMessage};
+use crate::capability::queues::message::{Message, NewMessage};
 use crate::limits;
 use crate::manifest::grants::Place;
 use crate::names::AppName;

@@ -5,100 +5,15 @@
 //! that has grown by a sixteenth, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is looked through and the
 //! charge is put right. A guest that holds little never gets that far.
 
-use std::any::Any;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use http::HeaderMap;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{Method as P2Method, Scheme as P2Scheme};
-use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::{FieldMap, WasiHttpView, p2, p3};
 
 use crate::instance::guest::Guest;
-use crate::instance::limiter::Limiter;
+use crate::instance::guest::objects::{bytes_of, p2_method_length, p2_scheme_length, text_length};
 use crate::limits;
-
-/// What is known of a guest's objects.
-#[derive(Debug, Default)]
-pub struct Objects {
-    /// Bytes that are charged.
-    charged: u64,
-    /// Bytes that calls have added since they were.
-    added: u64,
-    /// Bytes of bodies that the guest has written and nobody has read; bodies add and take away.
-    buffered: Arc<AtomicU64>,
-    /// The same when the charge was put right.
-    buffered_then: u64,
-}
-
-/// The guest's objects would pass the memory that its instance or the host may hold.
-#[derive(Debug, thiserror::Error)]
-#[error("the host holds too much for the function: header fields, requests or bodies")]
-pub struct TooMuchHeld;
-
-impl Objects {
-    /// Where bodies count what waits to be read.
-    pub fn buffered(&self) -> &Arc<AtomicU64> {
-        &self.buffered
-    }
-
-    /// Whether the charge has to be put right after `bytes` more.
-    fn add(&mut self, bytes: usize) -> bool {
-        self.added += (bytes + limits::OBJECT_BYTES) as u64;
-        let buffered = self.buffered.load(Ordering::Relaxed).saturating_sub(self.buffered_then);
-        self.added + buffered > limits::OBJECTS_UNCHARGED_BYTES.max(self.charged / 16)
-    }
-
-    /// Charges for `entries` what they hold now.
-    fn charge<'a>(
-        &mut self,
-        entries: impl Iterator<Item = &'a mut (dyn Any + Send)>,
-        limiter: &mut Limiter,
-    ) -> Result<(), TooMuchHeld> {
-        let buffered = self.buffered.load(Ordering::Relaxed);
-        let held = entries.map(|entry| bytes_of(entry)).sum::<usize>() as u64 + buffered;
-        if held > self.charged {
-            limiter.take(held - self.charged).map_err(|_| TooMuchHeld)?;
-        } else {
-            limiter.memory().release(self.charged - held);
-        }
-        (self.charged, self.added, self.buffered_then) = (held, 0, buffered);
-        Ok(())
-    }
-}
-
-/// Bytes that the host holds for an entry of a guest's table.
-fn bytes_of(entry: &(dyn Any + Send)) -> usize {
-    let fields = |fields: &HeaderMap| -> usize {
-        fields.iter().map(|(name, value)| name.as_str().len() + value.len() + limits::FIELD_BYTES).sum()
-    };
-    let of_type = if let Some(map) = entry.downcast_ref::<FieldMap>() {
-        fields(map)
-    } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
-        fields(&request.headers)
-            + p2_method_length(&request.method)
-            + p2_scheme_length(&request.scheme)
-            + text_length(&request.authority)
-            + text_length(&request.path_with_query)
-    } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
-        fields(&response.headers)
-    } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
-        fields(&response.headers)
-    } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
-        let method = request.method.as_str().len();
-        let scheme = request.scheme.as_ref().map_or(0, |scheme| scheme.as_str().len());
-        let authority = request.authority.as_ref().map_or(0, |authority| authority.as_str().len());
-        let path = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
-        fields(&request.headers) + method + scheme + authority + path
-    } else if let Some(response) = entry.downcast_ref::<p3::Response>() {
-        fields(&response.headers)
-    } else {
-        0
-    };
-    of_type + limits::OBJECT_BYTES
-}
 
 impl Guest {
     /// The guest has the host hold about `bytes` more. Fails if it may not.
@@ -114,11 +29,11 @@ impl Guest {
 
     /// What an invocation has left is charged, and no more.
     pub fn invocation_ended(&mut self) {
-        if self.objects.charged > 0 {
+        if self.objects.is_charged() {
             // A refusal changes nothing: what there is was charged before.
             let _ = self.charge_objects();
         } else if self.table.is_empty() {
-            self.objects.added = 0;
+            self.objects.forget_added();
         }
     }
 }
@@ -272,16 +187,4 @@ pub fn add_to_async_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     );
     linker.allow_shadowing(false);
     Ok(())
-}
-
-fn p2_method_length(method: &P2Method) -> usize {
-    if let P2Method::Other(name) = method { name.len() } else { 0 }
-}
-
-fn p2_scheme_length(scheme: &Option<P2Scheme>) -> usize {
-    if let Some(P2Scheme::Other(name)) = scheme { name.len() } else { 0 }
-}
-
-fn text_length(text: &Option<String>) -> usize {
-    text.as_ref().map_or(0, String::len)
 }

@@ -6,7 +6,7 @@ use crate::capability::Capabilities;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{Room, Store, bytes_of};
 use crate::capability::request::{Condition, Version};
-use crate::instance::guest::Guest;
+use crate::instance::guest::{Guest, Hooks};
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
@@ -62,9 +62,17 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     batch::add_to_linker::<_, HasKeyValue>(linker, Guest::key_value)
 }
 
+impl Guest {
+    /// What its calls to key-value stores need.
+    pub fn key_value(&mut self) -> KeyValueView<'_> {
+        let Hooks { capabilities, output, .. } = &self.hooks;
+        KeyValueView { table: &mut self.table, capabilities, output }
+    }
+}
+
 impl KeyValueView<'_> {
     fn open(&self, label: &str) -> Result<Store, KeyValueError> {
-        self.capabilities.key_value().store(self.capabilities.host(), label)
+        self.capabilities.store(label)
     }
 
     fn bucket(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Store, KeyValueError> {
@@ -172,7 +180,7 @@ enum Swapped {
 }
 
 async fn swap(capabilities: &Capabilities, cas: &Cas, value: Vec<u8>) -> Result<Swapped, KeyValueError> {
-    let store = capabilities.key_value().store(capabilities.host(), &cas.label)?;
+    let store = capabilities.store(&cas.label)?;
     let _room = capabilities.key_value().try_room(cas.key.len() + value.len())?;
     let condition = cas.version.map_or(Condition::Absent, Condition::At);
     match store.put(&cas.key, value, condition).await {

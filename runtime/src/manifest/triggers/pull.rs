@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::manifest::function::{FunctionName, FunctionPath};
 use crate::manifest::grants::StoreName;
-use crate::manifest::triggers::{FunctionName, FunctionPath};
+use crate::manifest::scale::{Concurrency, ScalePolicy, Timeout};
 use crate::manifest::values::{Bounded, OrDynamic, Span};
-use crate::manifest::{Concurrency, ScalePolicy, Timeout};
 
 /// Time from a failed delivery to the next.
 type RetryDelay = Span<0, { limits::QUEUE_TIME_MAX.as_millis() as u64 }>;

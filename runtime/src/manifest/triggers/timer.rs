@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::manifest::function::{FunctionName, FunctionPath};
+use crate::manifest::scale::{ScalePolicy, Timeout};
 use crate::manifest::schedule::{MissedRuns, Schedule, Timer};
-use crate::manifest::triggers::{FunctionName, FunctionPath};
 use crate::manifest::values::{Bounded, Span};
-use crate::manifest::{ScalePolicy, Timeout};
 use crate::names::AppName;
 
 /// How much later than its schedule says a run may begin.

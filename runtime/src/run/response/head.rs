@@ -5,7 +5,7 @@ use http::header::CONTENT_LENGTH;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::instance::worker::Head;
+use crate::instance::call::Head;
 use crate::invocation::{Fault, OUTCOME};
 use crate::limits;
 

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
+use crate::manifest::function::FunctionName;
 use crate::manifest::schedule::TimerState;
-use crate::manifest::triggers::FunctionName;
 use crate::names::AppName;
 
 /// What is stored of a timer.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
-use crate::capability::queues::{Message, NewMessage};
+use crate::capability::queues::message::{Message, NewMessage};
 use crate::manifest::grants::StoreName;
 use crate::persist::schema;
 

@@ -1,0 +1,33 @@
+//! What a guest still holds after an invocation.
+
+use wasmtime_wasi_http::p2::types::HostResponseOutparam;
+
+use crate::instance::guest::Guest;
+use crate::instance::guest::outgoing_body::OutgoingBody;
+
+/// Resource handles a guest still holds after an invocation.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct LeftOver {
+    /// How many.
+    pub handles: usize,
+    /// Whether a response body that was never finished is among them.
+    pub unfinished_body: bool,
+    /// Whether the chance to answer is among them, unused.
+    pub unset_response: bool,
+}
+
+impl Guest {
+    /// What the guest still holds after an invocation.
+    pub fn left_over(&mut self) -> LeftOver {
+        self.invocation_ended();
+        if self.table.is_empty() {
+            self.files.give_back();
+            return LeftOver::default();
+        }
+        self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {
+            handles: left.handles + 1,
+            unfinished_body: left.unfinished_body || entry.is::<OutgoingBody>(),
+            unset_response: left.unset_response || entry.is::<HostResponseOutparam>(),
+        })
+    }
+}
