@@ -5,8 +5,8 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
-use wfn_runtime::limits;
-use wfn_runtime::names::BundleHash;
+use wfn_manifest::limits;
+use wfn_manifest::names::BundleHash;
 
 use crate::failure::{Done, Failure};
 

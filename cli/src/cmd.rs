@@ -31,7 +31,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use serde_json::Value;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::failure::{Done, Failure};
 use crate::output;

@@ -1,8 +1,8 @@
 //! The scale flags that `deploy` and `scale` share, read with the host's own rules.
 
 use clap::Args;
-use wfn_runtime::limits;
-use wfn_runtime::manifest::{
+use wfn_manifest::limits;
+use wfn_manifest::manifest::{
     Bounded, Concurrency, IdleTimeout, Isolation, MemoryClass, OrAuto, OrDynamic, ScaleSettings, Timeout,
     Workers,
 };

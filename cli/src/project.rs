@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::SystemTime;
 
+use wfn_manifest::limits;
+use wfn_manifest::manifest::file::BuildSettings;
 use wfn_runtime::component::inspect::{self, Form};
-use wfn_runtime::limits;
-use wfn_runtime::manifest::file::BuildSettings;
 
 use crate::cmd::deploy::source;
 use crate::failure::{Done, Failure};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use ureq::http::Method;
+use wfn_manifest::limits;
+use wfn_manifest::manifest::Manifest;
+use wfn_manifest::names::ModuleHash;
 use wfn_runtime::app::share::Percent;
-use wfn_runtime::limits;
-use wfn_runtime::manifest::Manifest;
-use wfn_runtime::names::ModuleHash;
 
 use crate::bundle::Bundle;
 use crate::client::{self, Client};

@@ -87,7 +87,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use wfn_runtime::manifest::file::ManifestFile;
+    use wfn_manifest::manifest::file::ManifestFile;
 
     #[test]
     fn every_template_becomes_a_project_that_can_be_built() {

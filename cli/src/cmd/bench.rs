@@ -13,9 +13,9 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 use wfn_load::{Mode, Plan, Report};
-use wfn_runtime::limits;
-use wfn_runtime::manifest::values::Span;
-use wfn_runtime::names::AppName;
+use wfn_manifest::limits;
+use wfn_manifest::manifest::values::Span;
+use wfn_manifest::names::AppName;
 
 use crate::client::Client;
 use crate::cmd::bench::measured::{AppUnderTest, Used};

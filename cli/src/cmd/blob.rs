@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use ureq::SendBody;
 use ureq::http::Method;
-use wfn_runtime::limits;
-use wfn_runtime::names::AppName;
+use wfn_manifest::limits;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
 use crate::cmd::{app_name, text_of};

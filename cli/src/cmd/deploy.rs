@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
+use wfn_manifest::limits;
+use wfn_manifest::manifest::ScratchSize;
+use wfn_manifest::manifest::grants::StoreLabel;
+use wfn_manifest::names::{AppName, HostName};
 use wfn_runtime::app::share::Percent;
-use wfn_runtime::limits;
-use wfn_runtime::manifest::ScratchSize;
-use wfn_runtime::manifest::grants::StoreLabel;
-use wfn_runtime::names::{AppName, HostName};
 
 use crate::cmd::build::build;
 use crate::cmd::deploy::source::Source;

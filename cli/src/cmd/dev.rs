@@ -15,9 +15,9 @@ use std::time::Duration;
 use clap::Args;
 use tempfile::TempDir;
 use tokio::runtime::{self, Runtime};
+use wfn_manifest::names::AppName;
 use wfn_runtime::config::HostConfig;
 use wfn_runtime::host::{Host, StartError};
-use wfn_runtime::names::AppName;
 
 use crate::cmd::deploy::source;
 use crate::cmd::dev::follower::Follower;

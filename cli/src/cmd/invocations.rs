@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
 use crate::cmd::{app_name, text_of};

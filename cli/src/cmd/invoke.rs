@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read};
 use clap::Args;
 use ureq::http::{HeaderName, HeaderValue, Method, Response, Version};
 use ureq::{Body, SendBody};
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, is_of_a_function};
 use crate::cmd::app_name;

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader};
 
 use clap::Args;
+use wfn_manifest::names::AppName;
 use wfn_runtime::meter::log::{LogLine, LogStream};
-use wfn_runtime::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
 use crate::cmd::app_name;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::cmd::app_name;
 use crate::failure::{Done, Failure, WhileDoing};

@@ -6,8 +6,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use ureq::SendBody;
 use ureq::http::Method;
-use wfn_runtime::limits;
-use wfn_runtime::names::AppName;
+use wfn_manifest::limits;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
 use crate::cmd::{app_name, given_bytes, text_of};

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 use ureq::http::Method;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::deploy::url;

@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::json;
 use ureq::http::Method;
-use wfn_runtime::manifest::ScaleSettings;
-use wfn_runtime::names::AppName;
+use wfn_manifest::manifest::ScaleSettings;
+use wfn_manifest::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::split::beside;

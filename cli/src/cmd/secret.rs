@@ -8,9 +8,9 @@ use clap::{Args, Subcommand};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::{Map, Value, json};
 use ureq::http::Method;
+use wfn_manifest::limits;
+use wfn_manifest::names::AppName;
 use wfn_runtime::capability::secrets::SecretName;
-use wfn_runtime::limits;
-use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::split::beside;

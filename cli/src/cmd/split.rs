@@ -3,8 +3,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 use ureq::http::Method;
+use wfn_manifest::names::AppName;
 use wfn_runtime::app::share::Portion;
-use wfn_runtime::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::deploy::url;

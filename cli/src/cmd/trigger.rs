@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use ureq::http::Method;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment, nothing};
 use crate::cmd::{app_name, text_of};

@@ -9,13 +9,13 @@ use clap::Args;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use ureq::http::{HeaderName, HeaderValue, Uri};
+use wfn_manifest::limits;
+use wfn_manifest::manifest::Manifest;
+use wfn_manifest::names::AppName;
 use wfn_runtime::capability::blobs::objects::Location;
 use wfn_runtime::config::{HostConfig, TracesConfig};
 use wfn_runtime::host::Host;
-use wfn_runtime::limits;
-use wfn_runtime::manifest::Manifest;
 use wfn_runtime::meter::usage::price::PriceTable;
-use wfn_runtime::names::AppName;
 
 use crate::client::{Client, app_path};
 use crate::failure::{Done, Failure, WhileDoing};

@@ -2,8 +2,8 @@
 
 use clap::Args;
 use serde_json::Value;
-use wfn_runtime::manifest::ScaleSettings;
-use wfn_runtime::names::AppName;
+use wfn_manifest::manifest::ScaleSettings;
+use wfn_manifest::names::AppName;
 
 use crate::client::app_path;
 use crate::cmd::{app_name, text_of};

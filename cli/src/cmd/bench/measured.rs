@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use ureq::http::Method;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path};
 use crate::cmd::text_of;

@@ -1,7 +1,7 @@
 //! Which settings fit an app, from what was measured (SPEC 6.5).
 
 use serde_json::{Value, json};
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::cmd::bench::measured::Used;
 use crate::cmd::bench::tables::errors;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 use ureq::http::Uri;
 use wfn_load::Target;
-use wfn_runtime::names::AppName;
+use wfn_manifest::names::AppName;
 
 use crate::client::Client;
 use crate::failure::{Done, Failure};

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use wfn_runtime::manifest::file::ManifestFile;
-use wfn_runtime::manifest::{FileMount, Manifest};
-use wfn_runtime::names::AppName;
+use wfn_manifest::manifest::file::ManifestFile;
+use wfn_manifest::manifest::{FileMount, Manifest};
+use wfn_manifest::names::AppName;
 
 use crate::bundle::{self, Bundle};
 use crate::failure::{Done, Failure};

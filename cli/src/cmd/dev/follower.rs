@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::thread::{self, JoinHandle};
 
+use wfn_manifest::names::AppName;
 use wfn_runtime::meter::log::{LogLine, LogStream};
-use wfn_runtime::names::AppName;
 
 use crate::client::Client;
 use crate::cmd::logs;

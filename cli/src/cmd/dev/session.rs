@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use wfn_runtime::manifest::Manifest;
-use wfn_runtime::names::AppName;
+use wfn_manifest::manifest::Manifest;
+use wfn_manifest::names::AppName;
 
 use crate::bundle::Bundle;
 use crate::client::Client;

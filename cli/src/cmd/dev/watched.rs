@@ -108,7 +108,7 @@ fn plain(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::fs;
-    use wfn_runtime::manifest::file::ManifestFile;
+    use wfn_manifest::manifest::file::ManifestFile;
 
     /// A project in a folder of its own, with this manifest.
     fn watched(manifest: &str) -> (tempfile::TempDir, Watched) {

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use rustix::process::{Resource, getrlimit};
+use wfn_manifest::limits;
 use wfn_runtime::capability::scratch::ScratchMaker;
 use wfn_runtime::config::machine_memory_bytes;
-use wfn_runtime::{event_loop, limits};
+use wfn_runtime::event_loop;
 
 use crate::cmd::doctor::Finding;
 use crate::output::bytes;
