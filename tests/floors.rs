@@ -96,7 +96,7 @@ const PURE: &[&str] = &[
     "meter/usage/instance.rs",
     "meter/usage/price.rs",
     "pool/dynamic.rs",
-    "pool/habit.rs",
+    "pool/placement.rs",
     "pool/ledger.rs",
     "pool/pace.rs",
     "trace/cause.rs",

@@ -8,11 +8,11 @@ mod adjust;
 mod ahead;
 pub mod dynamic;
 pub mod governor;
-pub mod habit;
 pub mod learned;
 pub mod ledger;
 mod line;
 pub mod pace;
+pub mod placement;
 pub mod resources;
 #[cfg(test)]
 mod simulation;
@@ -35,10 +35,10 @@ use crate::meter::series::PoolView;
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
 use crate::pool::ahead::Refill;
-use crate::pool::habit::Habit;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
 use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;
+use crate::pool::placement::Placement;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
 use crate::{clock, limits};
@@ -48,7 +48,7 @@ pub struct Pool {
     template: Template,
     policy: ScalePolicy,
     resources: Arc<Resources>,
-    habit: Habit,
+    placement: Placement,
     state: Mutex<State>,
 }
 
@@ -111,8 +111,13 @@ impl Pool {
             draining: false,
             is_awaited: false,
         });
-        let pool =
-            Arc::new(Self { template, policy, resources: resources.clone(), habit: Habit::default(), state });
+        let pool = Arc::new(Self {
+            template,
+            policy,
+            resources: resources.clone(),
+            placement: Placement::default(),
+            state,
+        });
         if policy.is_dynamic {
             pool.begin_adjusting(clock::now());
         }
@@ -146,8 +151,8 @@ impl Pool {
     }
 
     /// Whether its calls compute.
-    pub fn habit(&self) -> &Habit {
-        &self.habit
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// The host's shared resources.

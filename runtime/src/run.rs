@@ -3,7 +3,7 @@
 //! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
 //! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
 //! deadline, moves to the compute threads if it computes, and the response streams. Calls of a guest that is known
-//! to compute ([`crate::pool::habit`]) begin there. Guests that share a worker
+//! to compute ([`crate::pool::placement`]) begin there. Guests that share a worker
 //! go another way ([`run_shared`]).
 
 pub mod response;
@@ -42,7 +42,7 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
     }
     let bodiless = invocation.request.method() == http::Method::HEAD;
     let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
-    let computes = slot.pool().habit().computes() || is_large;
+    let computes = slot.pool().placement().computes() || is_large;
     if computes {
         slot.begins_later();
     }
@@ -152,7 +152,7 @@ impl Running {
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
             let was_long = is_compute() && computed.time >= limits::EPOCH_TICK;
-            self.tally.pool().habit().note(computed.through_tick || was_long);
+            self.tally.pool().placement().note(computed.through_tick || was_long);
         }
         match result {
             Poll::Ready(Ok(ended)) => Polled::Ended(ended),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What the latest calls of a pool did. Approximate: calls that end at the same moment may overwrite each other.
 #[derive(Debug, Default)]
-pub struct Habit {
+pub struct Placement {
     score: AtomicU8,
 }
 
@@ -20,7 +20,7 @@ const COMPUTES: u8 = 3 * COMPUTED_WEIGHT;
 /// A pool whose guest has changed its ways is known as such after so many calls.
 const SCORE_MAX: u8 = 5 * COMPUTED_WEIGHT;
 
-impl Habit {
+impl Placement {
     /// Whether the next call had better begin on the compute threads.
     pub fn computes(&self) -> bool {
         self.score.load(Ordering::Relaxed) >= COMPUTES
@@ -47,23 +47,23 @@ mod tests {
 
     #[test]
     fn a_guest_that_computes_is_known_after_three_calls_and_forgotten_after_some_quick_ones() {
-        let habit = Habit::default();
+        let placement = Placement::default();
         for _ in 0..2 {
-            habit.note(true);
+            placement.note(true);
         }
-        habit.note(false);
-        habit.note(true);
-        assert!(!habit.computes());
-        habit.note(true);
-        assert!(habit.computes());
+        placement.note(false);
+        placement.note(true);
+        assert!(!placement.computes());
+        placement.note(true);
+        assert!(placement.computes());
         for _ in 0..100 {
-            habit.note(true);
+            placement.note(true);
         }
         for _ in 0..SCORE_MAX - COMPUTES {
-            habit.note(false);
-            assert!(habit.computes());
+            placement.note(false);
+            assert!(placement.computes());
         }
-        habit.note(false);
-        assert!(!habit.computes());
+        placement.note(false);
+        assert!(!placement.computes());
     }
 }
