@@ -5,7 +5,6 @@
 //! dropped, and serves the line with it.
 
 mod adjust;
-mod ahead;
 pub mod dynamic;
 pub mod governor;
 pub mod learned;
@@ -13,6 +12,7 @@ pub mod ledger;
 mod line;
 pub mod pace;
 pub mod placement;
+mod prewarm;
 pub mod resources;
 #[cfg(test)]
 mod simulation;
@@ -34,11 +34,11 @@ use crate::meter::scaling::{Inputs, Reason};
 use crate::meter::series::PoolView;
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::adjust::Adjusting;
-use crate::pool::ahead::Refill;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
 use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;
 use crate::pool::placement::Placement;
+use crate::pool::prewarm::Refill;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
 use crate::{clock, limits};
