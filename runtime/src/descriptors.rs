@@ -98,7 +98,7 @@ impl FileLease {
 
 impl FileLease {
     /// The worker has closed all of its files.
-    pub fn give_back(&mut self) {
+    pub fn release(&mut self) {
         if self.count > 0 {
             self.app.used.fetch_sub(self.count, Ordering::AcqRel);
             self.app.host.used.fetch_sub(self.count, Ordering::AcqRel);
@@ -109,7 +109,7 @@ impl FileLease {
 
 impl Drop for FileLease {
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 

@@ -340,13 +340,13 @@ impl Pool {
         self.state.lock().ledger.idle_worker(number, current_core())
     }
 
-    fn give_back(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {
+    fn release(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {
         let core = current_core();
         let is_shared = self.template.is_shared();
         let wants_stock = worker.is_none() && self.wants_stock(number);
         let (closed, line_waits, restock, fell_idle) = {
             let mut state = self.state.lock();
-            let fell_idle = state.ledger.give_back(number, worker, core, clock::now());
+            let fell_idle = state.ledger.release(number, worker, core, clock::now());
             if let Some((adjusting, held)) = state.adjusting.as_mut().zip(held) {
                 adjusting.ended(held);
             }

@@ -168,7 +168,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
     ///
     /// # Panics
     /// If the instance has no slot taken: a slot was given back twice.
-    pub fn give_back(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) -> bool {
+    pub fn release(&mut self, number: usize, worker: Option<W>, core: usize, now: Instant) -> bool {
         let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight = seat.in_flight.checked_sub(1).expect("a slot is given back once");

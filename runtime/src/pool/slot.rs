@@ -175,6 +175,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let worker = self.worker.take();
         let held = self.taken_at.map(|taken| clock::now().saturating_duration_since(taken));
-        self.pool.give_back(self.number, worker, held);
+        self.pool.release(self.number, worker, held);
     }
 }

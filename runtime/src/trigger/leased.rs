@@ -39,7 +39,7 @@ struct Session {
 
 /// What follows when leases end.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct GivenBack {
+pub struct Released {
     /// Sessions that go on, each with the position after which its next message stands. They are busy until
     /// [`Leased::go_on`] is told of that one.
     pub sessions: Vec<(String, i64)>,
@@ -103,21 +103,21 @@ impl Leased {
     }
 
     /// Ends the leases of messages.
-    pub fn give_back(&mut self, messages: &[Message]) -> GivenBack {
-        let mut given_back = GivenBack::default();
+    pub fn release(&mut self, messages: &[Message]) -> Released {
+        let mut released = Released::default();
         for message in messages {
             let Some(lease) = self.end(message) else { continue };
-            given_back.passed_over = given_back.passed_over.into_iter().chain(lease.stands_again).min();
+            released.passed_over = released.passed_over.into_iter().chain(lease.stands_again).min();
             let Some(session) = &message.session else { continue };
             match self.sessions.get(session) {
                 Some(Session { has_more: true, .. }) => {
-                    given_back.sessions.push((session.clone(), message.position));
+                    released.sessions.push((session.clone(), message.position));
                 }
                 Some(_) => drop(self.sessions.remove(session)),
                 None => {}
             }
         }
-        given_back
+        released
     }
 
     /// Ends the lease of a message of a session that waits in its place until `due_ms`, and its session with it.
@@ -221,9 +221,9 @@ mod tests {
 
     /// Ends a delivery, and lets its session go on with what `all` has of it.
     fn end(leased: &mut Leased, ended: &Message, all: &[Message]) -> Vec<Message> {
-        let given_back = leased.give_back(std::slice::from_ref(ended));
-        assert_eq!(given_back.passed_over, None, "nothing failed");
-        let next = given_back.sessions.into_iter().filter_map(|(session, after)| {
+        let released = leased.release(std::slice::from_ref(ended));
+        assert_eq!(released.passed_over, None, "nothing failed");
+        let next = released.sessions.into_iter().filter_map(|(session, after)| {
             let is_next =
                 |message: &&Message| message.session.as_ref() == Some(&session) && message.position > after;
             leased.go_on(&session, all.iter().find(is_next).cloned(), 0)
@@ -289,8 +289,8 @@ mod tests {
             let mut read_from = None::<i64>;
             while !under_way.is_empty() {
                 let ended = under_way.swap_remove(ends % under_way.len());
-                let given_back = leased.give_back(std::slice::from_ref(&ended));
-                read_from = read_from.into_iter().chain(given_back.passed_over).min();
+                let released = leased.release(std::slice::from_ref(&ended));
+                read_from = read_from.into_iter().chain(released.passed_over).min();
             }
             prop_assert_eq!(read_from, again.first().map(|message| message.position));
             prop_assert_eq!(leased.lease(again.clone(), false, 0), again);
@@ -335,9 +335,9 @@ mod tests {
         assert_eq!(leased.take_due(1_000), Some(("0".to_owned(), -1)));
         assert_eq!(leased.go_on("0", Some(still_waits.clone()), 1_000), Some(still_waits.clone()));
         assert_eq!((leased.again(), leased.count()), (1, 2));
-        assert_eq!(leased.give_back(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
+        assert_eq!(leased.release(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
         assert_eq!(leased.go_on("0", Some(all[1].clone()), 1_000), Some(all[1].clone()));
-        assert_eq!(leased.give_back(&all).sessions, [("0".to_owned(), 1)]);
+        assert_eq!(leased.release(&all).sessions, [("0".to_owned(), 1)]);
         assert_eq!(leased.go_on("0", None, 1_000), None);
         assert_eq!((leased.count(), leased.bytes(), leased.sessions.len(), leased.waiting()), (0, 0, 0, 0));
         assert_eq!(leased.again(), 0);

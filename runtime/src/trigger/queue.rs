@@ -22,7 +22,7 @@ use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::request::caller::Group;
 use crate::trigger::delivery::{Delivery, Ended};
-use crate::trigger::leased::{GivenBack, Leased};
+use crate::trigger::leased::{Leased, Released};
 use crate::trigger::tasks::AppTasks;
 use crate::{clock, limits};
 
@@ -235,7 +235,7 @@ impl Consumer {
             self.read_to = again.map_or(self.read_to, |first| self.read_to.min(first - 1));
             return true;
         };
-        let GivenBack { sessions, passed_over } = self.leased.give_back(&over);
+        let Released { sessions, passed_over } = self.leased.release(&over);
         for (session, after) in sessions {
             self.go_on(&trigger, session, after, deliveries).await;
         }

@@ -21,7 +21,7 @@ impl Guest {
     pub fn left_over(&mut self) -> LeftOver {
         self.invocation_ended();
         if self.table.is_empty() {
-            self.files.give_back();
+            self.files.release();
             return LeftOver::default();
         }
         self.table.iter_mut().fold(LeftOver::default(), |left, entry| LeftOver {

@@ -43,8 +43,8 @@ fn always_ready_instances_are_used_first_and_stay() {
     assert_eq!((first.number, first.room), (0, Room::Worker(70)));
     let second = take(&mut ledger, now).unwrap();
     assert_eq!(second.number, 1);
-    ledger.give_back(1, None, 0, now);
-    ledger.give_back(0, Some(70), 0, now);
+    ledger.release(1, None, 0, now);
+    ledger.release(0, Some(70), 0, now);
     let later = now + Duration::from_secs(60);
     assert_eq!(ledger.close_idle(Duration::from_secs(60), later).len(), 1);
     assert_eq!(ledger.instances(), 1);
@@ -61,7 +61,7 @@ fn a_worker_of_the_same_core_is_preferred() {
         ledger.take(0, || now).unwrap();
     }
     for (core, worker) in [(0, 10), (1, 11), (0, 12)] {
-        ledger.give_back(0, Some(worker), core, now);
+        ledger.release(0, Some(worker), core, now);
     }
     assert_eq!(ledger.take(1, || now).unwrap().room, Room::Worker(11));
     assert_eq!(ledger.take(0, || now).unwrap().room, Room::Worker(12));
@@ -79,9 +79,9 @@ fn who_begins_late_gets_the_worker_used_last() {
     }
     // Nobody has ended yet.
     assert_eq!(ledger.idle_worker(0, 0), None);
-    ledger.give_back(0, Some(10), 0, now);
+    ledger.release(0, Some(10), 0, now);
     assert_eq!(ledger.idle_worker(0, 0), Some(10));
-    ledger.give_back(0, Some(10), 0, now);
+    ledger.release(0, Some(10), 0, now);
     // One that has to wait leaves its worker to one that does not.
     let Taken { number, room } = ledger.take(0, || now).unwrap();
     assert_eq!((ledger.leave_worker(number, 10, 0), room), (0, Room::Worker(10)));
@@ -137,7 +137,7 @@ proptest! {
                 Step::GiveBack { which, reuse } if !taken.is_empty() => {
                     let (number, worker) = taken.swap_remove(which % taken.len());
                     dropped += usize::from(!reuse);
-                    ledger.give_back(number, reuse.then_some(worker), which % 2, now);
+                    ledger.release(number, reuse.then_some(worker), which % 2, now);
                 }
                 Step::GiveBack { .. } | Step::BeginLater { .. } if taken.is_empty() => {}
                 Step::GiveBack { .. } => {}
