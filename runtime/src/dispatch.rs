@@ -11,9 +11,9 @@ use crate::meter::recent::Record;
 use crate::pool::NotTaken;
 use crate::refusal::Refusal;
 use crate::request::Invocation;
+use crate::run::record::RequestInfo;
 use crate::run::response::ResponseBody;
 use crate::run::run;
-use crate::run::tally::RequestInfo;
 
 /// Why there is no answer of a guest.
 #[derive(Debug, Clone)]

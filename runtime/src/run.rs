@@ -6,9 +6,9 @@
 //! to compute ([`crate::pool::placement`]) begin there. Guests that share a worker
 //! go another way ([`run_shared`]).
 
+pub mod record;
 pub mod response;
 pub mod shared;
-pub mod tally;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -29,9 +29,9 @@ use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
 use crate::request::Invocation;
+use crate::run::record::{InvocationRecord, RequestInfo};
 use crate::run::response::{ClientEnd, Ended, ResponseBody};
 use crate::run::shared::run_shared;
-use crate::run::tally::{RequestInfo, Tally};
 
 /// Runs `invocation` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
@@ -55,13 +55,13 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
         false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
     };
     let here = match begun {
-        Polled::Ended(ended) => return conclude(ended, running.tally, head.try_recv().ok(), bodiless),
+        Polled::Ended(ended) => return conclude(ended, running.record, head.try_recv().ok(), bodiless),
         Polled::Lost(fault) => {
-            running.tally.end(Some(&fault));
+            running.record.end(Some(&fault));
             return Err(fault.outcome);
         }
         Polled::Waits => Handle::current(),
-        Polled::Computes => running.tally.pool().resources().machinery().compute().clone(),
+        Polled::Computes => running.record.pool().resources().machinery().compute().clone(),
     };
     // On the heap, as above.
     Box::pin(go_on(running, head, bodiless, here)).await
@@ -98,7 +98,7 @@ async fn go_on(
         Ok(Err(_)) => (has_ended.await.ok(), None),
     };
     match ended {
-        Some((ended, tally)) => conclude(ended, tally, head, bodiless),
+        Some((ended, record)) => conclude(ended, record, head, bodiless),
         None => Err(verdict.get().map_or(Outcome::Cancelled, |fault| fault.outcome.clone())),
     }
 }
@@ -106,16 +106,16 @@ async fn go_on(
 /// The guest has returned, or failed, before anything was sent.
 fn conclude(
     ended: Ended,
-    mut tally: Tally,
+    mut record: InvocationRecord,
     head: Option<Head>,
     bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    tally.begun(ended.slot.way(), ended.worker.as_ref().map(|worker| worker.memory().charged_bytes()));
+    record.begun(ended.slot.way(), ended.worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     let answer = response::whole(ended, head, bodiless);
     if let Ok(answer) = &answer {
-        tally.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
+        record.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
     }
-    tally.end(answer.as_ref().err());
+    record.end(answer.as_ref().err());
     answer.map_err(|fault| fault.outcome)
 }
 
@@ -123,7 +123,7 @@ fn conclude(
 struct Running {
     call: GuestTask<Ended>,
     deadline: Instant,
-    tally: Tally,
+    record: InvocationRecord,
     is_new: bool,
 }
 
@@ -137,22 +137,22 @@ enum Polled {
 
 impl Running {
     fn new(slot: Slot, invocation: Invocation) -> (Self, oneshot::Receiver<Head>) {
-        let tally = Tally::new(&slot, RequestInfo::new(&invocation));
+        let record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
         let Invocation { id, request, origin, .. } = invocation;
-        let deadline = tally.deadline();
+        let deadline = record.deadline();
         let (head, head_set) = oneshot::channel();
         let call = GuestTask::new(call(slot, Call { invocation: id, request, origin, deadline, head }));
-        (Self { call, deadline, tally, is_new: true }, head_set)
+        (Self { call, deadline, record, is_new: true }, head_set)
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         let Turn { result, computed } =
-            self.call.poll(context, self.tally.pool().resources().machinery().pulse());
-        self.tally.computed(computed.time);
+            self.call.poll(context, self.record.pool().resources().machinery().pulse());
+        self.record.computed(computed.time);
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
             let was_long = is_compute() && computed.time >= limits::EPOCH_TICK;
-            self.tally.pool().placement().note(computed.through_tick || was_long);
+            self.record.pool().placement().note(computed.through_tick || was_long);
         }
         match result {
             Poll::Ready(Ok(ended)) => Polled::Ended(ended),
@@ -182,12 +182,12 @@ async fn call(mut slot: Slot, call: Call) -> Ended {
 /// `early` takes what it left; otherwise the slot is kept until the response body has ended, too.
 fn drive(
     mut running: Running,
-    early: oneshot::Sender<(Ended, Tally)>,
+    early: oneshot::Sender<(Ended, InvocationRecord)>,
     verdict: Arc<Verdict>,
     mut client: oneshot::Receiver<ClientEnd>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let compute = running.tally.pool().resources().machinery().compute().clone();
+        let compute = running.record.pool().resources().machinery().compute().clone();
         let on_compute = Handle::current().id() == compute.id();
         let deadline = tokio::time::sleep_until(running.deadline.into());
         tokio::pin!(deadline);
@@ -203,11 +203,11 @@ fn drive(
                 biased;
                 ended = call => match ended {
                     Some(Err(fault)) => break Some(fault),
-                    Some(Ok(ended)) => match early.send((ended, running.tally)) {
+                    Some(Ok(ended)) => match early.send((ended, running.record)) {
                         Ok(()) => return,
-                        Err((ended, tally)) => {
+                        Err((ended, record)) => {
                             let client = (!body_ended).then_some(client);
-                            return finish(ended, tally, verdict, client, deadline).await;
+                            return finish(ended, record, verdict, client, deadline).await;
                         }
                     },
                     None => {
@@ -218,24 +218,24 @@ fn drive(
                 end = &mut client, if !body_ended => match end {
                     // The guest may go on after its answer is out.
                     Ok(ClientEnd::Whole(status, bytes)) => {
-                        running.tally.answers(status, bytes);
+                        running.record.answers(status, bytes);
                         body_ended = true;
                     }
                     Ok(ClientEnd::Refused(fault)) => break Some(fault),
                     Err(_) => break None,
                 },
                 () = &mut deadline => {
-                    break Some(Fault::timed_out(running.tally.pool().policy().timeout, "while waiting"));
+                    break Some(Fault::timed_out(running.record.pool().policy().timeout, "while waiting"));
                 }
             }
         };
-        let Running { call, mut tally, .. } = running;
+        let Running { call, mut record, .. } = running;
         if let Some(fault) = fault {
-            tally.end(Some(&fault));
+            record.end(Some(&fault));
             // Before the call is dropped: whoever reads the body must find it.
             verdict.set(fault);
         }
-        drop(tally);
+        drop(record);
         // Like a worker that is retired: a suspended guest may hold much memory. Who waits for an answer gets it
         // when that is free: what they ask for next must find room in the instance.
         compute.spawn(async move {
@@ -248,19 +248,19 @@ fn drive(
 /// The guest has returned, or failed: keeps the slot until the body is out, then gives the worker back.
 async fn finish(
     ended: Ended,
-    mut tally: Tally,
+    mut record: InvocationRecord,
     verdict: Arc<Verdict>,
     client: Option<oneshot::Receiver<ClientEnd>>,
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
     let Ended { slot, worker, result, head: _head } = ended;
-    tally.begun(slot.way(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
+    record.begun(slot.way(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     if let Err(fault) = result {
         // A guest that could not write to a client who has gone, and failed because of that, was cancelled.
         let has_gone =
             client.is_some_and(|mut client| matches!(client.try_recv(), Err(TryRecvError::Closed)));
         if !has_gone {
-            tally.end(Some(&fault));
+            record.end(Some(&fault));
         }
         // Before the worker is dropped: whoever reads the body must find it.
         verdict.set(fault);
@@ -271,21 +271,21 @@ async fn finish(
     }
     // Kept until the body is out.
     let _slot = slot.keep_if_reusable(worker);
-    let Some(client) = client else { return tally.end(None) };
+    let Some(client) = client else { return record.end(None) };
     tokio::select! {
         biased;
         end = client => match end {
             Ok(ClientEnd::Whole(status, bytes)) => {
-                tally.answers(status, bytes);
-                tally.end(None);
+                record.answers(status, bytes);
+                record.end(None);
             }
-            Ok(ClientEnd::Refused(fault)) => tally.end(Some(&fault)),
+            Ok(ClientEnd::Refused(fault)) => record.end(Some(&fault)),
             Err(_) => {}
         },
         () = deadline => {
-            let timeout = tally.pool().policy().timeout;
+            let timeout = record.pool().policy().timeout;
             let fault = Fault::timed_out(timeout, "while the client was reading the response");
-            tally.end(Some(&fault));
+            record.end(Some(&fault));
             verdict.set(fault);
         }
     }

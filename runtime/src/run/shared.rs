@@ -11,8 +11,8 @@ use crate::instance::worker_p3::AsyncCall;
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
 use crate::request::Invocation;
+use crate::run::record::{InvocationRecord, RequestInfo};
 use crate::run::response::{self, ClientEnd, Collected, ResponseBody};
-use crate::run::tally::{RequestInfo, Tally};
 
 /// Runs `invocation` in `slot` and answers as soon as the guest does. Counted and logged exactly once. Dropping the
 /// future cancels the invocation for the caller; the guest cannot be told, so the slot is kept until it answers
@@ -21,39 +21,39 @@ pub async fn run_shared(
     mut slot: Slot,
     invocation: Invocation,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    let mut tally = Tally::new(&slot, RequestInfo::new(&invocation));
+    let mut record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
     let Invocation { id, mut request, origin, .. } = invocation;
     let bodiless = request.method() == http::Method::HEAD;
-    let deadline = tally.deadline();
-    let failed = |tally: &mut Tally, fault: Fault| {
-        tally.end(Some(&fault));
+    let deadline = record.deadline();
+    let failed = |record: &mut InvocationRecord, fault: Fault| {
+        record.end(Some(&fault));
         fault.outcome
     };
     loop {
         // Nearly always there is one, and no timer is made.
         let started = tokio::time::timeout_at(deadline.into(), slot.shared_worker(deadline)).await;
-        let timeout = tally.pool().policy().timeout;
+        let timeout = record.pool().policy().timeout;
         let worker = match started.unwrap_or_else(|_| Err(Fault::timed_out(timeout, "while it started"))) {
             Ok(worker) => worker,
-            Err(fault) => return Err(failed(&mut tally, fault)),
+            Err(fault) => return Err(failed(&mut record, fault)),
         };
         let call = worker.call(request, origin.clone(), id, deadline);
         let mut waiting = Waiting { place: Some((slot, call)), deadline };
         let answer = waiting.answer().await;
         let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };
         slot = kept;
-        tally.begun(slot.way(), Some(call.memory_bytes()));
+        record.begun(slot.way(), Some(call.memory_bytes()));
         match answer {
             Some(Answer::Head(head)) => {
-                return answered(head, bodiless, slot, call, tally, deadline).map_err(|fault| fault.outcome);
+                return answered(head, bodiless, slot, call, record, deadline).map_err(|fault| fault.outcome);
             }
-            Some(Answer::Failed(fault)) => return Err(failed(&mut tally, fault)),
+            Some(Answer::Failed(fault)) => return Err(failed(&mut record, fault)),
             // The worker ended under it before the guest saw it: another one takes it.
             Some(Answer::NotBegun(again)) => request = again,
             None => {
                 call.retire_worker();
                 let fault = Fault::timed_out(timeout, "before the function answered");
-                return Err(failed(&mut tally, fault));
+                return Err(failed(&mut record, fault));
             }
         }
     }
@@ -102,7 +102,7 @@ fn answered(
     bodiless: bool,
     slot: Slot,
     call: AsyncCall,
-    mut tally: Tally,
+    mut record: InvocationRecord,
     deadline: Instant,
 ) -> Result<http::Response<ResponseBody>, Fault> {
     let collected = response::checked(Ok(head)).and_then(|head| {
@@ -117,19 +117,19 @@ fn answered(
     let collected = match collected {
         Ok(collected) => collected,
         Err(fault) => {
-            tally.end(Some(&fault));
+            record.end(Some(&fault));
             return Err(fault);
         }
     };
     if collected.ended {
         let (status, bytes) = collected.size();
-        tally.answers(status, bytes);
-        tally.end(None);
+        record.answers(status, bytes);
+        record.end(None);
         return Ok(collected.into_whole(slot));
     }
     let (client, client_end) = tokio::sync::oneshot::channel();
     let streamed = collected.into_streamed(call.verdict.clone(), client);
-    tokio::spawn(attend(slot, call, tally, client_end, deadline));
+    tokio::spawn(attend(slot, call, record, client_end, deadline));
     Ok(streamed)
 }
 
@@ -137,25 +137,25 @@ fn answered(
 async fn attend(
     slot: Slot,
     call: AsyncCall,
-    mut tally: Tally,
+    mut record: InvocationRecord,
     client_end: tokio::sync::oneshot::Receiver<ClientEnd>,
     deadline: Instant,
 ) {
     match tokio::time::timeout_at(deadline.into(), client_end).await {
         Ok(Ok(ClientEnd::Whole(status, bytes))) => {
-            tally.answers(status, bytes);
-            tally.end(None);
+            record.answers(status, bytes);
+            record.end(None);
         }
-        Ok(Ok(ClientEnd::Refused(fault))) => tally.end(Some(&fault)),
+        Ok(Ok(ClientEnd::Refused(fault))) => record.end(Some(&fault)),
         // The body was cut, or the client went away.
         Ok(Err(_)) => {
             if let Some(fault) = call.verdict.get() {
-                tally.end(Some(fault));
+                record.end(Some(fault));
             }
         }
         Err(_) => {
-            let fault = Fault::timed_out(tally.pool().policy().timeout, "while the response was streaming");
-            tally.end(Some(&fault));
+            let fault = Fault::timed_out(record.pool().policy().timeout, "while the response was streaming");
+            record.end(Some(&fault));
             call.verdict.set(fault);
             call.retire_worker();
         }

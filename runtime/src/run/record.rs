@@ -18,7 +18,7 @@ use crate::trace::context::Traced;
 use crate::{clock, limits};
 
 /// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
-pub struct Tally {
+pub struct InvocationRecord {
     pool: Arc<Pool>,
     request: RequestInfo,
     begun: Instant,
@@ -97,8 +97,8 @@ impl RequestInfo {
     }
 }
 
-impl Tally {
-    /// The tally of an invocation that has got its slot.
+impl InvocationRecord {
+    /// The record of an invocation that has got its slot.
     pub fn new(slot: &Slot, request: RequestInfo) -> Self {
         Self {
             pool: slot.pool().clone(),
@@ -192,7 +192,7 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for InvocationRecord {
     fn drop(&mut self) {
         if !self.counted {
             self.count(&Outcome::Cancelled, None);
