@@ -20,9 +20,9 @@ use crate::app::readiness::Readiness;
 use crate::app::registry::Registry;
 use crate::app::route::Routes;
 use crate::app::sampler;
+use crate::budget::capacity::CapacityNotifier;
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
-use crate::budget::room::Room;
 use crate::capability::blobs::{Blobs, OpenError};
 use crate::capability::bundle::Bundles;
 use crate::capability::queues::Queues;
@@ -160,11 +160,11 @@ impl Host {
         let engines = Engines::new().map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let (ticker, pulse) = EpochTicker::start(engines.clone()).map_err(StartError::Threads)?;
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
-        let room = Arc::<Room>::default();
-        let quota = MemoryQuota::new(config.memory_quota_mb, room.clone());
-        let memory = HostMemory::new(config.guest_memory_bytes, room.clone());
+        let capacity = Arc::<CapacityNotifier>::default();
+        let quota = MemoryQuota::new(config.memory_quota_mb, capacity.clone());
+        let memory = HostMemory::new(config.guest_memory_bytes, capacity.clone());
         let machinery = Machinery::new(engines.clone(), pulse, loops.compute(), loops.count());
-        let resources = Resources::new(machinery, quota, memory, room);
+        let resources = Resources::new(machinery, quota, memory, capacity);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
         let readiness = Arc::<Readiness>::default();
         let cache =

@@ -221,11 +221,11 @@ impl Pool {
     /// Where there is none, the lock is still held, so that who joins the line now is seen when room comes free.
     fn take_with_room(self: &Arc<Self>) -> (MutexGuard<'_, State>, Result<TakenNow, Throttle>) {
         loop {
-            self.resources.room().want();
+            self.resources.capacity().want();
             self.resources.make_room(self);
             let mut state = self.state.lock();
             let taken = self.take_now(&mut state);
-            if taken.is_ok() || self.resources.room().is_wanted() {
+            if taken.is_ok() || self.resources.capacity().is_wanted() {
                 return (state, taken);
             }
         }
@@ -364,7 +364,7 @@ impl Pool {
         if line_waits {
             self.serve_one();
         } else if fell_idle {
-            self.resources.room().may_be_made();
+            self.resources.capacity().may_be_made();
         }
     }
 

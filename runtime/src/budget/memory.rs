@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::budget::capacity::CapacityNotifier;
 use crate::budget::quota::QuotaLease;
-use crate::budget::room::Room;
 use crate::limits;
 use crate::manifest::MemoryClass;
 
@@ -16,13 +16,13 @@ pub struct HostMemory {
     limit_bytes: u64,
     used_bytes: AtomicU64,
     workers: AtomicU32,
-    room: Arc<Room>,
+    capacity: Arc<CapacityNotifier>,
 }
 
 impl HostMemory {
-    /// A budget of `limit_bytes`; `room` is told what is given back.
-    pub fn new(limit_bytes: u64, room: Arc<Room>) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0), room })
+    /// A budget of `limit_bytes`; `capacity` is told what is given back.
+    pub fn new(limit_bytes: u64, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0), capacity })
     }
 
     /// Most bytes of linear memory all guests may hold.
@@ -99,7 +99,7 @@ impl Drop for Charge {
     fn drop(&mut self) {
         self.instance.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.instance.host.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.instance.host.room.may_be_made();
+        self.instance.host.capacity.may_be_made();
     }
 }
 
@@ -182,6 +182,6 @@ impl WorkerMemory {
         self.release(self.charged_bytes());
         let host = &self.instance.host;
         host.workers.fetch_sub(1, Ordering::SeqCst);
-        host.room.may_be_made();
+        host.capacity.may_be_made();
     }
 }

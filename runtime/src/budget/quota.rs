@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::budget::room::Room;
+use crate::budget::capacity::CapacityNotifier;
 
 /// The host's memory quota in MB. Reserved before an instance exists and given back after its last
 /// worker is gone. Invariant: `reserved ≤ limit`, at every moment.
@@ -11,13 +11,13 @@ use crate::budget::room::Room;
 pub struct MemoryQuota {
     limit_mb: u64,
     reserved_mb: AtomicU64,
-    room: Arc<Room>,
+    capacity: Arc<CapacityNotifier>,
 }
 
 impl MemoryQuota {
-    /// A quota of `limit_mb` with nothing reserved; `room` is told what is given back.
-    pub fn new(limit_mb: u64, room: Arc<Room>) -> Arc<Self> {
-        Arc::new(Self { limit_mb, reserved_mb: AtomicU64::new(0), room })
+    /// A quota of `limit_mb` with nothing reserved; `capacity` is told what is given back.
+    pub fn new(limit_mb: u64, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
+        Arc::new(Self { limit_mb, reserved_mb: AtomicU64::new(0), capacity })
     }
 
     /// Reserves `megabytes`, or nothing.
@@ -51,7 +51,7 @@ pub struct QuotaLease {
 impl Drop for QuotaLease {
     fn drop(&mut self) {
         self.quota.reserved_mb.fetch_sub(self.megabytes, Ordering::SeqCst);
-        self.quota.room.may_be_made();
+        self.quota.capacity.may_be_made();
     }
 }
 

@@ -109,8 +109,8 @@ impl Pool {
                 let before = std::mem::replace(&mut state.line.throttle, throttle);
                 // What it waits for now may be there already.
                 if before != throttle && state.line.waits_for_room() {
-                    self.resources.room().want();
-                    self.resources.room().may_be_made();
+                    self.resources.capacity().want();
+                    self.resources.capacity().may_be_made();
                 }
                 false
             }

@@ -5,9 +5,9 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::budget::capacity::CapacityNotifier;
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
-use crate::budget::room::Room;
 use crate::instance::Instance;
 use crate::instance::machinery::Machinery;
 use crate::invocation::Throttle;
@@ -24,7 +24,7 @@ pub struct Resources {
     quota: Arc<MemoryQuota>,
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
-    room: Arc<Room>,
+    capacity: Arc<CapacityNotifier>,
     learned: Learned,
     usage: UsageKeeper,
     /// Which pool is served first when room comes free: each in turn.
@@ -41,14 +41,14 @@ impl Resources {
         machinery: Machinery,
         quota: Arc<MemoryQuota>,
         memory: Arc<HostMemory>,
-        room: Arc<Room>,
+        capacity: Arc<CapacityNotifier>,
     ) -> Arc<Self> {
         Arc::new(Self {
             machinery: Arc::new(machinery),
             quota,
             memory,
             pools: Mutex::default(),
-            room,
+            capacity,
             learned: Learned::default(),
             usage: UsageKeeper::default(),
             first_served: AtomicUsize::new(0),
@@ -95,7 +95,7 @@ impl Resources {
     }
 
     /// Retires idle instances of other pools, one by one, until an instance of `asking` fits, now or as soon as their
-    /// memory is free: then [`Room`] says so. A pool calls it without holding its own lock.
+    /// memory is free: then [`CapacityNotifier`] says so. A pool calls it without holding its own lock.
     pub fn make_room(&self, asking: &Arc<Pool>) {
         let class = asking.policy().memory;
         let mut coming = Freed::default();
@@ -138,14 +138,14 @@ impl Resources {
     }
 
     /// Who waits for room, and hears of it.
-    pub fn room(&self) -> &Room {
-        &self.room
+    pub fn capacity(&self) -> &CapacityNotifier {
+        &self.capacity
     }
 
     /// Goes round the lines that wait for room whenever there may be some. Never ends.
     pub async fn serve_lines(&self) {
         loop {
-            self.room.came().await;
+            self.capacity.came().await;
             let mut pools = self.pools();
             if !pools.is_empty() {
                 let first = self.first_served.fetch_add(1, Ordering::Relaxed) % pools.len();

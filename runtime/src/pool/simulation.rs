@@ -12,9 +12,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
 use wasmtime::Module;
 
+use crate::budget::capacity::CapacityNotifier;
 use crate::budget::memory::HostMemory;
 use crate::budget::quota::MemoryQuota;
-use crate::budget::room::Room;
 use crate::capability::{CapabilityHost, testing};
 use crate::component::cache::Guest;
 use crate::component::code::Code;
@@ -222,7 +222,7 @@ fn simulate(seed: u64) {
     let wat = "(module (func (export \"_start\")))";
     let module = Module::new(engines.get(EngineKind::Sequential), wat::parse_str(wat).unwrap()).unwrap();
     runtime.block_on(async {
-        let (room, quota_mb) = (Arc::<Room>::default(), INSTANCES * 2_048);
+        let (room, quota_mb) = (Arc::<CapacityNotifier>::default(), INSTANCES * 2_048);
         let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
         let machinery = Machinery::new(engines.clone(), pulse, Handle::current(), 1);
         let resources = Resources::new(machinery, quota, memory, room);

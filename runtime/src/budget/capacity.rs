@@ -6,12 +6,12 @@ use tokio::sync::Notify;
 
 /// One for the host; whatever gives back quota or memory knows it.
 #[derive(Debug, Default)]
-pub struct Room {
+pub struct CapacityNotifier {
     wanted: AtomicBool,
     came: Notify,
 }
 
-impl Room {
+impl CapacityNotifier {
     /// Says that a line is about to wait for room. Called before the last attempt to make some, so that what comes
     /// free after that is not missed.
     pub fn want(&self) {
