@@ -104,7 +104,7 @@ const PURE: &[&str] = &[
     "trace/span.rs",
     "trace/state.rs",
     "trigger/cloudevent.rs",
-    "trigger/leased.rs",
+    "trigger/leases.rs",
 ];
 
 /// A file of the runtime, by its path below `runtime/src` or `runtime/manifest/src`.

@@ -4,7 +4,7 @@
 mod call;
 pub mod cloudevent;
 pub mod delivery;
-pub mod leased;
+pub mod leases;
 pub mod queue;
 mod tasks;
 pub mod timer;

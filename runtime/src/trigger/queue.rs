@@ -3,8 +3,8 @@
 //!
 //! A consumer reads what is ready in order and remembers how far it has read; a message it has read is leased to it, in
 //! memory, until its delivery ([`crate::trigger::delivery`]) ends: then it is removed, waits for the next one, or is a dead
-//! letter. What waits is not leased, so that it takes nobody's place; one of a session keeps its own, and its session waits with
-//! it ([`Leased`]). A host that is killed has forgotten its leases, and delivers again what was under way. While nothing is to
+//! letter. What waits is not leases, so that it takes nobody's place; one of a session keeps its own, and its session waits with
+//! it ([`Leases`]). A host that is killed has forgotten its leases, and delivers again what was under way. While nothing is to
 //! be done it waits for the queue's bell or for the time at which the next message is due.
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::request::caller::Group;
 use crate::trigger::delivery::{Delivery, Ended};
-use crate::trigger::leased::{Leased, Released};
+use crate::trigger::leases::{Leases, Released};
 use crate::trigger::tasks::AppTasks;
 use crate::{clock, limits};
 
@@ -80,7 +80,7 @@ impl Consumers {
             loops: self.loops.clone(),
             next_loop: 0,
             read_to: 0,
-            leased: Leased::default(),
+            leases: Leases::default(),
         }
     }
 }
@@ -97,7 +97,7 @@ struct Consumer {
     next_loop: usize,
     /// Position of the last message that was read.
     read_to: i64,
-    leased: Leased,
+    leases: Leases,
 }
 
 impl Consumer {
@@ -129,7 +129,7 @@ impl Consumer {
             let due_ms = due.unwrap_or(i64::MAX);
             // Where there is no room, a delivery that ends makes some.
             let may_go_on = self.trigger().is_some_and(|(_, most)| self.has_room_again(most));
-            let sessions_due_ms = self.leased.next_due().filter(|_| may_go_on).unwrap_or(i64::MAX);
+            let sessions_due_ms = self.leases.next_due().filter(|_| may_go_on).unwrap_or(i64::MAX);
             tokio::select! {
                 () = self.bell.rings() => {
                     self.heed_purges();
@@ -162,7 +162,7 @@ impl Consumer {
     async fn deliver_due(&mut self, deliveries: &mut JoinSet<Ended>) {
         while let Some((trigger, most)) = self.trigger()
             && self.has_room_again(most)
-            && let Some((session, after)) = self.leased.take_due(clock::now_ms() as i64)
+            && let Some((session, after)) = self.leases.take_due(clock::now_ms() as i64)
         {
             self.go_on(&trigger, session, after, deliveries).await;
         }
@@ -171,24 +171,24 @@ impl Consumer {
     /// Whether one more session that has waited may go on, of `most` messages in flight: half of them are for others, however
     /// many fail again and again.
     fn has_room_again(&self, most: usize) -> bool {
-        self.leased.count() < most && self.leased.again() < most.div_ceil(2)
+        self.leases.count() < most && self.leases.again() < most.div_ceil(2)
     }
 
     /// Where messages were removed by hand, what waits may have gone.
     fn heed_purges(&mut self) {
         let purges = self.bell.purges();
         if std::mem::replace(&mut self.purges, purges) != purges {
-            self.leased.end_waiting(clock::now_ms() as i64);
+            self.leases.end_waiting(clock::now_ms() as i64);
         }
     }
 
     /// Reads a page of messages, if there is room for them, and begins to deliver them. Says what there is to read then.
     async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<Unread, DbError> {
         let Some((trigger, most)) = self.trigger() else { return Ok(Unread::Nothing) };
-        let room = most.saturating_sub(self.leased.count());
-        let is_full = self.leased.bytes() >= limits::QUEUE_LEASED_BYTES_MAX
-            || self.leased.waiting() >= limits::QUEUE_SESSIONS_WAITING_MAX;
-        let of_others = most.saturating_sub(self.leased.again());
+        let room = most.saturating_sub(self.leases.count());
+        let is_full = self.leases.bytes() >= limits::QUEUE_LEASED_BYTES_MAX
+            || self.leases.waiting() >= limits::QUEUE_SESSIONS_WAITING_MAX;
+        let of_others = most.saturating_sub(self.leases.again());
         if is_full || room == 0 || room < trigger.fetched_at_least(of_others) {
             return Ok(Unread::NoRoom);
         }
@@ -196,7 +196,7 @@ impl Consumer {
         let messages = self.queue.ready(self.read_to, wanted).await?;
         let unread = if messages.len() == wanted { Unread::More } else { Unread::Nothing };
         self.read_to = messages.last().map_or(self.read_to, |last| last.position);
-        let mut messages = self.leased.lease(messages, trigger.session, clock::now_ms() as i64);
+        let mut messages = self.leases.lease(messages, trigger.session, clock::now_ms() as i64);
         while !messages.is_empty() {
             let rest = messages.split_off(messages.len().min(trigger.messages_per_request()));
             self.deliver(trigger.clone(), std::mem::replace(&mut messages, rest), deliveries);
@@ -226,16 +226,16 @@ impl Consumer {
         // A call that panics is one that failed; nothing else here may.
         let Ok(Ended { over, waiting, not_taken }) = ended else { return false };
         for (message, due_ms) in waiting {
-            self.leased.wait(&message, due_ms);
+            self.leases.wait(&message, due_ms);
         }
         // What nobody took is read again when there is somebody, and what would come after it, too.
-        let mut again = self.leased.abandon(&not_taken);
+        let mut again = self.leases.abandon(&not_taken);
         let Some((trigger, _)) = self.trigger() else {
-            again = again.into_iter().chain(self.leased.abandon(&over)).min();
+            again = again.into_iter().chain(self.leases.abandon(&over)).min();
             self.read_to = again.map_or(self.read_to, |first| self.read_to.min(first - 1));
             return true;
         };
-        let Released { sessions, passed_over } = self.leased.release(&over);
+        let Released { sessions, passed_over } = self.leases.release(&over);
         for (session, after) in sessions {
             self.go_on(&trigger, session, after, deliveries).await;
         }
@@ -253,7 +253,7 @@ impl Consumer {
         deliveries: &mut JoinSet<Ended>,
     ) {
         let next = self.next_of_session(&session, after).await;
-        if let Some(next) = self.leased.go_on(&session, next, clock::now_ms() as i64) {
+        if let Some(next) = self.leases.go_on(&session, next, clock::now_ms() as i64) {
             self.deliver(trigger.clone(), vec![next], deliveries);
         }
     }

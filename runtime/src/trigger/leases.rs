@@ -8,7 +8,7 @@ use crate::capability::queues::message::Message;
 
 /// The leases of one consumer.
 #[derive(Default)]
-pub struct Leased {
+pub struct Leases {
     /// By number.
     leases: HashMap<i64, Lease>,
     bytes: usize,
@@ -17,7 +17,7 @@ pub struct Leased {
     /// The sessions that have a message under way, or wait. The others of their messages are not kept: a session with a
     /// million of them takes no more room, and holds up nobody.
     sessions: HashMap<String, Session>,
-    /// The sessions that wait, by when they go on. Their messages are not leased: what waits takes nobody's place.
+    /// The sessions that wait, by when they go on. Their messages are not leases: what waits takes nobody's place.
     waiting: BTreeSet<(i64, String)>,
 }
 
@@ -41,14 +41,14 @@ struct Session {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Released {
     /// Sessions that go on, each with the position after which its next message stands. They are busy until
-    /// [`Leased::go_on`] is told of that one.
+    /// [`Leases::go_on`] is told of that one.
     pub sessions: Vec<(String, i64)>,
     /// The first position at which one of the messages stands again and was passed over, to be read once more.
     pub passed_over: Option<i64>,
 }
 
-impl Leased {
-    /// How many messages are leased.
+impl Leases {
+    /// How many messages are leases.
     pub fn count(&self) -> usize {
         self.leases.len()
     }
@@ -76,7 +76,7 @@ impl Leased {
     /// Leases messages that were read, in order, except those that are leased already, and gives them back: with
     /// `in_sessions` one of each session, unless it waits still.
     pub fn lease(&mut self, messages: Vec<Message>, in_sessions: bool, now_ms: i64) -> Vec<Message> {
-        let mut leased = Vec::with_capacity(messages.len());
+        let mut leases = Vec::with_capacity(messages.len());
         for message in messages {
             if let Some(lease) = self.leases.get_mut(&message.number) {
                 lease.stands_again = Some(message.position).filter(|position| *position != lease.position);
@@ -97,9 +97,9 @@ impl Leased {
                 }
             }
             self.begin(&message);
-            leased.push(message);
+            leases.push(message);
         }
-        leased
+        leases
     }
 
     /// Ends the leases of messages.
@@ -220,13 +220,13 @@ mod tests {
     }
 
     /// Ends a delivery, and lets its session go on with what `all` has of it.
-    fn end(leased: &mut Leased, ended: &Message, all: &[Message]) -> Vec<Message> {
-        let released = leased.release(std::slice::from_ref(ended));
+    fn end(leases: &mut Leases, ended: &Message, all: &[Message]) -> Vec<Message> {
+        let released = leases.release(std::slice::from_ref(ended));
         assert_eq!(released.passed_over, None, "nothing failed");
         let next = released.sessions.into_iter().filter_map(|(session, after)| {
             let is_next =
                 |message: &&Message| message.session.as_ref() == Some(&session) && message.position > after;
-            leased.go_on(&session, all.iter().find(is_next).cloned(), 0)
+            leases.go_on(&session, all.iter().find(is_next).cloned(), 0)
         });
         next.collect()
     }
@@ -239,7 +239,7 @@ mod tests {
             page in 1..7_usize,
         ) {
             let all = messages(&sessions);
-            let (mut leased, mut under_way, mut done) = (Leased::default(), Vec::new(), Vec::new());
+            let (mut leases, mut under_way, mut done) = (Leases::default(), Vec::new(), Vec::new());
             let (mut unread, mut picks) = (all.chunks(page), picks.into_iter());
             while done.len() < all.len() {
                 let pick = picks.next().unwrap_or_default();
@@ -248,19 +248,19 @@ mod tests {
                     let page: Vec<Message> = unread.next().unwrap_or_default().to_vec();
                     let page: Vec<Message> = page.into_iter().filter(|one| !done.contains(one)).collect();
                     let alone: Vec<Message> = page.iter().filter(|one| one.session.is_none()).cloned().collect();
-                    let now = leased.lease(page, true, 0);
+                    let now = leases.lease(page, true, 0);
                     prop_assert!(alone.iter().all(|one| now.contains(one)), "nobody is held up by a session");
                     under_way.extend(now);
                 }
                 if !under_way.is_empty() {
                     let ended: Message = under_way.swap_remove(pick % under_way.len());
-                    under_way.extend(end(&mut leased, &ended, &all));
+                    under_way.extend(end(&mut leases, &ended, &all));
                     done.push(ended);
                 }
                 let mut busy: Vec<&String> = under_way.iter().filter_map(|message| message.session.as_ref()).collect();
                 busy.sort();
                 prop_assert!(busy.windows(2).all(|two| two[0] != two[1]), "two of one session under way");
-                prop_assert_eq!((leased.count(), leased.bytes()), (under_way.len(), 3 * under_way.len()));
+                prop_assert_eq!((leases.count(), leases.bytes()), (under_way.len(), 3 * under_way.len()));
             }
             for session in 0..3_u8 {
                 let name = Some(session.to_string());
@@ -268,7 +268,7 @@ mod tests {
                     done.iter().filter(|message| message.session == name).map(|message| message.number).collect();
                 prop_assert!(order.is_sorted());
             }
-            prop_assert_eq!((under_way.len(), leased.sessions.len()), (0, 0));
+            prop_assert_eq!((under_way.len(), leases.sessions.len()), (0, 0));
         }
 
         #[test]
@@ -277,23 +277,23 @@ mod tests {
             ends in any::<usize>(),
         ) {
             let all = messages(&vec![None; fails.len()]);
-            let mut leased = Leased::default();
-            let mut under_way = leased.lease(all.clone(), false, 0);
+            let mut leases = Leases::default();
+            let mut under_way = leases.lease(all.clone(), false, 0);
             // They get positions after all others, and are read there before it is known that their deliveries are over.
             let count = fails.len() as i64;
             let failed = all.iter().zip(&fails).filter(|(_, fails)| **fails).map(|(message, _)| message);
             let again: Vec<Message> = failed
                 .map(|message| Message { position: count + message.position, ..message.clone() })
                 .collect();
-            prop_assert_eq!(leased.lease(again.clone(), false, 0), vec![]);
+            prop_assert_eq!(leases.lease(again.clone(), false, 0), vec![]);
             let mut read_from = None::<i64>;
             while !under_way.is_empty() {
                 let ended = under_way.swap_remove(ends % under_way.len());
-                let released = leased.release(std::slice::from_ref(&ended));
+                let released = leases.release(std::slice::from_ref(&ended));
                 read_from = read_from.into_iter().chain(released.passed_over).min();
             }
             prop_assert_eq!(read_from, again.first().map(|message| message.position));
-            prop_assert_eq!(leased.lease(again.clone(), false, 0), again);
+            prop_assert_eq!(leases.lease(again.clone(), false, 0), again);
         }
 
         #[test]
@@ -301,55 +301,55 @@ mod tests {
             sessions in proptest::collection::vec(proptest::option::of(0..2_u8), 1..30),
         ) {
             let all = messages(&sessions);
-            let mut leased = Leased::default();
-            let under_way = leased.lease(all.clone(), true, 0);
-            let first = leased.abandon(&under_way);
-            prop_assert_eq!((leased.count(), leased.bytes(), first), (0, 0, Some(0)));
-            prop_assert_eq!(leased.lease(all, true, 0), under_way);
+            let mut leases = Leases::default();
+            let under_way = leases.lease(all.clone(), true, 0);
+            let first = leases.abandon(&under_way);
+            prop_assert_eq!((leases.count(), leases.bytes(), first), (0, 0, Some(0)));
+            prop_assert_eq!(leases.lease(all, true, 0), under_way);
         }
     }
 
     #[test]
     fn a_session_that_waits_takes_nobodys_place_and_goes_on_where_it_was() {
         let all = messages(&[Some(0), Some(0), Some(1), Some(2)]);
-        let mut leased = Leased::default();
-        let under_way = leased.lease(all.clone(), true, 0);
+        let mut leases = Leases::default();
+        let under_way = leases.lease(all.clone(), true, 0);
         assert_eq!(under_way, [all[0].clone(), all[2].clone(), all[3].clone()]);
-        leased.wait(&all[0], 1_000);
-        leased.wait(&Message { expires_ms: Some(700), ..all[2].clone() }, 2_000);
+        leases.wait(&all[0], 1_000);
+        leases.wait(&Message { expires_ms: Some(700), ..all[2].clone() }, 2_000);
         assert_eq!(
-            (leased.count(), leased.bytes(), leased.waiting(), leased.next_due()),
+            (leases.count(), leases.bytes(), leases.waiting(), leases.next_due()),
             (1, 3, 2, Some(700))
         );
-        assert_eq!(leased.lease(all.clone(), true, 0), vec![], "nothing of them is read past");
-        assert_eq!(leased.take_due(699), None);
+        assert_eq!(leases.lease(all.clone(), true, 0), vec![], "nothing of them is read past");
+        assert_eq!(leases.take_due(699), None);
         // What has expired meanwhile is gone.
-        assert_eq!(leased.take_due(700), Some(("1".to_owned(), 1)));
-        assert_eq!(leased.go_on("1", None, 700), None);
+        assert_eq!(leases.take_due(700), Some(("1".to_owned(), 1)));
+        assert_eq!(leases.go_on("1", None, 700), None);
         // By hand, before its time: the message is there still, and is left alone.
-        leased.end_waiting(800);
-        assert_eq!(leased.take_due(800), Some(("0".to_owned(), -1)));
+        leases.end_waiting(800);
+        assert_eq!(leases.take_due(800), Some(("0".to_owned(), -1)));
         let still_waits = Message { due_ms: 1_000, failures: 1, ..all[0].clone() };
-        assert_eq!(leased.go_on("0", Some(still_waits.clone()), 800), None);
-        assert_eq!((leased.take_due(999), leased.next_due()), (None, Some(1_000)));
-        assert_eq!(leased.take_due(1_000), Some(("0".to_owned(), -1)));
-        assert_eq!(leased.go_on("0", Some(still_waits.clone()), 1_000), Some(still_waits.clone()));
-        assert_eq!((leased.again(), leased.count()), (1, 2));
-        assert_eq!(leased.release(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
-        assert_eq!(leased.go_on("0", Some(all[1].clone()), 1_000), Some(all[1].clone()));
-        assert_eq!(leased.release(&all).sessions, [("0".to_owned(), 1)]);
-        assert_eq!(leased.go_on("0", None, 1_000), None);
-        assert_eq!((leased.count(), leased.bytes(), leased.sessions.len(), leased.waiting()), (0, 0, 0, 0));
-        assert_eq!(leased.again(), 0);
+        assert_eq!(leases.go_on("0", Some(still_waits.clone()), 800), None);
+        assert_eq!((leases.take_due(999), leases.next_due()), (None, Some(1_000)));
+        assert_eq!(leases.take_due(1_000), Some(("0".to_owned(), -1)));
+        assert_eq!(leases.go_on("0", Some(still_waits.clone()), 1_000), Some(still_waits.clone()));
+        assert_eq!((leases.again(), leases.count()), (1, 2));
+        assert_eq!(leases.release(&[still_waits]).sessions, [("0".to_owned(), 0)], "there is more of it");
+        assert_eq!(leases.go_on("0", Some(all[1].clone()), 1_000), Some(all[1].clone()));
+        assert_eq!(leases.release(&all).sessions, [("0".to_owned(), 1)]);
+        assert_eq!(leases.go_on("0", None, 1_000), None);
+        assert_eq!((leases.count(), leases.bytes(), leases.sessions.len(), leases.waiting()), (0, 0, 0, 0));
+        assert_eq!(leases.again(), 0);
     }
 
     #[test]
     fn what_waited_when_the_host_was_killed_waits_still() {
-        let mut leased = Leased::default();
+        let mut leases = Leases::default();
         let waits = Message { due_ms: 500, ..message(0, Some(0)) };
         let all = vec![waits.clone(), message(1, Some(0)), message(2, None)];
-        assert_eq!(leased.lease(all.clone(), true, 0), [all[2].clone()]);
-        assert_eq!(leased.take_due(500), Some(("0".to_owned(), -1)));
-        assert_eq!(leased.go_on("0", Some(waits.clone()), 500), Some(waits));
+        assert_eq!(leases.lease(all.clone(), true, 0), [all[2].clone()]);
+        assert_eq!(leases.take_due(500), Some(("0".to_owned(), -1)));
+        assert_eq!(leases.go_on("0", Some(waits.clone()), 500), Some(waits));
     }
 }
