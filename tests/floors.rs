@@ -240,7 +240,14 @@ const CIRCLES: &[&[&str]] = &[
     // An upload is of a store of blobs, which sweeps what an upload has left.
     &["capability/blobs.rs", "capability/blobs/upload.rs"],
     // A slot gives itself back to its pool; the pools of a host find each other by what they share.
-    &["pool.rs", "pool/adjust.rs", "pool/line.rs", "pool/prewarm.rs", "pool/resources.rs", "pool/slot.rs"],
+    &[
+        "pool.rs",
+        "pool/dynamic_pool.rs",
+        "pool/line.rs",
+        "pool/prewarm.rs",
+        "pool/resources.rs",
+        "pool/slot.rs",
+    ],
 ];
 
 #[test]

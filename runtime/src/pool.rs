@@ -4,10 +4,10 @@
 //! within maximum and quota, or the invocation stands in the line. A [`Slot`] gives itself back when it is
 //! dropped, and serves the line with it.
 
-mod adjust;
 pub mod dynamic;
+mod dynamic_pool;
 pub mod governor;
-pub mod learned;
+pub mod learned_concurrency;
 pub mod ledger;
 mod line;
 pub mod pace;
@@ -33,7 +33,7 @@ use crate::manifest::ScalePolicy;
 use crate::meter::scaling::{Inputs, Reason};
 use crate::meter::series::PoolView;
 use crate::meter::{GroupMeter, Meter};
-use crate::pool::adjust::Adjusting;
+use crate::pool::dynamic_pool::Adjusting;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
 use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;

@@ -15,7 +15,7 @@ use crate::manifest::MemoryClass;
 use crate::meter::usage::keeper::UsageKeeper;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
-use crate::pool::learned::Learned;
+use crate::pool::learned_concurrency::LearnedConcurrency;
 use crate::pool::{Freed, Pool};
 
 /// The shared part of all pools.
@@ -25,7 +25,7 @@ pub struct Resources {
     memory: Arc<HostMemory>,
     pools: Mutex<Vec<Weak<Pool>>>,
     capacity: Arc<CapacityNotifier>,
-    learned: Learned,
+    learned: LearnedConcurrency,
     usage: UsageKeeper,
     /// Which pool is served first when room comes free: each in turn.
     first_served: AtomicUsize,
@@ -49,7 +49,7 @@ impl Resources {
             memory,
             pools: Mutex::default(),
             capacity,
-            learned: Learned::default(),
+            learned: LearnedConcurrency::default(),
             usage: UsageKeeper::default(),
             first_served: AtomicUsize::new(0),
         })
@@ -120,7 +120,7 @@ impl Resources {
     }
 
     /// The concurrency that groups have found.
-    pub fn learned(&self) -> &Learned {
+    pub fn learned(&self) -> &LearnedConcurrency {
         &self.learned
     }
 

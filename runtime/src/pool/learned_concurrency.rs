@@ -16,7 +16,7 @@ pub type GroupKey = (AppName, String);
 
 /// What all groups have found.
 #[derive(Default)]
-pub struct Learned {
+pub struct LearnedConcurrency {
     state: Mutex<State>,
 }
 
@@ -27,7 +27,7 @@ struct State {
     changed: Vec<GroupKey>,
 }
 
-impl Learned {
+impl LearnedConcurrency {
     /// Reads what was stored.
     pub async fn restore(&self, db: &Db) -> Result<(), DbError> {
         let stored = db.read(stored).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::pool::Pool;
 use crate::pool::dynamic::{DynamicConcurrency, Reading, Snapshot};
-use crate::pool::learned::GroupKey;
+use crate::pool::learned_concurrency::GroupKey;
 
 /// The value of one pool, and the latency of what has ended since it last moved.
 pub(super) struct Adjusting {
