@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use crate::app::running::App;
 use crate::invocation::{Outcome, Throttle};
-use crate::meter::recent::Record;
+use crate::meter::invocation_log::Record;
 use crate::pool::NotTaken;
 use crate::refusal::Refusal;
 use crate::request::Invocation;
@@ -76,7 +76,7 @@ fn refuse(app: &App, throttle: Throttle, invocation: &Invocation) -> NotRun {
     let number = meter.group(&group).counts.refused(throttle);
     let redactor = app.active_pool();
     let redactor = redactor.template().capabilities().redactor();
-    meter.recent.offer(false, number, || Record {
+    meter.invocation_log.offer(false, number, || Record {
         status: Some(outcome.status().as_u16()),
         ..RequestInfo::new(invocation).record(&group, outcome.code(), redactor)
     });

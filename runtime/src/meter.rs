@@ -2,12 +2,12 @@
 
 pub mod counts;
 pub mod histogram;
+pub mod invocation_log;
 pub mod line;
 pub mod log;
 pub mod machine;
 pub mod metrics;
 pub mod output;
-pub mod recent;
 pub mod redactor;
 pub mod sampling;
 pub mod scaling;
@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::meter::counts::Counts;
+use crate::meter::invocation_log::InvocationLog;
 use crate::meter::log::AppLog;
-use crate::meter::recent::Recent;
 use crate::meter::scaling::ScaleLog;
 use crate::meter::series::Series;
 
@@ -32,7 +32,7 @@ pub struct Meter {
     /// Its output.
     pub log: Arc<AppLog>,
     /// Its latest invocations.
-    pub recent: Recent,
+    pub invocation_log: InvocationLog,
     /// Why it got more or fewer instances, or did not.
     pub scaling: ScaleLog,
     /// Requests that its guests sent.

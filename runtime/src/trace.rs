@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::invocation::random_bits;
 use crate::manifest::grants::StoreName;
-use crate::meter::recent::Record;
+use crate::meter::invocation_log::Record;
 use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
 use crate::names::AppName;

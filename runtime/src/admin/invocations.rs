@@ -13,7 +13,7 @@ use crate::admin::extract::{Path, Query};
 use crate::admin::statuses::statuses;
 use crate::app::sampler;
 use crate::invocation::Outcome;
-use crate::meter::recent::Filter;
+use crate::meter::invocation_log::Filter;
 use crate::names::AppName;
 use crate::{clock, limits};
 
@@ -51,7 +51,7 @@ pub async fn invocations(
 ) -> Result<Json<Value>, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
     let limit = wanted.limit.unwrap_or(limits::RECORDS_MAX);
-    let recent = &app.meter().recent;
+    let recent = &app.meter().invocation_log;
     let found = recent.latest(&wanted.filter()?, limit);
     Ok(Json(json!({ "app": app.name(), "one_of": recent.one_of(), "invocations": found })))
 }

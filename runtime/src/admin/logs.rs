@@ -19,8 +19,8 @@ use crate::admin::extract::{Path, Query};
 use crate::admin::role::Role;
 use crate::admin::statuses::statuses;
 use crate::meter::Meter;
+use crate::meter::invocation_log::Filter;
 use crate::meter::log::{LogLine, LogStream};
-use crate::meter::recent::Filter;
 use crate::names::AppName;
 
 /// Lines sent at once.
@@ -126,8 +126,8 @@ impl Reader {
         let mut after = None;
         loop {
             let filter = Filter { after, status: Some(status), ..Filter::default() };
-            let newest = self.meter.recent.newest();
-            let ended = self.meter.recent.latest(&filter, usize::MAX);
+            let newest = self.meter.invocation_log.newest();
+            let ended = self.meter.invocation_log.latest(&filter, usize::MAX);
             let ended: HashSet<String> = ended.iter().map(|record| record.invocation.to_string()).collect();
             let is_wanted = |line: &LogLine| {
                 let is_of_ended = line.invocation.as_ref().is_some_and(|id| ended.contains(id));
@@ -143,7 +143,7 @@ impl Reader {
             }
             after = newest;
             let meter = self.meter.clone();
-            if !self.wait(meter.recent.reached(after)).await {
+            if !self.wait(meter.invocation_log.reached(after)).await {
                 return;
             }
         }

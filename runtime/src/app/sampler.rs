@@ -34,7 +34,7 @@ fn look(registry: &Registry, tracer: &Tracer, second_ms: u64) {
     let views = views(registry.resources());
     for app in registry.apps() {
         let meter = app.meter();
-        meter.recent.passed(now_ms);
+        meter.invocation_log.passed(now_ms);
         meter.log.tell_of_dropped(app.active().revision.id);
         for group in meter.groups() {
             let view = views.get(&Arc::as_ptr(&group)).copied().unwrap_or_default();

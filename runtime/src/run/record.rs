@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use http_body::Body;
 
 use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome};
-use crate::meter::recent::Record;
+use crate::meter::invocation_log::Record;
 use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
 use crate::pool::slot::{Slot, Way};
@@ -166,7 +166,10 @@ impl InvocationRecord {
             let (app, redactor) = (capabilities.app(), capabilities.redactor());
             tracer.ended(traced, cause, app, redactor, || self.record(outcome, ran, detail));
         }
-        self.pool.app().recent.offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
+        self.pool
+            .app()
+            .invocation_log
+            .offer(outcome.is_failure(), number, || self.record(outcome, ran, detail));
     }
 
     fn record(&self, outcome: &Outcome, ran: Duration, detail: Option<&str>) -> Record {

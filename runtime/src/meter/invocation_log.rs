@@ -86,7 +86,7 @@ impl Filter {
 }
 
 /// The latest invocations of one app. Those that failed are kept apart, so that no others push them out.
-pub struct Recent {
+pub struct InvocationLog {
     ordinary: Shelf,
     failed: Shelf,
     next: Mutex<u64>,
@@ -101,7 +101,7 @@ struct Shelf {
     most: usize,
 }
 
-impl Default for Recent {
+impl Default for InvocationLog {
     fn default() -> Self {
         let shelf = |per_second, most| Shelf {
             one_of: AtomicU32::new(1),
@@ -117,7 +117,7 @@ impl Default for Recent {
     }
 }
 
-impl Recent {
+impl InvocationLog {
     /// Keeps the `number`-th that ended like it, if it is to be kept; only then is it made.
     pub fn offer(&self, failed: bool, number: u64, make: impl FnOnce() -> Record) {
         let shelf = if failed { &self.failed } else { &self.ordinary };
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_flood_does_not_push_out_what_failed() {
-        let recent = Recent::default();
+        let recent = InvocationLog::default();
         recent.offer(true, 0, || record(1_000, "trapped", Some(500)));
         for number in 0..800_000 {
             recent.offer(false, number, || record(1_000 + number / 8, "answered", Some(200)));
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn filters_let_through_what_they_say() {
-        let recent = Recent::default();
+        let recent = InvocationLog::default();
         let ended = [
             ("answered", Some(200), 1_000),
             ("answered", Some(404), 2_000),
