@@ -24,12 +24,12 @@ pub struct Slot {
     /// When it was taken, where the pool wants to know how long it is held.
     taken_at: Option<Instant>,
     /// How its invocation came to it.
-    way: Way,
+    timing: Timing,
 }
 
 /// How an invocation came to its slot and worker.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Way {
+pub struct Timing {
     /// Whether its instance was made for it.
     pub cold: bool,
     /// Microseconds in the line.
@@ -52,13 +52,13 @@ impl Slot {
             Room::Instance(instance) => (None, Some(instance)),
         };
         let taken_at = pool.is_dynamic().then(clock::now);
-        let way = Way { cold: cold_since.is_some(), ..Way::default() };
-        Self { pool, number: taken.number, worker, instance, cold_since, taken_at, way }
+        let timing = Timing { cold: cold_since.is_some(), ..Timing::default() };
+        Self { pool, number: taken.number, worker, instance, cold_since, taken_at, timing }
     }
 
     /// The same, for an invocation that stood in the line.
     pub(super) fn after(mut self, waited: Duration) -> Self {
-        self.way.waited_us = microseconds(waited);
+        self.timing.waited_us = microseconds(waited);
         self
     }
 
@@ -68,8 +68,8 @@ impl Slot {
     }
 
     /// How its invocation came to it so far.
-    pub fn way(&self) -> Way {
-        self.way
+    pub fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// The pool this slot belongs to.
@@ -159,7 +159,7 @@ impl Slot {
     /// A worker was made that had been asked for `since`: the first of its instance, if that is `cold`.
     fn has_started(&mut self, since: Instant, cold: bool) {
         let started = clock::now().saturating_duration_since(since);
-        self.way.started_us = microseconds(started);
+        self.timing.started_us = microseconds(started);
         if cold {
             self.pool.meter().counts.cold_start(started);
         }

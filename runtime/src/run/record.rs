@@ -11,7 +11,7 @@ use crate::invocation::{BodyVerdict, Fault, InvocationId, Outcome};
 use crate::meter::invocation_log::Record;
 use crate::meter::redactor::Redactor;
 use crate::pool::Pool;
-use crate::pool::slot::{Slot, Way};
+use crate::pool::slot::{Slot, Timing};
 use crate::request::Invocation;
 use crate::trace::cause::Cause;
 use crate::trace::context::Traced;
@@ -23,7 +23,7 @@ pub struct InvocationRecord {
     request: RequestInfo,
     begun: Instant,
     instance: usize,
-    way: Way,
+    timing: Timing,
     /// Whether [`Self::way`] is all of it.
     has_begun: bool,
     cpu: Option<Duration>,
@@ -105,7 +105,7 @@ impl InvocationRecord {
             request,
             begun: Instant::now(),
             instance: slot.number(),
-            way: slot.way(),
+            timing: slot.timing(),
             has_begun: false,
             cpu: None,
             memory_bytes: None,
@@ -130,8 +130,8 @@ impl InvocationRecord {
     }
 
     /// It had a worker, which holds so much memory now.
-    pub fn begun(&mut self, way: Way, memory_bytes: Option<u64>) {
-        (self.way, self.memory_bytes, self.has_begun) = (way, memory_bytes, true);
+    pub fn begun(&mut self, timing: Timing, memory_bytes: Option<u64>) {
+        (self.timing, self.memory_bytes, self.has_begun) = (timing, memory_bytes, true);
     }
 
     /// This is its answer, with a body of so many bytes.
@@ -179,9 +179,9 @@ impl InvocationRecord {
         Record {
             revision: Some(self.pool.template().revision()),
             instance: Some(self.instance),
-            cold: self.way.cold,
-            waited_us: self.way.waited_us,
-            started_us: self.has_begun.then_some(self.way.started_us),
+            cold: self.timing.cold,
+            waited_us: self.timing.waited_us,
+            started_us: self.has_begun.then_some(self.timing.started_us),
             ran_us: microseconds(ran),
             cpu_us: self.cpu.map(microseconds),
             memory_bytes: self.memory_bytes,

@@ -42,7 +42,7 @@ pub async fn run_shared(
         let answer = waiting.answer().await;
         let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };
         slot = kept;
-        record.begun(slot.way(), Some(call.memory_bytes()));
+        record.begun(slot.timing(), Some(call.memory_bytes()));
         match answer {
             Some(Answer::Head(head)) => {
                 return answered(head, bodiless, slot, call, record, deadline).map_err(|fault| fault.outcome);
