@@ -23,6 +23,10 @@ pub const SCALE_OUT_BURST_DEFAULT: u32 = INSTANCES_MAX;
 /// Instances a group may add each second after its burst, when the manifest says nothing: a group that goes up
 /// and down all the time settles.
 pub const SCALE_OUT_PER_SECOND_DEFAULT: u32 = 100;
+/// Calls of other cores that an asynchronous worker takes before one of these cores gets a worker of its own: each costs some
+/// microseconds more than one at home, a start some tens or hundreds, and a function that is called now and then from
+/// anywhere keeps one worker for long.
+pub const FAR_CALLS_MAX: u32 = 64;
 /// Most workers of one asynchronous instance.
 pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
 /// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.

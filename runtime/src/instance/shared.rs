@@ -76,7 +76,7 @@ impl SharedWorkers {
                 let rank =
                     |worker: &&Arc<AsyncWorker>| (worker.computes(), !worker.is_near(core), worker.load());
                 let best = workers.iter().min_by_key(rank)?;
-                (best, best.is_busy() && workers.len() < cores)
+                (best, workers.len() < cores && (best.is_busy() || best.is_called_from_afar(core)))
             }
         };
         (!may_start).then(|| best.clone())

@@ -5,7 +5,7 @@
 //! come. A guest that computes through a tick takes that task to the compute threads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -51,6 +51,8 @@ pub struct AsyncWorker {
     computes: AtomicBool,
     /// The core of the first caller, on whose event loop its own task runs; [`NO_CORE`] before.
     home: AtomicUsize,
+    /// Calls from other cores.
+    far_calls: AtomicU32,
     /// What its store holds, which is inside its event loop.
     memory: Arc<WorkerMemory>,
     meter: Arc<GroupMeter>,
@@ -146,6 +148,7 @@ impl AsyncWorker {
             bell,
             computes: AtomicBool::new(false),
             home: AtomicUsize::new(NO_CORE),
+            far_calls: AtomicU32::new(0),
             memory,
             meter,
             machinery,
@@ -215,6 +218,12 @@ impl AsyncWorker {
     pub fn is_near(&self, core: usize) -> bool {
         let home = self.home.load(Ordering::Relaxed);
         home == core || home == NO_CORE
+    }
+
+    /// Whether `core`, which is about to call it, is another than its own, and such calls have been so many that a worker of
+    /// its own is worth its start there: each of them wakes two threads.
+    pub fn is_called_from_afar(&self, core: usize) -> bool {
+        !self.is_near(core) && self.far_calls.fetch_add(1, Ordering::Relaxed) >= limits::FAR_CALLS_MAX
     }
 
     /// Whether it takes no more invocations.
