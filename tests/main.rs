@@ -49,6 +49,7 @@ mod scratch;
 mod secrets;
 mod serve;
 mod sessions;
+mod shell;
 mod split;
 mod starts;
 mod tidy;

@@ -16,14 +16,14 @@ mod template;
 use std::env;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use wfn_runtime::capability::bundle as bundles;
 use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    bench, blob, build, deploy, dev, doctor, identity, invocations, invoke, kv, logs, ls, new, queue, rm,
-    rollback, scale, secret, split, status, top, trigger, up, usage, versions,
+    bench, blob, build, completion, deploy, dev, doctor, identity, invocations, invoke, kv, logs, ls, new,
+    queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
 
@@ -101,6 +101,10 @@ enum Command {
     Queue(queue::Queues),
     /// Check this machine and the host
     Doctor,
+    /// Print what a shell needs to complete the commands
+    Completion(completion::Completion),
+    /// Write the manual pages of the commands
+    Man(completion::Man),
 }
 
 fn main() -> ExitCode {
@@ -144,6 +148,8 @@ fn main() -> ExitCode {
         Command::Trigger(trigger) => trigger.run(&global),
         Command::Queue(queue) => queue.run(&global),
         Command::Doctor => doctor::run(&global),
+        Command::Completion(completion) => completion.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -154,7 +160,6 @@ fn main() -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_flags_do_not_contradict_each_other() {

@@ -8,6 +8,7 @@ mod guests;
 mod host;
 mod languages;
 mod process;
+mod release;
 mod sysroot;
 mod test;
 mod tools;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
   guest-env                 print the shell's settings for building Rust guests elsewhere:
                             eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
+  release                   build the binary that is handed out, with its symbols in a file beside it
   test                      formatting, clippy (without OTLP, too), guests, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
 ";
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
             Language::list(list).and_then(|wanted| all_guests(&root, &wanted)).map(|()| ExitCode::SUCCESS)
         }
         ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
+        ["release"] => release::run(&root).map(|()| ExitCode::SUCCESS),
         ["test"] => test::run(&root),
         ["demo-component"] => demo_component::refresh(&root).map(|()| ExitCode::SUCCESS),
         ["demo-component", "--check"] => demo_component::check(&root).map(|()| ExitCode::SUCCESS),

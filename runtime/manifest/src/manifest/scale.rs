@@ -12,7 +12,8 @@ pub type Timeout = Span<1, { limits::TIMEOUT_MAX.as_millis() as u64 }>;
 /// Idle time of an instance, within its bounds.
 pub type IdleTimeout = Span<0, { limits::IDLE_TIMEOUT_MAX.as_millis() as u64 }>;
 
-/// Workers of an asynchronous instance. `auto`: one, until calls of another core meet it busy; at most one per core.
+/// Workers of an asynchronous instance. `auto`: one, until calls of another core meet it busy or come often; at most one per
+/// core.
 pub type Workers = OrAuto<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>;
 
 /// Most invocations in flight in one instance, or `"dynamic"`.
