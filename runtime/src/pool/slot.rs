@@ -137,7 +137,7 @@ impl Slot {
             return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
         };
         let (template, machinery) = (&self.pool.template, self.pool.resources.machinery());
-        let chosen = template.choose_shared(&instance, machinery, deadline).await;
+        let chosen = template.choose_shared(instance, machinery, deadline).await;
         let worker = chosen.map_err(|fault| self.start_fault(fault, deadline))?;
         if let Some(since) = self.cold_since.take() {
             self.has_started(since, true);
