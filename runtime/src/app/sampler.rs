@@ -1,4 +1,4 @@
-//! Looks at every group once a second, for what is told by the second.
+//! Samples every scale group once a second: the points of the graphs, and how many records and log lines were left out.
 
 use std::collections::HashMap;
 use std::sync::Arc;

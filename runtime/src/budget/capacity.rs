@@ -1,4 +1,4 @@
-//! Tells the lines that wait for quota or memory when there may be some.
+//! Tells the pools whose invocations wait for memory quota, or for real memory, when some may have come free.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

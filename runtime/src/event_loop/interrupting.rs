@@ -1,9 +1,9 @@
-//! Whether an event loop that is woken interrupts who runs on its core.
+//! Chooses the scheduling policy of the event-loop threads: `SCHED_BATCH` or `SCHED_OTHER`.
 //!
-//! Not a client on the same machine: it is about to send its next requests, and is soon done. A guest that computes would
-//! keep the core until the kernel's next tick, milliseconds later, from each request that comes meanwhile. So event loops
-//! have the policy `SCHED_BATCH`, but `SCHED_OTHER` while guests compute, and a second or two longer
-//! (docs/decisions/2026-11-22-answers-together.md).
+//! With `SCHED_BATCH` a loop that is woken does not preempt who runs on its core. That is right for a client on the same
+//! machine, which is about to send its next requests and is soon done. It is wrong for a guest that computes: each request that
+//! comes meanwhile would wait for the kernel's next tick, which is milliseconds away. So the policy is `SCHED_OTHER` while
+//! guests compute and for a second or two afterwards, and else `SCHED_BATCH` (docs/decisions/2026-11-22-answers-together.md).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Who has something to do for the event loop of an asynchronous worker.
+//! Wakes the event loop of an asynchronous worker: remembers that there is something to do for it, and who is to be woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -17,7 +17,7 @@ pub struct Sampling {
     stood_for: u64,
 }
 
-/// One of at least so many is kept at any rate.
+/// Lowest sampling rate: however many there are, at least one of so many is kept.
 const ONE_OF_MAX: u32 = 1 << 20;
 
 impl Sampling {
