@@ -63,7 +63,7 @@ pub async fn dispatch(app: &App, mut invocation: Invocation) -> Result<Response<
     };
     let tracer = slot.pool().template().capabilities().host().tracer();
     if let Some(traced) = tracer.arrived(invocation.request.headers_mut()) {
-        invocation.is_traced(traced);
+        invocation.set_traced(traced);
     }
     // On the heap: the future of a request is moved from hand to hand, all of it each time.
     Box::pin(run(slot, invocation)).await.map_err(NotRun::Ended)

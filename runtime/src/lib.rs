@@ -5,14 +5,14 @@
 //! 1. [`ingress::listener`] accepts a connection and gives it to the event loop with the fewest;
 //!    [`event_loop`] holds those loops, one per core.
 //! 2. [`ingress::connection`] speaks HTTP/1.1 and HTTP/2 and cuts what is too slow.
-//! 3. [`ingress::http`] checks a request, finds its app by [`ingress::route`] and strips the prefix.
+//! 3. [`ingress::http`] checks a request, finds its app by [`app::route`] and strips the prefix; [`request::Invocation`] is what comes of it.
 //! 4. [`dispatch`] is the one door: it takes a slot in the [`pool`] of the active revision.
-//! 5. The pool's [`pool::ledger`] picks an instance, or adds one within maximum and [`pool::quota`], or the
+//! 5. The pool's [`pool::ledger`] picks an instance, or adds one within maximum and [`budget::quota`], or the
 //!    invocation stands in the line.
-//! 6. [`instance::run`] runs it: an [`instance::worker::Worker`] calls the guest, or, for asynchronous guests,
-//!    [`instance::run_shared`] hands it to an [`instance::worker_p3::AsyncWorker`]. The guest reaches
+//! 6. [`run`] runs it: an [`instance::worker::Worker`] calls the guest, or, for asynchronous guests,
+//!    [`run::shared`] hands it to an [`instance::worker_p3::AsyncWorker`]. The guest reaches
 //!    only what [`capability`] offers, within [`instance::limiter`] and [`instance::sandbox`].
-//! 7. [`instance::response`] carries the answer back; the slot is free when its body has ended; [`meter`]
+//! 7. [`run::response`] carries the answer back; the slot is free when its body has ended; [`meter`]
 //!    has counted it.
 //!
 //! Deploys come by another door: [`admin`] → [`app::registry`] → [`component`] → `pool.prepare` → switch.

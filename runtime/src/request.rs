@@ -12,8 +12,7 @@ use crate::invocation::{BodyVerdict, InvocationId};
 use crate::manifest::function::FunctionName;
 use crate::request::caller::{Caller, Group};
 use crate::trace::cause::Cause;
-use crate::trace::context::TraceContext;
-use crate::trace::context::Traced;
+use crate::trace::context::{TraceContext, Traced};
 use crate::trace::state::TRACESTATE;
 
 /// A body as the WASI library takes it.
@@ -73,8 +72,8 @@ impl Invocation {
         self.event.as_ref().map(|event| &event.1)
     }
 
-    /// It stands here in a trace.
-    pub fn is_traced(&mut self, traced: Traced) {
+    /// Notes where it stands in a trace.
+    pub fn set_traced(&mut self, traced: Traced) {
         self.origin.trace = Some(traced.context);
         self.origin.trace_state = self.request.headers().get(TRACESTATE).cloned();
         self.traced = Some(traced);

@@ -75,7 +75,7 @@ impl Wake for Bell {
 }
 
 /// Wakes the worker's own part of the event loop. The library polls that part before each of its own steps, some
-/// twenty for a request, and mostly there is nothing for it.
+/// eight for a request, and mostly there is nothing for it.
 pub struct Desk(pub Arc<Bell>);
 
 impl Desk {

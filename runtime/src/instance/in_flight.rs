@@ -259,7 +259,7 @@ impl InFlight {
         }
     }
 
-    /// A turn of the event loop: nobody holds up the others. Only whoever polls the event loop calls it, some ten times
+    /// A turn of the event loop: nobody holds up the others. Only whoever polls the event loop calls it, some eight times
     /// for a request: adding in one step would cost more than all the rest of it.
     pub fn turn_begins(&self, memory_bytes: u64) {
         self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
