@@ -1,6 +1,6 @@
 //! Every bound of the host in one place: a number, its unit and the reason for it.
 //!
-//! A bound that an operator may change lives in [`crate::config::HostConfig`] with its default here.
+//! A bound that an operator may change lives in `wfn_runtime::config::HostConfig` with its default here.
 
 use std::time::Duration;
 

@@ -44,16 +44,16 @@ pub struct Manifest {
     /// Folders that the guest may read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileMount>,
-    /// Size of the `/tmp` that each instance gets, in MB ([`crate::capability::scratch`]); none by default.
+    /// Size of the `/tmp` that each instance gets, in MB (`wfn_runtime::capability::scratch`); none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch_mb: Option<ScratchSize>,
-    /// The key-value stores the guest may use ([`crate::capability::key_value`]); none by default.
+    /// The key-value stores the guest may use (`wfn_runtime::capability::key_value`); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_value_stores: Vec<StoreLabel>,
-    /// The blob containers the guest may use ([`crate::capability::blobs`]); none by default.
+    /// The blob containers the guest may use (`wfn_runtime::capability::blobs`); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blob_containers: Vec<StoreLabel>,
-    /// The queues the guest may send to ([`crate::capability::queues`]); none by default.
+    /// The queues the guest may send to (`wfn_runtime::capability::queues`); none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<StoreLabel>,
     /// What calls its functions besides HTTP.

@@ -79,10 +79,10 @@ impl HostName {
 #[serde(try_from = "String", into = "String")]
 pub struct ModuleHash([u8; 32]);
 
-/// SHA-256 of the archive of a bundle ([`crate::capability::bundle`]).
+/// SHA-256 of the archive of a bundle (`wfn_runtime::capability::bundle`).
 pub type BundleHash = ModuleHash;
 
-/// SHA-256 of machine code ([`crate::component::cache`]).
+/// SHA-256 of machine code (`wfn_runtime::component::cache`).
 pub type CodeHash = ModuleHash;
 
 impl ModuleHash {

@@ -1,7 +1,7 @@
 //! Key-value stores: durable, in the host's database, for the apps whose manifests name them.
 //!
 //! A write is answered when it is on the disk; a read sees every write that was answered before. Guests come by
-//! `wasi:keyvalue` ([`guest`]) or by HTTP ([`http`]), operators by the admin API.
+//! `wasi:keyvalue` (`instance/guest/key_value.rs`) or by HTTP ([`http`]), operators by the admin API.
 
 pub mod error;
 pub mod http;

@@ -24,7 +24,7 @@ pub struct InvocationRecord {
     begun: Instant,
     instance: usize,
     timing: Timing,
-    /// Whether [`Self::way`] is all of it.
+    /// Whether [`Self::timing`] is all of it.
     has_begun: bool,
     cpu: Option<Duration>,
     memory_bytes: Option<u64>,

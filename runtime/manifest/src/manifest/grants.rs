@@ -11,11 +11,11 @@ use crate::names::AppName;
 /// What an app has that its manifest grants, and that it may share: both are stores here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Key-value stores ([`crate::capability::key_value`]).
+    /// Key-value stores (`wfn_runtime::capability::key_value`).
     KeyValueStore,
-    /// Blob containers ([`crate::capability::blobs`]).
+    /// Blob containers (`wfn_runtime::capability::blobs`).
     BlobContainer,
-    /// Queues ([`crate::capability::queues`]).
+    /// Queues (`wfn_runtime::capability::queues`).
     Queue,
 }
 

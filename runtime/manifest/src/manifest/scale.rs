@@ -167,7 +167,7 @@ pub struct ScalePolicy {
     pub memory: MemoryClass,
     /// Slots of each instance; the most of them where `is_dynamic`.
     pub concurrency: u32,
-    /// Whether the host finds how many of them are used ([`crate::pool::dynamic`]).
+    /// Whether the host finds how many of them are used (`wfn_runtime::pool::dynamic`).
     pub is_dynamic: bool,
     /// Workers of each instance of an asynchronous guest.
     pub workers: Workers,

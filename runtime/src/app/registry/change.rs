@@ -52,7 +52,7 @@ impl Change {
 /// How who wants a module compiled waits for the compiler.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Line {
-    /// With [`limits::COMPILE_LINE_MAX`] others at most.
+    /// With [`crate::limits::COMPILE_LINE_MAX`] others at most.
     Bounded,
     /// However many wait: apps that come back, of which there are as many as there were.
     Unbounded,

@@ -36,7 +36,7 @@ pub struct PullTrigger {
     /// Where the component takes the messages; without it `/` and the function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<FunctionPath>,
-    /// `"dynamic"`: the host finds how many messages an instance has in flight ([`crate::pool::dynamic`]), and ignores
+    /// `"dynamic"`: the host finds how many messages an instance has in flight (`wfn_runtime::pool::dynamic`), and ignores
     /// `batch_size` and `new_batch_threshold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
