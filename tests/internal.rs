@@ -189,3 +189,21 @@ fn an_app_cannot_say_for_another_from_where_it_calls() {
     assert!(!answer.contains("x-forwarded-prefix"), "{answer}");
     assert!(answer.contains("[\"x-forwarded-for\",\"127.0.0.1\"]"), "{answer}");
 }
+
+/// The body that nobody reads is longer than what the host takes ahead, so the guest still writes it when the answer comes.
+#[test]
+fn an_answer_that_comes_before_the_body_is_read_is_an_answer() {
+    let host = Host::start();
+    callers(&host);
+    host.deploy("hello", &[]);
+    for (url, expected) in [
+        ("http://hello.wfn.internal/", 200),
+        ("http://nobody.wfn.internal/", 404),
+        ("http://wfn.internal/settings", 200),
+        ("http://wfn.internal/nothing", 404),
+        ("http://wfn.internal/kv/a-store/key", 400),
+    ] {
+        let answer = host.get(&format!("/two/flood?4000000&{url}"));
+        assert_eq!(answer.status, expected, "{url}: {answer:?} {}", answer.text());
+    }
+}

@@ -1,5 +1,12 @@
 //! A guest's own requests: to the host itself, to another app, or out.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use crate::capability::Capabilities;
@@ -19,6 +26,9 @@ impl Capabilities {
         origin: Origin,
     ) -> Result<http::Response<WasiBody>, HttpError> {
         let destination = Destination::of(request.uri()).ok_or(HttpError::HttpRequestUriInvalid)?;
+        if !request.body().is_end_stream() {
+            request = request.map(|body| ReadOn { body, here: Handle::current() }.boxed_unsync());
+        }
         let (method, tracer) = (request.method().clone(), self.host().tracer());
         let Origin { depth, trace, trace_state } = origin;
         let host = || self.redacted(destination.host.clone());
@@ -45,5 +55,43 @@ impl Capabilities {
                 }
             }
         })
+    }
+}
+
+/// A request body that is read to its end also when nobody wants it: that of a GET, or one whose receiver answers early. The
+/// guest that writes it would get an error otherwise, depending on who comes first, though its request is answered.
+struct ReadOn {
+    body: WasiBody,
+    /// Where it is read on: what drops it may not be a task.
+    here: Handle,
+}
+
+impl Drop for ReadOn {
+    fn drop(&mut self) {
+        if !self.body.is_end_stream() {
+            let mut body = std::mem::take(&mut self.body);
+            // Ends with the guest at the latest.
+            self.here.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
+        }
+    }
+}
+
+impl Body for ReadOn {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

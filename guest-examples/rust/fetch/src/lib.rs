@@ -8,6 +8,7 @@ const HELP: &str = "\
 /get?URL         GETs URL and passes the answer on
 /post?URL        POSTs the request's body to URL and passes the answer on
 /as?METHOD&URL   sends the request's body, its type, range, conditions and event to URL with METHOD
+/flood?N&URL     POSTs N zeros to URL
 /copy?URL&URL    GETs the first and PUTs what it answers to the second
 /wait?MS&URL     as /get, but waits no longer than MS milliseconds for the answer's first byte
 /all?N&URL       GETs URL N times at the same time and says how many answered 200
@@ -26,6 +27,7 @@ async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let answer = match path.as_str() {
         "/get" => client.send(Request::get(&query).body(Body::empty())?).await,
         "/post" => client.send(Request::post(&query).body(request.into_body())?).await,
+        "/flood" => client.send(Request::post(url).body(vec![b'0'; number as usize])?).await,
         "/as" => {
             let (head, body) = request.into_parts();
             let mut request = Request::builder().method(first).uri(url);

@@ -1,4 +1,4 @@
-//! The bodies of outbound requests: with their length where it can be known, without empty frames, read to their end.
+//! The bodies of outbound requests: with their length where it can be known, without empty frames.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -42,9 +42,6 @@ pub async fn measured(request: Request<WasiBody>) -> Request<WasiBody> {
 }
 
 /// A request body without its empty frames: HTTP/2 queues them without bound.
-///
-/// A body that nobody wants to the end (that of a GET, or one whose server answers early) is read on: the guest that
-/// writes it would get an error otherwise, depending on who comes first, though its request is answered.
 struct RequestBody {
     /// Frames that were there before the request was sent.
     ahead: ShortQueue<Frame<Bytes>>,
@@ -100,16 +97,6 @@ impl RequestBody {
                 }
                 Poll::Pending => return Poll::Pending,
             }
-        }
-    }
-}
-
-impl Drop for RequestBody {
-    fn drop(&mut self) {
-        let Some(mut body) = self.rest.take() else { return };
-        if let Ok(here) = tokio::runtime::Handle::try_current() {
-            // Ends with the guest at the latest.
-            here.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
         }
     }
 }
