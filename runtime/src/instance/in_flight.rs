@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::GuestTaskId;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use crate::instance::kept_body::KeptBody;
+use crate::instance::kept_body::{AnswerBody, KeptBody};
 use crate::instance::verdict::Verdict;
 use crate::invocation::{Fault, InvocationId, Outcome};
 use crate::limits;
@@ -21,7 +21,7 @@ use crate::request::{GuestRequest, Origin};
 /// What an invocation in an asynchronous worker leads to.
 pub enum Answer {
     /// The guest's head; its body may still be under way.
-    Head(http::Response<HyperOutgoingBody>),
+    Head(http::Response<AnswerBody>),
     /// It failed.
     Failed(Fault),
     /// The worker ended before it began: here is the request again.
@@ -133,9 +133,9 @@ impl InFlight {
         }
     }
 
-    /// What has come in since the last turn.
-    pub fn take_jobs(&self) -> VecDeque<Job> {
-        std::mem::take(&mut self.jobs.lock().waiting)
+    /// Whoever has waited longest of those that have come in.
+    pub fn next_job(&self) -> Option<Job> {
+        self.jobs.lock().waiting.pop_front()
     }
 
     /// The guest runs an invocation, as `task`.
@@ -164,12 +164,9 @@ impl InFlight {
             && let Some(sender) = waits.answer.take()
         {
             let answer = match response {
-                Ok(head) => {
-                    let (parts, body) = head.into_parts();
-                    let (kept, body) = KeptBody::new(body);
-                    waits.body = Some(kept);
-                    Answer::Head(http::Response::from_parts(parts, body))
-                }
+                Ok(head) => Answer::Head(
+                    head.map(|body| AnswerBody::Kept(waits.body.insert(KeptBody::new(body)).clone())),
+                ),
                 Err(said) => Answer::Failed(Fault::answered_with_error(&said)),
             };
             // Nobody waits any more, if that fails.

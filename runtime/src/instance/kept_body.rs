@@ -10,10 +10,17 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use wasmtime_wasi_http::Error as HttpError;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+/// The body of a guest's answer, for whoever sends it on.
+pub enum AnswerBody {
+    /// Its reader's own.
+    Own(HyperOutgoingBody),
+    /// Kept by the worker, too.
+    Kept(Arc<KeptBody>),
+}
 
 /// A body that two look at: whoever sends it on, and the worker's end.
 pub struct KeptBody(Mutex<State>);
@@ -25,15 +32,10 @@ struct State {
     body: HyperOutgoingBody,
 }
 
-/// The reading side.
-struct Reader(Arc<KeptBody>);
-
 impl KeptBody {
-    /// `body`, and the same to send on.
-    pub fn new(body: HyperOutgoingBody) -> (Arc<Self>, HyperOutgoingBody) {
-        let kept = Arc::new(Self(Mutex::new(State { ahead: VecDeque::new(), is_whole: false, body })));
-        let reader = Reader(kept.clone()).boxed_unsync();
-        (kept, reader)
+    /// `body`, of which nothing is read yet.
+    pub fn new(body: HyperOutgoingBody) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State { ahead: VecDeque::new(), is_whole: false, body })))
     }
 
     /// The worker is about to end: reads what is there, and says whether that is all.
@@ -49,17 +51,9 @@ impl KeptBody {
         }
         state.is_whole
     }
-}
 
-impl Body for Reader {
-    type Data = Bytes;
-    type Error = HttpError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let mut state = self.0.0.lock();
+    fn poll(&self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let mut state = self.0.lock();
         match state.ahead.pop_front() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None if state.is_whole => Poll::Ready(None),
@@ -69,6 +63,21 @@ impl Body for Reader {
                 state.is_whole = frame.is_none();
                 Poll::Ready(frame)
             }
+        }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        match &mut *self {
+            Self::Own(body) => Pin::new(body).poll_frame(context),
+            Self::Kept(body) => body.poll(context),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use futures_util::stream::{FuturesUnordered, Stream};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::HOST;
 use http::uri::Scheme;
 use parking_lot::Mutex;
@@ -399,7 +399,9 @@ async fn run(
 
 /// The event loop's own part: begins what was handed in, until the worker is to end and the guest is quiet.
 async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, desk: Arc<Desk>) {
-    let mut calls = std::pin::pin!(FuturesUnordered::new());
+    // Most calls are alone. One has its place here; only more need memory and wakers of their own.
+    let mut one = std::pin::pin!(None);
+    let mut more = FuturesUnordered::new();
     let waker = Waker::from(desk.clone());
     std::future::poll_fn(|_| {
         let memory_bytes = accessor.with(|mut store| {
@@ -413,16 +415,24 @@ async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlig
         let context = &mut Context::from_waker(&waker);
         loop {
             let mut began = false;
-            for job in in_flight.take_jobs() {
-                calls.push(call(accessor, service, in_flight, job));
+            while let Some(job) = in_flight.next_job() {
+                let call = call(accessor, service, in_flight, job);
+                if one.is_none() {
+                    one.set(Some(call));
+                } else {
+                    more.push(call);
+                }
                 began = true;
             }
-            while let Poll::Ready(Some(())) = calls.as_mut().poll_next(context) {}
+            if one.as_mut().as_pin_mut().is_some_and(|call| call.poll(context).is_ready()) {
+                one.set(None);
+            }
+            while let Poll::Ready(Some(())) = more.poll_next_unpin(context) {}
             if !began {
                 break;
             }
         }
-        if !calls.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
+        if one.is_some() || !more.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
             return Poll::Pending;
         }
         let handles = accessor.with(|mut store| store.get().left_over().handles);

@@ -13,14 +13,14 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, StatusCode};
 use http_body::{Body, Frame};
 use tokio::sync::oneshot;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 pub use self::body::{ClientEnd, ResponseBody};
 use self::body::{Inner, Promise, Streamed, Whole, bytes_of};
 pub use self::head::checked;
-use self::head::{broken_body, invalid};
+use self::head::{answered, broken_body, invalid};
 use crate::instance::call::Head;
 use crate::instance::guest::outgoing_body::has_no_content;
+use crate::instance::kept_body::AnswerBody;
 use crate::instance::verdict::Verdict;
 use crate::instance::worker::Worker;
 use crate::invocation::{Fault, Outcome};
@@ -54,7 +54,7 @@ pub fn whole(
     }
     let slot = slot.keep_if_reusable(worker);
     let head = head.ok_or_else(|| Fault::plain(Outcome::NoResponse))?;
-    let mut collected = Collected::new(checked(head)?, for_head);
+    let mut collected = Collected::new(checked(answered(head)?)?, for_head);
     // The guest returned, and what it holds was checked: nothing can come any more.
     if !collected.is_complete(&Verdict::default())? {
         return Err(invalid("the function returned without finishing its response body"));
@@ -66,7 +66,7 @@ pub fn whole(
 pub struct Collected {
     parts: http::response::Parts,
     frames: ShortQueue<Frame<Bytes>>,
-    body: HyperOutgoingBody,
+    body: AnswerBody,
     promise: Promise,
     left_out: Option<LeftOut>,
     /// Whether nothing more can come.
@@ -82,7 +82,7 @@ struct LeftOut {
 
 impl Collected {
     /// Nothing of the body of `head` yet; it is left out if `for_head`, because a HEAD is answered.
-    pub fn new(head: http::Response<HyperOutgoingBody>, for_head: bool) -> Self {
+    pub fn new(head: http::Response<AnswerBody>, for_head: bool) -> Self {
         let (mut parts, body) = head.into_parts();
         let has_none = has_no_content(parts.status);
         if has_none {
@@ -192,7 +192,7 @@ pub fn streamed(
     verdict: Arc<Verdict>,
     client: oneshot::Sender<ClientEnd>,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    match checked(head) {
+    match answered(head).and_then(checked) {
         Ok(response) => Ok(Collected::new(response, for_head).into_streamed(verdict, client)),
         Err(fault) => Err(refuse(client, fault).outcome),
     }

@@ -4,9 +4,9 @@
 use std::time::Instant;
 
 use tokio::sync::oneshot::error::TryRecvError;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::instance::in_flight::Answer;
+use crate::instance::kept_body::AnswerBody;
 use crate::instance::worker_p3::AsyncCall;
 use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
@@ -98,14 +98,14 @@ impl Drop for Waiting {
 
 /// The guest's head is there: sends the whole answer if it has come to its end, otherwise streams it.
 fn answered(
-    head: http::Response<HyperOutgoingBody>,
+    head: http::Response<AnswerBody>,
     bodiless: bool,
     slot: Slot,
     call: AsyncCall,
     mut record: InvocationRecord,
     deadline: Instant,
 ) -> Result<http::Response<ResponseBody>, Fault> {
-    let collected = response::checked(Ok(head)).and_then(|head| {
+    let collected = response::checked(head).and_then(|head| {
         let mut collecting = Collected::new(head, bodiless);
         if !collecting.is_complete(&call.verdict)? {
             // Taking what was there may have made room for the rest.

@@ -28,11 +28,11 @@ impl Guest {
     }
 
     /// What an invocation has left is charged, and no more.
-    pub fn invocation_ended(&mut self) {
+    pub fn charge_left_over(&mut self, is_empty: bool) {
         if self.objects.is_charged() {
             // A refusal changes nothing: what there is was charged before.
             let _ = self.charge_objects();
-        } else if self.table.is_empty() {
+        } else if is_empty {
             self.objects.forget_added();
         }
     }

@@ -19,8 +19,9 @@ pub struct LeftOver {
 impl Guest {
     /// What the guest still holds after an invocation.
     pub fn left_over(&mut self) -> LeftOver {
-        self.invocation_ended();
-        if self.table.is_empty() {
+        let is_empty = self.table.is_empty();
+        self.charge_left_over(is_empty);
+        if is_empty {
             self.files.release();
             return LeftOver::default();
         }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use crate::instance::kept_body::AnswerBody;
 use crate::instance::verdict::Verdict;
 use crate::invocation::Fault;
 use crate::pool::slot::Slot;
@@ -41,7 +41,7 @@ pub struct Whole {
 pub struct Streamed {
     /// Frames that came before the head was sent.
     pub(super) ahead: ShortQueue<Frame<Bytes>>,
-    pub(super) inner: HyperOutgoingBody,
+    pub(super) inner: AnswerBody,
     pub(super) verdict: Arc<Verdict>,
     /// Taken when the body has ended; dropped unused, the client went away.
     pub(super) client: Option<oneshot::Sender<ClientEnd>>,

@@ -3,21 +3,23 @@
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::instance::call::Head;
+use crate::instance::kept_body::AnswerBody;
 use crate::invocation::{Fault, OUTCOME};
 use crate::limits;
 
+/// The guest's response, if that is its answer.
+pub fn answered(head: Head) -> Result<http::Response<AnswerBody>, Fault> {
+    match head {
+        Ok(response) => Ok(response.map(AnswerBody::Own)),
+        Err(ErrorCode::InternalError(Some(text))) => Err(Fault::answered_with_error(&text)),
+        Err(code) => Err(Fault::answered_with_error(&format!("{code:?}"))),
+    }
+}
+
 /// Checks what a hostile guest could do to the response's head.
-pub fn checked(head: Head) -> Result<http::Response<HyperOutgoingBody>, Fault> {
-    let mut response = head.map_err(|code| {
-        let said = match code {
-            ErrorCode::InternalError(Some(text)) => text,
-            code => format!("{code:?}"),
-        };
-        Fault::answered_with_error(&said)
-    })?;
+pub fn checked(mut response: http::Response<AnswerBody>) -> Result<http::Response<AnswerBody>, Fault> {
     // The host's own words; a guest cannot put them into its mouth.
     response.headers_mut().remove(OUTCOME);
     settle_length(response.headers_mut())?;
