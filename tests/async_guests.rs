@@ -165,7 +165,7 @@ fn a_time_out_leaves_siblings_alone_and_the_line_moves_on() {
     );
     let stuck = begin(&host, "/async-faults/never");
     until("it is stuck", || (host.number("async-faults", "in_flight") == 1).then_some(()));
-    // A sibling that was there before the time-out, and one that waits in the line for its slot.
+    // A sibling that was there before the time-out, and one that waits for its slot.
     let sibling = begin(&host, "/async-faults/wait?ms=1500");
     until("it runs, too", || (host.number("async-faults", "in_flight") == 2).then_some(()));
     let waiting = begin(&host, "/async-faults/ok");

@@ -25,7 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["app"],
     // One call, from the guest's first poll to the end of its answer.
     &["run"],
-    // The instances of one group: ledger, waiting line, scale.
+    // The instances of one group: ledger, wait queue, scale.
     &["pool"],
     // What lives in an instance: workers, sandbox, the data of a guest's store.
     &["instance"],
@@ -243,7 +243,7 @@ const CIRCLES: &[&[&str]] = &[
     &[
         "pool.rs",
         "pool/dynamic_pool.rs",
-        "pool/line.rs",
+        "pool/wait_queue.rs",
         "pool/prewarm.rs",
         "pool/resources.rs",
         "pool/slot.rs",

@@ -154,10 +154,10 @@ fn prometheus_reads_the_metrics_and_has_nothing_to_complain_of() {
     for path in ["ok", "trap", "no-response"] {
         host.get(&format!("/faults/{path}"));
     }
-    // One is in flight, the line is full, one is refused.
+    // One is in flight, the queue is full, one is refused.
     host.deploy("echo", &["--max-instances", "1", "--concurrency", "1"]);
     let _held: Vec<Held> = (0..1_025).map(|_| Held::begin(&host, "echo")).collect();
-    until("the line is full", || (host.number("echo", "waiting") == 1_024).then_some(()));
+    until("the queue is full", || (host.number("echo", "waiting") == 1_024).then_some(()));
     assert_eq!(Request::new("POST", "/echo/").body("x").send(&host.functions).status, 429);
     // A message of its queue becomes a request to the upstream; nobody else may be asked.
     let (sink, allowed) = (upstream.url("/sink"), upstream.url(""));

@@ -114,7 +114,7 @@ fn a_full_line_answers_429_at_once_and_whoever_waits_is_served() {
     host.deploy("echo", &["--max-instances", "1", "--concurrency", "1"]);
     let first = hold(&host, 1);
     let waiting: Vec<Held> = (0..1_024).map(|_| Held::begin(&host, "echo")).collect();
-    until("the line is full", || (host.number("echo", "waiting") == 1_024).then_some(()));
+    until("the queue is full", || (host.number("echo", "waiting") == 1_024).then_some(()));
     let refused = Request::new("POST", "/echo/").body("x").send(&host.functions);
     assert_eq!((refused.status, refused.code().as_str()), (429, "throttled"));
     assert_eq!(refused.header("retry-after"), Some("1"));

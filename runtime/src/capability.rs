@@ -317,7 +317,7 @@ impl Capabilities {
     pub fn report(&self, error: &KeyValueError, output: &GuestOutput) {
         match error {
             KeyValueError::Refused(refusal) => {
-                output.host_says(output.running(), &format!("refused a key-value store: {refusal}"));
+                output.host_log(output.running(), &format!("refused a key-value store: {refusal}"));
             }
             KeyValueError::Db(error) => tracing::error!("key-value store of app {}: {error}", self.app),
             _ => {}
@@ -328,7 +328,7 @@ impl Capabilities {
     pub fn report_blobs(&self, error: &BlobError, output: &GuestOutput) {
         match error {
             BlobError::Refused(refusal) => {
-                output.host_says(output.running(), &format!("refused a blob container: {refusal}"));
+                output.host_log(output.running(), &format!("refused a blob container: {refusal}"));
             }
             error if error.is_for_the_operator() => tracing::error!("blobs of app {}: {error}", self.app),
             _ => {}
@@ -339,7 +339,7 @@ impl Capabilities {
     pub fn report_queue(&self, error: &QueueError, output: &GuestOutput) {
         match error {
             QueueError::Refused(refusal) => {
-                output.host_says(output.running(), &format!("refused a queue: {refusal}"));
+                output.host_log(output.running(), &format!("refused a queue: {refusal}"));
             }
             QueueError::Db(error) => tracing::error!("queue of app {}: {error}", self.app),
             _ => {}

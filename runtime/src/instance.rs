@@ -1,6 +1,5 @@
 //! Instances and their workers: the unit of memory class and concurrency, and what runs in it.
 
-pub mod bell;
 pub mod call;
 pub mod cgi;
 pub mod command_http;
@@ -16,6 +15,7 @@ pub mod shared;
 pub mod start;
 pub mod template;
 pub mod verdict;
+pub mod waker;
 pub mod worker;
 pub mod worker_command;
 pub mod worker_p2;

@@ -85,7 +85,7 @@ impl fmt::Display for InvocationId {
 /// Which bound kept an invocation from getting a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
-    /// The line of the pool is full, or the wait in it was over: every instance up to the maximum is busy.
+    /// The wait queue of the pool is full, or the wait in it was over: every instance up to the maximum is busy.
     MaximumInstances,
     /// The group adds instances as fast as it may, and the wait for the next one was over.
     Pace,

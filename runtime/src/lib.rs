@@ -8,7 +8,7 @@
 //! 3. [`ingress::http`] checks a request, finds its app by [`app::route`] and strips the prefix; [`request::Invocation`] is what comes of it.
 //! 4. [`dispatch`] is the one door: it takes a slot in the [`pool`] of the active revision.
 //! 5. The pool's [`pool::ledger`] picks an instance, or adds one within maximum and [`budget::quota`], or the
-//!    invocation stands in the line.
+//!    invocation waits in the queue.
 //! 6. [`run`] runs it: an [`instance::worker::Worker`] calls the guest, or, for asynchronous guests,
 //!    [`run::shared`] hands it to an [`instance::worker_p3::AsyncWorker`]. The guest reaches
 //!    only what [`capability`] offers, within [`instance::limiter`] and [`instance::sandbox`].

@@ -1,15 +1,14 @@
-//! The instances and the waiting line of one scale group of one revision.
+//! The instances and the wait queue of one scale group of one revision.
 //!
 //! `take` is the whole way of an invocation to its slot: a free slot is taken, or an instance is added
-//! within maximum and quota, or the invocation stands in the line. A [`Slot`] gives itself back when it is
-//! dropped, and serves the line with it.
+//! within maximum and quota, or the invocation waits in the queue. A [`Slot`] gives itself back when it is
+//! dropped, and serves the queue with it.
 
 pub mod dynamic;
 mod dynamic_pool;
 pub mod governor;
 pub mod learned_concurrency;
 pub mod ledger;
-mod line;
 pub mod pace;
 pub mod placement;
 mod prewarm;
@@ -17,6 +16,7 @@ pub mod resources;
 #[cfg(test)]
 mod simulation;
 pub mod slot;
+mod wait_queue;
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -35,12 +35,12 @@ use crate::meter::series::PoolView;
 use crate::meter::{GroupMeter, Meter};
 use crate::pool::dynamic_pool::Adjusting;
 use crate::pool::ledger::{Bounds, Ledger, NoSlot};
-use crate::pool::line::{Line, Waiting};
 use crate::pool::pace::Pace;
 use crate::pool::placement::Placement;
 use crate::pool::prewarm::Refill;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
+use crate::pool::wait_queue::{WaitQueue, Waiting};
 use crate::{clock, limits};
 
 /// The pool of one scale group of one revision.
@@ -57,7 +57,7 @@ type PoolLedger = Ledger<Arc<Instance>, Box<Worker>>;
 struct State {
     ledger: PoolLedger,
     pace: Pace,
-    line: Line,
+    queue: WaitQueue,
     /// When missing always-ready instances may be made.
     refill: Refill,
     /// Of a pool whose concurrency the host finds.
@@ -105,7 +105,7 @@ impl Pool {
         let state = Mutex::new(State {
             ledger,
             pace: Pace::new(policy.scale_out),
-            line: Line::default(),
+            queue: WaitQueue::default(),
             refill: Refill::default(),
             adjusting: None,
             draining: false,
@@ -167,12 +167,12 @@ impl Pool {
             instances: state.ledger.instances(),
             instances_peak: state.ledger.instances_peak(),
             in_flight: state.ledger.in_flight(),
-            waiting: state.line.waiting(),
+            waiting: state.queue.waiting(),
             memory_bytes: state.ledger.live().map(|instance| instance.memory.used_bytes()).sum(),
         }
     }
 
-    /// Takes a slot, waiting in the line if every one is taken.
+    /// Takes a slot, waiting in the queue if every one is taken.
     pub async fn take(self: Arc<Self>) -> Result<Slot, NotTaken> {
         let waiting = match self.take_or_join_line()? {
             Ok(taken) => return Ok(Slot::new(self, taken)),
@@ -196,10 +196,11 @@ impl Pool {
             return Err(NotTaken::Draining);
         }
         // Whoever waits has tried before and comes first.
-        let first = if state.line.is_empty() { self.take_now(&mut state) } else { Err(state.line.throttle) };
+        let first =
+            if state.queue.is_empty() { self.take_now(&mut state) } else { Err(state.queue.throttle) };
         let throttle = match first {
             Ok(taken) => return Ok(Ok(taken)),
-            Err(Throttle::MemoryQuota | Throttle::HostMemory) if state.line.is_empty() => {
+            Err(Throttle::MemoryQuota | Throttle::HostMemory) if state.queue.is_empty() => {
                 drop(state);
                 match self.take_with_room() {
                     (_, Ok(taken)) => return Ok(Ok(taken)),
@@ -212,13 +213,13 @@ impl Pool {
             Err(throttle) => throttle,
         };
         let before = self.inputs(&state);
-        let waiting = state.line.join(throttle);
+        let waiting = state.queue.join(throttle);
         self.note(&state, throttle.into(), 1, before);
         Ok(Err(waiting))
     }
 
     /// Takes a slot in a new instance for which others make room; their locks are taken without holding ours.
-    /// Where there is none, the lock is still held, so that who joins the line now is seen when room comes free.
+    /// Where there is none, the lock is still held, so that who joins the queue now is seen when room comes free.
     fn take_with_room(self: &Arc<Self>) -> (MutexGuard<'_, State>, Result<TakenNow, Throttle>) {
         loop {
             self.resources.capacity().want();
@@ -257,14 +258,14 @@ impl Pool {
         Ok(TakenNow { taken, cold_since: Some(now) })
     }
 
-    /// Serves the line when the pace allows the next instance.
+    /// Serves the queue when the pace allows the next instance.
     fn come_back(self: &Arc<Self>, state: &mut State, wait: Duration) {
         if !std::mem::replace(&mut state.is_awaited, true) {
             let pool = self.clone();
             self.resources.machinery().compute().spawn(async move {
                 tokio::time::sleep(wait).await;
                 pool.state.lock().is_awaited = false;
-                pool.serve_line();
+                pool.serve_queue();
             });
         }
     }
@@ -273,7 +274,7 @@ impl Pool {
         Inputs {
             instances: state.ledger.instances(),
             in_flight: state.ledger.in_flight(),
-            waiting: state.line.len(),
+            waiting: state.queue.len(),
             quota_reserved_mb: self.resources.quota().reserved_mb(),
             guest_memory_bytes: self.resources.memory().used_bytes(),
         }
@@ -316,12 +317,12 @@ impl Pool {
         Some(Freed { class_mb: self.policy.memory.megabytes(), bytes: held_bytes })
     }
 
-    /// Takes nothing new from now on; what is in flight or in the line is served to its end.
+    /// Takes nothing new from now on; what is in flight or waits is served to its end.
     pub fn drain(&self) {
         let closed = {
             let mut state = self.state.lock();
             state.draining = true;
-            if state.line.is_empty() { self.close_all(&mut state) } else { Vec::new() }
+            if state.queue.is_empty() { self.close_all(&mut state) } else { Vec::new() }
         };
         self.drop_closed(closed);
     }
@@ -344,24 +345,24 @@ impl Pool {
         let core = current_core();
         let is_shared = self.template.is_shared();
         let wants_stock = worker.is_none() && self.wants_stock(number);
-        let (closed, line_waits, restock, fell_idle) = {
+        let (closed, queue_waits, restock, fell_idle) = {
             let mut state = self.state.lock();
             let fell_idle = state.ledger.release(number, worker, core, clock::now());
             if let Some((adjusting, held)) = state.adjusting.as_mut().zip(held) {
                 adjusting.ended(held);
             }
-            let line_waits = !state.line.is_empty();
-            let is_last = state.draining && !line_waits;
+            let queue_waits = !state.queue.is_empty();
+            let is_last = state.draining && !queue_waits;
             let closed = if is_last { self.close_all(&mut state) } else { Vec::new() };
             let restock = if wants_stock { state.ledger.instance(number).cloned() } else { None };
             let restock = restock.filter(|instance| !is_shared || instance.shared.is_empty());
-            (closed, line_waits, restock, fell_idle)
+            (closed, queue_waits, restock, fell_idle)
         };
         self.drop_closed(closed);
         if let Some(instance) = restock {
             self.restock(number, instance);
         }
-        if line_waits {
+        if queue_waits {
             self.serve_one();
         } else if fell_idle {
             self.resources.capacity().may_be_made();

@@ -134,6 +134,6 @@ fn row(call: &Value) -> Vec<String> {
         started,
         took("ran_us"),
         took("cpu_us"),
-        text_of(&call["one_of"]),
+        text_of(&call["sample_rate"]),
     ]
 }

@@ -107,13 +107,13 @@ pub const LOG_READERS_MAX: usize = 64;
 /// The same without the token.
 pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 
-// ── the line of a pool ───────────────────────────────────────────────────────────────────────────
+// ── the wait queue of a pool ─────────────────────────────────────────────────────────────────────────
 
 /// Invocations that may wait for a slot of one pool; the next one is answered 429 at once.
-pub const LINE_MAX: usize = 1_024;
+pub const WAIT_QUEUE_MAX: usize = 1_024;
 /// How long an invocation may wait for a slot before it is answered 429.
 pub const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// What `Retry-After` says, in seconds: the line drains within its own wait.
+/// What `Retry-After` says, in seconds: the queue drains within its own wait.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 // ── one worker ───────────────────────────────────────────────────────────────────────────────────

@@ -51,9 +51,13 @@ pub async fn invocations(
 ) -> Result<Json<Value>, ApiError> {
     let app = api.registry.app(&AppName::new(&app)?)?;
     let limit = wanted.limit.unwrap_or(limits::RECORDS_MAX);
-    let recent = &app.meter().invocation_log;
-    let found = recent.latest(&wanted.filter()?, limit);
-    Ok(Json(json!({ "app": app.name(), "one_of": recent.one_of(), "invocations": found })))
+    let log = &app.meter().invocation_log;
+    let found = log.latest(&wanted.filter()?, limit);
+    // Under its old name, too, until the next release.
+    let sample_rate = log.sample_rate();
+    Ok(Json(
+        json!({ "app": app.name(), "sample_rate": sample_rate, "one_of": sample_rate, "invocations": found }),
+    ))
 }
 
 /// What of the series is asked for.

@@ -116,7 +116,7 @@ fn invocations(text: &mut Exposition, groups: &[Group]) {
 fn durations(text: &mut Exposition, groups: &[Group]) {
     let families: [Family<Counts, Durations>; 3] = [
         ("wfn_run_seconds", "From the slot to the end of the answer.", Counts::runs),
-        ("wfn_wait_seconds", "In the line, of invocations that had to wait for a slot.", Counts::waits),
+        ("wfn_wait_seconds", "In the wait queue, of invocations that had to wait for a slot.", Counts::waits),
         (
             "wfn_cold_start_seconds",
             "From the decision to make an instance until it was ready.",
@@ -135,7 +135,7 @@ fn gauges(text: &mut Exposition, groups: &[Group]) {
     let families: [Family<PoolView, u64>; 4] = [
         ("wfn_instances", "Instances that exist.", |view| view.instances as u64),
         ("wfn_in_flight", "Slots that are taken.", |view| view.in_flight as u64),
-        ("wfn_waiting", "Invocations in the line.", |view| view.waiting as u64),
+        ("wfn_waiting", "Invocations in the wait queue.", |view| view.waiting as u64),
         ("wfn_memory_bytes", "Linear memory of all instances.", |view| view.memory_bytes),
     ];
     for (name, help, of) in families {

@@ -12,13 +12,13 @@ pub struct CapacityNotifier {
 }
 
 impl CapacityNotifier {
-    /// Says that a line is about to wait for room. Called before the last attempt to make some, so that what comes
+    /// Says that a queue is about to wait for room. Called before the last attempt to make some, so that what comes
     /// free after that is not missed.
     pub fn want(&self) {
         self.wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nobody has gone round the lines since [`Self::want`].
+    /// Whether nobody has gone round the queues since [`Self::want`].
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
     }

@@ -1,7 +1,7 @@
 //! Queues: durable messages for the functions of one app, sent by it, by apps it shares them with, and by operators.
 //!
 //! A message is answered when it is on the disk, and stays until a delivery of it succeeds or it is a dead letter. Who
-//! delivers is [`crate::trigger::queue`]; it hears of what is sent through [`Queues::bell`].
+//! delivers is [`crate::trigger::queue`]; it hears of what is sent through [`Queues::notifier`].
 
 pub mod error;
 #[cfg(test)]
@@ -31,28 +31,28 @@ use crate::{clock, limits};
 /// The queues of all apps.
 pub struct Queues {
     db: Arc<Db>,
-    /// Who delivers from a queue is woken by its bell.
-    bells: Mutex<HashMap<Place, Arc<Bell>>>,
+    /// Who delivers from a queue waits for its notifier.
+    notifiers: Mutex<HashMap<Place, Arc<QueueNotifier>>>,
     /// Woken when a message was sent that expires.
     expiring: Notify,
 }
 
-/// What wakes who delivers from a queue.
+/// Wakes who delivers from a queue.
 #[derive(Default)]
-pub struct Bell {
-    rung: Notify,
+pub struct QueueNotifier {
+    changed: Notify,
     purges: AtomicU64,
 }
 
-impl Bell {
+impl QueueNotifier {
     /// There may be something to deliver.
-    pub fn ring(&self) {
-        self.rung.notify_one();
+    pub fn notify(&self) {
+        self.changed.notify_one();
     }
 
-    /// Waits until it rings; if it has rung since it was last waited for, that is now.
-    pub async fn rings(&self) {
-        self.rung.notified().await;
+    /// Waits until it is notified; if it was since it was last waited for, that is now.
+    pub async fn notified(&self) {
+        self.changed.notified().await;
     }
 
     /// How often messages were removed by hand: those that wait in memory may be gone.
@@ -64,7 +64,7 @@ impl Bell {
 impl Queues {
     /// Those in `db`.
     pub fn new(db: Arc<Db>) -> Arc<Self> {
-        Arc::new(Self { db, bells: Mutex::default(), expiring: Notify::new() })
+        Arc::new(Self { db, notifiers: Mutex::default(), expiring: Notify::new() })
     }
 
     /// One of them.
@@ -72,15 +72,15 @@ impl Queues {
         Queue { queues: self.clone(), place }
     }
 
-    /// What rings whenever there may be something to deliver from `place`.
-    pub fn bell(&self, place: &Place) -> Arc<Bell> {
-        self.bells.lock().entry(place.clone()).or_default().clone()
+    /// What is notified whenever there may be something to deliver from `place`.
+    pub fn notifier(&self, place: &Place) -> Arc<QueueNotifier> {
+        self.notifiers.lock().entry(place.clone()).or_default().clone()
     }
 
-    /// Rings it, after the change that is to be seen.
-    pub fn ring(&self, place: &Place) {
-        if let Some(bell) = self.bells.lock().get(place) {
-            bell.ring();
+    /// Notifies it, after the change that is to be seen.
+    pub fn notify(&self, place: &Place) {
+        if let Some(notifier) = self.notifiers.lock().get(place) {
+            notifier.notify();
         }
     }
 
@@ -146,7 +146,7 @@ impl Queue {
             table::send(transaction, &place, &message, clock::now_ms() as i64)
         };
         let sent = self.queues.db.write_unless_refused(send).await?;
-        self.queues.ring(&self.place);
+        self.queues.notify(&self.place);
         if expires {
             self.queues.expiring.notify_one();
         }
@@ -213,7 +213,7 @@ impl Queue {
             move |transaction: &Transaction<'_>| table::fail(transaction, &failure, clock::now_ms() as i64);
         let was_there = self.queues.db.write(fail).await?;
         // It may be the first to wait.
-        self.queues.ring(&self.place);
+        self.queues.notify(&self.place);
         Ok(was_there)
     }
 
@@ -247,7 +247,7 @@ impl Queue {
             let count = self.queues.db.write(replay).await.map_err(QueueError::from)?;
             replayed += count;
             if count < some {
-                self.queues.ring(&self.place);
+                self.queues.notify(&self.place);
                 return Ok(replayed);
             }
         }
@@ -269,9 +269,9 @@ impl Queue {
                 }
             }
         }
-        let bell = self.queues.bell(&self.place);
-        bell.purges.fetch_add(1, Ordering::AcqRel);
-        bell.ring();
+        let notifier = self.queues.notifier(&self.place);
+        notifier.purges.fetch_add(1, Ordering::AcqRel);
+        notifier.notify();
         Ok(removed)
     }
 }

@@ -48,7 +48,7 @@ impl Capabilities {
             SendError::Http(error) => error,
             SendError::Refused(refusal) => {
                 self.meter().outbound.refused.count();
-                output.host_says(output.running(), &format!("refused a request to {destination}: {refusal}"));
+                output.host_log(output.running(), &format!("refused a request to {destination}: {refusal}"));
                 match refusal {
                     Refusal::Name { .. } => HttpError::HttpRequestDenied,
                     Refusal::Address { .. } => HttpError::DestinationIpProhibited,

@@ -252,7 +252,7 @@ impl InFlight {
         if !found {
             // What an earlier invocation went on doing after its answer.
             let text = format!("after its answer, {}: {}", fault.outcome.code(), fault.detail);
-            self.output.host_says(None, &text);
+            self.output.host_log(None, &text);
         }
     }
 
@@ -281,7 +281,7 @@ impl InFlight {
                  in between, or give the app more workers or less concurrency",
                 limits::COMPUTE_STRETCH_REPORTED.as_millis()
             );
-            self.output.host_says(computing.map(|running| running.invocation), &text);
+            self.output.host_log(computing.map(|running| running.invocation), &text);
         }
         // Work after the answer has no deadline of its own.
         let deadline = computing.map_or(stretch.since + self.policy.timeout, |running| running.deadline);

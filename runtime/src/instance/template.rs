@@ -100,8 +100,8 @@ impl Template {
     }
 
     /// Adds lines of the host's own about its workers to the app's log.
-    pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
-        self.capabilities.output(self.revision).host_says(invocation, text);
+    pub fn host_log(&self, invocation: Option<InvocationId>, text: &str) {
+        self.capabilities.output(self.revision).host_log(invocation, text);
     }
 
     /// The revision its workers belong to.

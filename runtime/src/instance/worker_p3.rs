@@ -24,7 +24,6 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::budget::memory::WorkerMemory;
 use crate::event_loop::current_core;
-use crate::instance::bell::{Bell, Desk};
 use crate::instance::guest::Guest;
 use crate::instance::guest_task::{self, GuestTask};
 use crate::instance::in_flight::{Answer, InFlight, Job};
@@ -32,6 +31,7 @@ use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, DeadlinePassed};
 use crate::instance::start::Start;
 use crate::instance::verdict::Verdict;
+use crate::instance::waker::{ServeWaker, WorkerWaker};
 use crate::invocation::InvocationId;
 use crate::limits;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
@@ -44,8 +44,8 @@ pub struct AsyncWorker {
     in_flight: Arc<InFlight>,
     /// `None` once it is over. Held by whoever polls it.
     event_loop: Mutex<Option<EventLoop>>,
-    bell: Arc<Bell>,
-    /// Rings the bell; always the same, so that what waits need not be told of another.
+    wakes: Arc<WorkerWaker>,
+    /// Wakes the worker; always the same, so that what waits need not be told of another.
     waker: Waker,
     /// The guest computed when it was last polled: leave it to its own task.
     computes: AtomicBool,
@@ -134,18 +134,18 @@ impl AsyncWorker {
             }
             Ok(sandbox::yield_to_others(1))
         });
-        let bell = Arc::<Bell>::default();
-        let desk = Arc::new(Desk(bell.clone()));
+        let wakes = Arc::<WorkerWaker>::default();
+        let serve_waker = Arc::new(ServeWaker(wakes.clone()));
         let mut ending =
-            GuestTask::new(run(store, service, in_flight.clone(), desk, machinery.compute().clone()));
+            GuestTask::new(run(store, service, in_flight.clone(), serve_waker, machinery.compute().clone()));
         if memory.is_large() {
             ending.may_not_stop();
         }
         Arc::new(Self {
             in_flight,
             event_loop: Mutex::new(Some(ending)),
-            waker: Waker::from(bell.clone()),
-            bell,
+            waker: Waker::from(wakes.clone()),
+            wakes,
             computes: AtomicBool::new(false),
             home: AtomicUsize::new(NO_CORE),
             far_calls: AtomicU32::new(0),
@@ -184,7 +184,7 @@ impl AsyncWorker {
         {
             drive(self.clone(), Handle::current());
         }
-        self.bell.ask();
+        self.wakes.mark_serve_woken();
         if self.is_apart() {
             self.waker.wake_by_ref();
         } else {
@@ -247,13 +247,13 @@ impl AsyncWorker {
         if !self.is_retired() || self.load() > 0 {
             return;
         }
-        self.bell.ask();
+        self.wakes.mark_serve_woken();
         if self.turn() != Turn::Over && !self.in_flight.ends_at_once() {
             let worker = self.clone();
             self.machinery.compute().spawn(async move {
                 tokio::time::sleep(worker.in_flight.policy().timeout).await;
                 worker.in_flight.retire(true);
-                worker.bell.ask();
+                worker.wakes.mark_serve_woken();
                 worker.turn();
             });
         }
@@ -262,29 +262,29 @@ impl AsyncWorker {
     /// Polls the event loop until it waits and nobody has asked for more meanwhile. If somebody else is polling
     /// it, that one looks again.
     fn turn(&self) -> Turn {
-        self.bell.ring();
+        self.wakes.mark_woken();
         if guest_task::is_polling() {
             // A guest's turn ends before another begins.
-            self.bell.wake_driver();
+            self.wakes.wake_driver();
             return if self.computes() { Turn::Computes } else { Turn::Waits };
         }
         for _ in 0..TURNS_IN_A_ROW_MAX {
-            if !self.bell.is_rung() {
+            if !self.wakes.is_woken() {
                 break;
             }
             let Some(mut event_loop) = self.event_loop.try_lock() else { break };
-            self.bell.poll_begins();
+            self.wakes.poll_begins();
             let turn = self.poll(&mut event_loop);
-            self.bell.poll_ends();
+            self.wakes.poll_ends();
             drop(event_loop);
             if turn != Turn::Waits {
                 // If it computes, it has to be polled again; that is for its own task.
-                self.bell.wake_driver();
+                self.wakes.wake_driver();
                 return turn;
             }
         }
-        if self.bell.is_rung() && !self.bell.is_polled() {
-            self.bell.wake_driver();
+        if self.wakes.is_woken() && !self.wakes.is_polled() {
+            self.wakes.wake_driver();
         }
         if self.computes.load(Ordering::Acquire) { Turn::Computes } else { Turn::Waits }
     }
@@ -329,7 +329,7 @@ fn drive(worker: Arc<AsyncWorker>, home: Handle) {
     let here = if moves { &compute } else { &home }.clone();
     here.spawn(async move {
         let ended = std::future::poll_fn(|context| {
-            worker.bell.register_driver(context.waker());
+            worker.wakes.register_driver(context.waker());
             if worker.is_apart() != moves {
                 return Poll::Ready(false);
             }
@@ -376,11 +376,11 @@ async fn run(
     mut store: Store<Guest>,
     service: Service,
     in_flight: Arc<InFlight>,
-    desk: Arc<Desk>,
+    serve_waker: Arc<ServeWaker>,
     compute: Handle,
 ) {
     let served =
-        store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, desk).await).await;
+        store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, serve_waker).await).await;
     let failed = served.err().map(|error| {
         // The guest that was running is the one that trapped.
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
@@ -398,18 +398,23 @@ async fn run(
 }
 
 /// The event loop's own part: begins what was handed in, until the worker is to end and the guest is quiet.
-async fn serve(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, desk: Arc<Desk>) {
+async fn serve(
+    accessor: &Accessor<Guest>,
+    service: &Service,
+    in_flight: &InFlight,
+    serve_waker: Arc<ServeWaker>,
+) {
     // Most calls are alone. One has its place here; only more need memory and wakers of their own.
     let mut one = std::pin::pin!(None);
     let mut more = FuturesUnordered::new();
-    let waker = Waker::from(desk.clone());
+    let waker = Waker::from(serve_waker.clone());
     std::future::poll_fn(|_| {
         let memory_bytes = accessor.with(|mut store| {
             sandbox::allow_turn(store.as_context_mut());
             store.get().limiter.memory().charged_bytes()
         });
         in_flight.turn_begins(memory_bytes);
-        if !desk.is_asked() {
+        if !serve_waker.was_woken() {
             return Poll::Pending;
         }
         let context = &mut Context::from_waker(&waker);

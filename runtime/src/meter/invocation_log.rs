@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Method;
 use parking_lot::Mutex;
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tokio::sync::Notify;
 
@@ -30,7 +31,7 @@ pub struct Record {
     pub instance: Option<usize>,
     /// Whether its instance was made for it.
     pub cold: bool,
-    /// Microseconds in the line.
+    /// Microseconds in the wait queue.
     pub waited_us: u32,
     /// Microseconds until it had a worker: 0 if one was there; none, if that is not known because it was cut off.
     pub started_us: Option<u32>,
@@ -53,10 +54,18 @@ pub struct Record {
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: &'static str,
-    /// How many invocations it stands for.
-    pub one_of: u32,
+    /// How many invocations it stands for. In JSON under its old name, too, until the next release.
+    #[serde(flatten, serialize_with = "with_old_name")]
+    pub sample_rate: u32,
     /// Of one that failed: why, with the guest's backtrace.
     pub detail: Option<String>,
+}
+
+fn with_old_name<S: Serializer>(sample_rate: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("sample_rate", sample_rate)?;
+    map.serialize_entry("one_of", sample_rate)?;
+    map.end()
 }
 
 /// Which invocations somebody wants to see. Fields that are not set let everything through.
@@ -95,8 +104,8 @@ pub struct InvocationLog {
 
 /// Some of the latest, the oldest first.
 struct Shelf {
-    /// A copy of what [`Sampling::one_of`] says, to be read without the lock.
-    one_of: AtomicU32,
+    /// A copy of what [`Sampling::sample_rate`] says, to be read without the lock.
+    sample_rate: AtomicU32,
     kept: Mutex<(Sampling, VecDeque<Record>)>,
     most: usize,
 }
@@ -104,7 +113,7 @@ struct Shelf {
 impl Default for InvocationLog {
     fn default() -> Self {
         let shelf = |per_second, most| Shelf {
-            one_of: AtomicU32::new(1),
+            sample_rate: AtomicU32::new(1),
             kept: Mutex::new((Sampling::new(per_second), VecDeque::new())),
             most,
         };
@@ -121,15 +130,15 @@ impl InvocationLog {
     /// Keeps the `number`-th that ended like it, if it is to be kept; only then is it made.
     pub fn offer(&self, failed: bool, number: u64, make: impl FnOnce() -> Record) {
         let shelf = if failed { &self.failed } else { &self.ordinary };
-        if !number.is_multiple_of(u64::from(shelf.one_of.load(Ordering::Relaxed))) {
+        if !number.is_multiple_of(u64::from(shelf.sample_rate.load(Ordering::Relaxed))) {
             return;
         }
         let mut record = make();
         {
             let mut kept = shelf.kept.lock();
             let (sampling, records) = &mut *kept;
-            record.one_of = sampling.keep(record.time_ms);
-            shelf.one_of.store(sampling.one_of(), Ordering::Relaxed);
+            record.sample_rate = sampling.keep(record.time_ms);
+            shelf.sample_rate.store(sampling.sample_rate(), Ordering::Relaxed);
             let mut next = self.next.lock();
             record.sequence = *next;
             *next += 1;
@@ -146,13 +155,13 @@ impl InvocationLog {
         for shelf in [&self.ordinary, &self.failed] {
             let mut kept = shelf.kept.lock();
             kept.0.passed(now_ms);
-            shelf.one_of.store(kept.0.one_of(), Ordering::Relaxed);
+            shelf.sample_rate.store(kept.0.sample_rate(), Ordering::Relaxed);
         }
     }
 
     /// How many invocations that did not fail one stands for that is kept now.
-    pub fn one_of(&self) -> u32 {
-        self.ordinary.one_of.load(Ordering::Relaxed)
+    pub fn sample_rate(&self) -> u32 {
+        self.ordinary.sample_rate.load(Ordering::Relaxed)
     }
 
     /// The latest `count` that `filter` lets through, the latest first.
@@ -215,7 +224,7 @@ mod tests {
             path: "/".into(),
             status,
             outcome,
-            one_of: 1,
+            sample_rate: 1,
             detail: None,
         }
     }
@@ -229,7 +238,7 @@ mod tests {
         }
         let all = recent.latest(&Filter::default(), usize::MAX);
         assert_eq!(all.len(), limits::RECORDS_MAX + 1);
-        assert!(recent.one_of() > 1 && all[0].one_of > 1);
+        assert!(recent.sample_rate() > 1 && all[0].sample_rate > 1);
         assert!(all.windows(2).all(|pair| pair[0].sequence > pair[1].sequence));
         let failed = recent.latest(&Filter { failed: Some(true), ..Filter::default() }, 10);
         assert_eq!(failed.len(), 1);

@@ -80,7 +80,7 @@ impl GuestOutput {
     }
 
     /// Adds lines of the host's own about this worker.
-    pub fn host_says(&self, invocation: Option<InvocationId>, text: &str) {
+    pub fn host_log(&self, invocation: Option<InvocationId>, text: &str) {
         for line in text.lines() {
             if self.0.log.admits(LogStream::Host, line.len()) {
                 self.0.add(LogStream::Host, invocation, &self.0.redactor.redact(line.to_owned()));
@@ -308,7 +308,7 @@ mod tests {
         let redactor = Redactor::new([("A_LONG_NAME", "1234")]).unwrap();
         let output = GuestOutput::new(log.clone(), RevisionId(1), Arc::new(redactor));
         output.stdout().p2_stream().write(format!("{}\n", "1234".repeat(9_000)).into()).unwrap();
-        output.host_says(None, &"x".repeat(20_000));
+        output.host_log(None, &"x".repeat(20_000));
         let texts: Vec<String> = lines(&log).into_iter().map(|(text, _)| text).collect();
         assert!(texts.iter().all(|text| text.len() <= limits::LOG_LINE_BYTES_MAX));
         assert_eq!(texts.concat(), "[secret A_LONG_NAME]".repeat(9_000) + &"x".repeat(20_000));

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone)]
 pub struct Sampling {
     per_second: u32,
-    /// One of so many is kept at present; a power of two.
-    one_of: u32,
+    /// One of so many is kept now; a power of two.
+    sample_rate: u32,
     second: u64,
     /// Kept in this second since the share was last changed.
     kept: u32,
@@ -17,18 +17,18 @@ pub struct Sampling {
     stood_for: u64,
 }
 
-/// Lowest sampling rate: however many there are, at least one of so many is kept.
-const ONE_OF_MAX: u32 = 1 << 20;
+/// However many there are, at least one of so many is kept.
+const SAMPLE_RATE_MAX: u32 = 1 << 20;
 
 impl Sampling {
     /// Keeps about `per_second`; a few times as many in the first second in which far more come than before.
     pub fn new(per_second: u32) -> Self {
-        Self { per_second, one_of: 1, second: 0, kept: 0, stood_for: 0 }
+        Self { per_second, sample_rate: 1, second: 0, kept: 0, stood_for: 0 }
     }
 
     /// One of so many is to be kept from now on: whoever counts them comes back with each n-th.
-    pub fn one_of(&self) -> u32 {
-        self.one_of
+    pub fn sample_rate(&self) -> u32 {
+        self.sample_rate
     }
 
     /// Time passes: to be told at least once a second, because nobody may come for long who would be kept.
@@ -42,19 +42,19 @@ impl Sampling {
         // What came in the second before comes again, as far as one can know.
         let expected = if was_last { self.stood_for } else { 0 };
         let share = expected.div_ceil(u64::from(self.per_second)).max(1).next_power_of_two();
-        self.one_of = share.min(u64::from(ONE_OF_MAX)) as u32;
+        self.sample_rate = share.min(u64::from(SAMPLE_RATE_MAX)) as u32;
         (self.second, self.kept, self.stood_for) = (second, 0, 0);
     }
 
     /// Keeps one that ended at `now_ms` on the host's clock, and says how many it stands for.
     pub fn keep(&mut self, now_ms: u64) -> u32 {
         self.passed(now_ms);
-        let stands_for = self.one_of;
+        let stands_for = self.sample_rate;
         self.kept += 1;
         self.stood_for += u64::from(stands_for);
-        if self.kept >= self.per_second && self.one_of < ONE_OF_MAX {
+        if self.kept >= self.per_second && self.sample_rate < SAMPLE_RATE_MAX {
             // More than expected: half as many for the rest of the second.
-            self.one_of *= 2;
+            self.sample_rate *= 2;
             self.kept = self.per_second / 2;
         }
         stands_for
@@ -64,19 +64,19 @@ impl Sampling {
 /// A [`Sampling`] for many threads: but for the few that are kept one costs a look.
 #[derive(Debug)]
 pub struct Sampler {
-    one_of: AtomicU32,
+    sample_rate: AtomicU32,
     sampling: Mutex<Sampling>,
 }
 
 impl Sampler {
     /// Takes about `per_second`.
     pub fn new(per_second: u32) -> Self {
-        Self { one_of: AtomicU32::new(1), sampling: Mutex::new(Sampling::new(per_second)) }
+        Self { sample_rate: AtomicU32::new(1), sampling: Mutex::new(Sampling::new(per_second)) }
     }
 
     /// Whether the one with this number, counted or at random, is taken. The time is asked for only then.
     pub fn takes(&self, number: u64, now_ms: impl FnOnce() -> u64) -> bool {
-        let takes = number.is_multiple_of(u64::from(self.one_of.load(Ordering::Relaxed)));
+        let takes = number.is_multiple_of(u64::from(self.sample_rate.load(Ordering::Relaxed)));
         if takes {
             self.look(|sampling| {
                 sampling.keep(now_ms());
@@ -93,7 +93,7 @@ impl Sampler {
     fn look(&self, change: impl FnOnce(&mut Sampling)) {
         let mut sampling = self.sampling.lock();
         change(&mut sampling);
-        self.one_of.store(sampling.one_of(), Ordering::Relaxed);
+        self.sample_rate.store(sampling.sample_rate(), Ordering::Relaxed);
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         let mut kept = vec![(0, 0); rates.len()];
         for (second, rate) in rates.iter().enumerate() {
             for one in 0..*rate {
-                if number.is_multiple_of(u64::from(sampling.one_of())) {
+                if number.is_multiple_of(u64::from(sampling.sample_rate())) {
                     let stands_for = sampling.keep(second as u64 * 1_000 + one * 1_000 / rate);
                     kept[second].0 += 1;
                     kept[second].1 += u64::from(stands_for);
@@ -159,10 +159,10 @@ mod tests {
             sampling.keep(1_000 + one);
         }
         sampling.passed(2_000);
-        let one_of = sampling.one_of();
-        assert!(one_of > 1);
+        let sample_rate = sampling.sample_rate();
+        assert!(sample_rate > 1);
         sampling.keep(1_999);
-        assert_eq!(sampling.one_of(), one_of);
+        assert_eq!(sampling.sample_rate(), sample_rate);
     }
 
     proptest! {

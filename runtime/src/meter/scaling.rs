@@ -76,7 +76,7 @@ pub struct Inputs {
     pub instances: usize,
     /// Slots taken.
     pub in_flight: usize,
-    /// Invocations in the line.
+    /// Invocations in the wait queue.
     pub waiting: usize,
     /// What all instances of the host have reserved of its quota, in MB.
     pub quota_reserved_mb: u64,

@@ -20,7 +20,7 @@ pub struct PoolView {
     pub instances_peak: usize,
     /// Slots taken.
     pub in_flight: usize,
-    /// Invocations in the line.
+    /// Invocations in the wait queue.
     pub waiting: usize,
     /// Bytes of linear memory of all its instances.
     pub memory_bytes: u64,
@@ -63,7 +63,7 @@ pub struct Point {
     pub instances: usize,
     /// Slots taken.
     pub in_flight: usize,
-    /// Invocations in the line.
+    /// Invocations in the wait queue.
     pub waiting: usize,
     /// Bytes of linear memory of all its instances.
     pub memory_bytes: u64,

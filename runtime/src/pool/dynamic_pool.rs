@@ -67,10 +67,10 @@ impl Pool {
             state.ledger.set_concurrency(moved.to);
             (moved, adjusting.value.snapshot(cores))
         };
-        self.template.host_says(None, &format!("Host.Concurrency: {} {moved}", self.group()));
+        self.template.host_log(None, &format!("Host.Concurrency: {} {moved}", self.group()));
         tracing::info!(target: "Host.Concurrency", "{}/{} {moved}", self.template.capabilities().app(), self.group());
         self.resources.learned().note(self.key(), snapshot);
-        self.serve_line();
+        self.serve_queue();
         true
     }
 

@@ -72,7 +72,7 @@ impl Pool {
             let worker = self.start_within(&instance).await?;
             self.meter().counts.cold_start(clock::now() - decided);
             self.open_always_ready(instance, worker);
-            self.serve_line();
+            self.serve_queue();
             // Others get a turn between two instances.
             tokio::task::yield_now().await;
         }
@@ -95,7 +95,7 @@ impl Pool {
             let filled = pool.fill_always_ready().await;
             if let Err(fault) = &filled {
                 let text = format!("make an always-ready instance: {}", fault.detail);
-                pool.template.host_says(None, &text);
+                pool.template.host_log(None, &text);
                 tracing::warn!("app {}: {text}", pool.template.capabilities().app());
             }
             pool.state.lock().refill.end(filled.is_ok(), clock::now());
@@ -150,7 +150,7 @@ impl Pool {
                     drop(refused);
                 }
                 Err(error) => {
-                    pool.template.host_says(None, &format!("replace a used worker: {}", error.detail));
+                    pool.template.host_log(None, &format!("replace a used worker: {}", error.detail));
                 }
             }
         });

@@ -107,7 +107,7 @@ impl Resources {
         }
     }
 
-    /// Makes `pool` known, for retiring idle instances and serving its line.
+    /// Makes `pool` known, for retiring idle instances and serving its wait queue.
     pub fn register(&self, pool: &Arc<Pool>) {
         let mut pools = self.pools.lock();
         pools.retain(|known| known.strong_count() > 0);
@@ -142,7 +142,7 @@ impl Resources {
         &self.capacity
     }
 
-    /// Goes round the lines that wait for room whenever there may be some. Never ends.
+    /// Goes round the queues that wait for room whenever there may be some. Never ends.
     pub async fn serve_lines(&self) {
         loop {
             self.capacity.came().await;
@@ -155,7 +155,7 @@ impl Resources {
             let mut refused_mb = u64::MAX;
             for pool in &pools {
                 let class_mb = pool.policy().memory.megabytes();
-                if class_mb < refused_mb && !pool.serve_line_with_room() {
+                if class_mb < refused_mb && !pool.serve_queue_with_room() {
                     refused_mb = class_mb;
                 }
             }

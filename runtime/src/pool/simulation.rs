@@ -1,4 +1,4 @@
-//! A thousand apps on one host, on virtual time: the real pools, line, pace and quota, with guests that only hold
+//! A thousand apps on one host, on virtual time: the real pools, wait queue, pace and quota, with guests that only hold
 //! their slots. Bursts, slow guests, crashes, clients that leave, deploys in between.
 //!
 //! `WFN_SIMULATION_SEED=7` repeats a run, `WFN_SIMULATION_RUNS=50` makes more of them.
@@ -81,12 +81,12 @@ impl Random {
 
 /// What became of the invocations.
 #[derive(Default)]
-struct Tally {
+struct Counts {
     begun: AtomicU64,
     served: AtomicU64,
     left: AtomicU64,
     refused: AtomicU64,
-    /// How often the inspector met a line that waited for the quota.
+    /// How often the inspector met a queue that waited for the quota.
     waits_for_quota: AtomicU64,
 }
 
@@ -96,7 +96,7 @@ struct World {
     capabilities: Arc<CapabilityHost>,
     module: Module,
     apps: Vec<Mutex<Arc<Pool>>>,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl World {
@@ -126,7 +126,7 @@ impl World {
     }
 
     async fn invoke(self: Arc<Self>, app: usize, held: Duration, patience: Option<Duration>, crashes: bool) {
-        self.tally.begun.fetch_add(1, Ordering::Relaxed);
+        self.counts.begun.fetch_add(1, Ordering::Relaxed);
         let asked = clock::now();
         let take = async {
             loop {
@@ -141,14 +141,14 @@ impl World {
         let waited = clock::now() - asked;
         assert!(waited <= limits::LINE_WAIT_MAX + Duration::from_millis(2), "an answer took {waited:?}");
         let counter = match taken {
-            Err(_) => &self.tally.left,
-            Ok(Err(_)) => &self.tally.refused,
+            Err(_) => &self.counts.left,
+            Ok(Err(_)) => &self.counts.refused,
             Ok(Ok(mut slot)) => {
                 sleep(held).await;
                 if crashes && let Ok(worker) = slot.worker(clock::now() + limits::START_TIMEOUT).await {
                     slot.retire(worker);
                 }
-                &self.tally.served
+                &self.counts.served
             }
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -179,7 +179,7 @@ impl World {
             let most = (policy.always_ready + policy.max_instances) as usize;
             let slots = instances * policy.concurrency as usize;
             assert!(instances <= most && in_flight <= slots, "{instances} instances, {in_flight} in flight");
-            let waiting = state.line.waiting();
+            let waiting = state.queue.waiting();
             if waiting == 0 {
                 continue;
             }
@@ -187,11 +187,11 @@ impl World {
             if instances < most && state.pace.wait(now).is_zero() {
                 let class_mb = policy.memory.megabytes();
                 assert!(
-                    free_mb < class_mb && idle == 0 && state.line.throttle == Throttle::MemoryQuota,
+                    free_mb < class_mb && idle == 0 && state.queue.throttle == Throttle::MemoryQuota,
                     "{waiting} wait for {:?} although {free_mb} MB are free and {idle} instances idle",
-                    state.line.throttle,
+                    state.queue.throttle,
                 );
-                self.tally.waits_for_quota.fetch_add(1, Ordering::Relaxed);
+                self.counts.waits_for_quota.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -229,8 +229,8 @@ fn simulate(seed: u64) {
         let mut random = Random(seed);
         let folder = tempfile::tempdir().unwrap();
         let capabilities = testing::host(folder.path()).await;
-        let (apps, tally) = (Vec::new(), Tally::default());
-        let mut world = World { engines, resources, capabilities, module, apps, tally };
+        let (apps, counts) = (Vec::new(), Counts::default());
+        let mut world = World { engines, resources, capabilities, module, apps, counts };
         for _ in 0..APPS {
             let pool = world.pool(random.policy());
             world.apps.push(Mutex::new(pool));
@@ -255,19 +255,19 @@ fn simulate(seed: u64) {
         }
         world.check();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let tally = &world.tally;
-        let ended = count(&tally.served) + count(&tally.left) + count(&tally.refused);
-        assert_eq!(count(&tally.begun), ended, "invocations were lost");
+        let counts = &world.counts;
+        let ended = count(&counts.served) + count(&counts.left) + count(&counts.refused);
+        assert_eq!(count(&counts.begun), ended, "invocations were lost");
         let peak: usize = world.resources.pools().iter().map(|pool| pool.view().instances_peak).sum();
         println!(
-            "{} served, {} left, {} refused, {} lines seen waiting for the quota, peaks of all apps together {peak}",
-            count(&tally.served),
-            count(&tally.left),
-            count(&tally.refused),
-            count(&tally.waits_for_quota)
+            "{} served, {} left, {} refused, {} queues seen waiting for the quota, peaks of all apps together {peak}",
+            count(&counts.served),
+            count(&counts.left),
+            count(&counts.refused),
+            count(&counts.waits_for_quota)
         );
-        assert!(count(&tally.served) > count(&tally.refused) && peak > 3 * APPS, "too little happened");
-        assert!(count(&tally.waits_for_quota) > 0, "the quota was never short");
+        assert!(count(&counts.served) > count(&counts.refused) && peak > 3 * APPS, "too little happened");
+        assert!(count(&counts.waits_for_quota) > 0, "the quota was never short");
         for app in &world.apps {
             let state = app.lock().state.lock().ledger.in_flight();
             assert_eq!(state, 0, "a slot was not given back");

@@ -32,7 +32,7 @@ pub struct Slot {
 pub struct Timing {
     /// Whether its instance was made for it.
     pub cold: bool,
-    /// Microseconds in the line.
+    /// Microseconds in the wait queue.
     pub waited_us: u32,
     /// Microseconds until it had a worker; 0, if one was there.
     pub started_us: u32,
@@ -56,7 +56,7 @@ impl Slot {
         Self { pool, number: taken.number, worker, instance, cold_since, taken_at, timing }
     }
 
-    /// The same, for an invocation that stood in the line.
+    /// The same, for an invocation that waited.
     pub(super) fn after(mut self, waited: Duration) -> Self {
         self.timing.waited_us = microseconds(waited);
         self
@@ -166,7 +166,7 @@ impl Slot {
     }
 }
 
-/// Neither the line nor a start may take more than an hour.
+/// Neither the wait nor a start may take more than an hour.
 fn microseconds(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
 }

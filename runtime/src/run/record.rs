@@ -91,7 +91,7 @@ impl RequestInfo {
             path: cut(&path, limits::RECORD_PATH_BYTES_MAX),
             status: None,
             outcome,
-            one_of: 1,
+            sample_rate: 1,
             detail: None,
         }
     }
@@ -147,7 +147,7 @@ impl InvocationRecord {
         self.count(&fault.outcome, Some(&fault.detail));
         if fault.outcome.is_failure() {
             let text = format!("{}: {}", fault.outcome.code(), fault.detail);
-            self.pool.template().host_says(Some(self.request.invocation), &text);
+            self.pool.template().host_log(Some(self.request.invocation), &text);
         }
     }
 

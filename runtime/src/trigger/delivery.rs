@@ -169,7 +169,7 @@ impl Delivery {
             None => format!("it is a dead letter now: 'wfn queue dead {} {queue}'", self.app.name()),
         };
         let text = format!("delivery {count} of message {id:?} of queue {queue} failed: {error}; {next}");
-        self.app.active_pool().template().host_says(Some(invocation), &text);
+        self.app.active_pool().template().host_log(Some(invocation), &text);
     }
 
     /// A message whose end cannot be stored stays leased until it can.

@@ -5,7 +5,7 @@
 //! memory, until its delivery ([`crate::trigger::delivery`]) ends: then it is removed, waits for the next one, or is a dead
 //! letter. What waits is not leases, so that it takes nobody's place; one of a session keeps its own, and its session waits with
 //! it ([`Leases`]). A host that is killed has forgotten its leases, and delivers again what was under way. While nothing is to
-//! be done it waits for the queue's bell or for the time at which the next message is due.
+//! be done it waits for the queue's notifier or for the time at which the next message is due.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::app::running::App;
 use crate::capability::queues::message::Message;
-use crate::capability::queues::{Bell, Queue, Queues};
+use crate::capability::queues::{Queue, QueueNotifier, Queues};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::error::DbError;
@@ -59,7 +59,7 @@ impl Consumers {
         // Those that have a function no more, and those whose settings have changed.
         self.tasks.for_each(|place| {
             if place.app == *app.name() {
-                self.queues.bell(place).ring();
+                self.queues.notifier(place).notify();
             }
         });
     }
@@ -72,8 +72,8 @@ impl Consumers {
     fn consumer(&self, app: &Arc<App>, place: Place) -> Consumer {
         Consumer {
             app: app.clone(),
-            purges: self.queues.bell(&place).purges(),
-            bell: self.queues.bell(&place),
+            purges: self.queues.notifier(&place).purges(),
+            notifier: self.queues.notifier(&place),
             queue: self.queues.queue(place),
             stop: self.stop.clone(),
             fetching: self.fetching.clone(),
@@ -88,7 +88,7 @@ impl Consumers {
 struct Consumer {
     app: Arc<App>,
     queue: Queue,
-    bell: Arc<Bell>,
+    notifier: Arc<QueueNotifier>,
     /// How often the queue had been purged when that was last looked at.
     purges: u64,
     stop: watch::Receiver<bool>,
@@ -131,7 +131,7 @@ impl Consumer {
             let may_go_on = self.trigger().is_some_and(|(_, most)| self.has_room_again(most));
             let sessions_due_ms = self.leases.next_due().filter(|_| may_go_on).unwrap_or(i64::MAX);
             tokio::select! {
-                () = self.bell.rings() => {
+                () = self.notifier.notified() => {
                     self.heed_purges();
                     (unread, due) = (Unread::More, None);
                 }
@@ -176,7 +176,7 @@ impl Consumer {
 
     /// Where messages were removed by hand, what waits may have gone.
     fn heed_purges(&mut self) {
-        let purges = self.bell.purges();
+        let purges = self.notifier.purges();
         if std::mem::replace(&mut self.purges, purges) != purges {
             self.leases.end_waiting(clock::now_ms() as i64);
         }
@@ -280,7 +280,7 @@ impl Consumer {
 /// What there is to read of a queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unread {
-    /// Nothing until the bell rings.
+    /// Nothing until the notifier says so.
     Nothing,
     /// There may be more.
     More,

@@ -305,7 +305,7 @@ impl TimerTask {
     }
 
     fn say(&self, invocation: Option<InvocationId>, text: &str) {
-        self.app.active_pool().template().host_says(invocation, text);
+        self.app.active_pool().template().host_log(invocation, text);
     }
 }
 
@@ -367,7 +367,7 @@ async fn run_once(
     let error = error.map(|error| kept_reason(&app, &error));
     if let Some(error) = &error {
         let text = format!("run of timer {function} failed: {error}");
-        app.active_pool().template().host_says(Some(invocation), &text);
+        app.active_pool().template().host_log(Some(invocation), &text);
     }
     let by_hand = asked.map(|asked| {
         let ms = begun.elapsed().as_millis() as u64;

@@ -17,7 +17,7 @@ function facts(one) {
   const all = [
     ["Invocation", one.invocation], ["Ended", absolute(one.time_ms)], ["Group", one.group],
     ["Revision", count(one.revision)], ["Instance", count(one.instance)],
-    ["Waited in the line", duration(one.waited_us)],
+    ["Waited for a slot", duration(one.waited_us)],
     ["Worker made in", one.started_us === 0 ? "it was there" : duration(one.started_us)],
     ["Ran", duration(one.ran_us)], ["Processor", duration(one.cpu_us)], ["Memory", bytes(one.memory_bytes)],
     ["Request", bytes(one.request_bytes)], ["Answer", bytes(one.response_bytes)], ["Path", `${one.method} ${one.path}`],
@@ -63,7 +63,7 @@ export function invocations(page) {
   const node = section("invocations", "Invocations", [note, which], list, empty);
   const isSeen = onScreen(node);
   let latest = [];
-  let oneOf = 1;
+  let sampleRate = 1;
 
   function choose() {
     latest = [];
@@ -78,7 +78,7 @@ export function invocations(page) {
 
   function tick() {
     show(latest);
-    const sampled = oneOf > 1 ? `one of ${count(oneOf)} is kept` : "";
+    const sampled = sampleRate > 1 ? `one of ${count(sampleRate)} is kept` : "";
     setText(note, isOpen() ? "stands still while one is open" : sampled);
   }
 
@@ -87,7 +87,7 @@ export function invocations(page) {
     path: () => (page.app && isSeen() && !isOpen() ? appPath(page.name, `/invocations?limit=${LIMIT}&${which.value}`) : null),
     use(answer) {
       latest = answer.invocations;
-      oneOf = answer.one_of;
+      sampleRate = answer.sample_rate;
       empty.hidden = latest.length > 0;
       list.hidden = latest.length === 0;
     },

@@ -175,7 +175,7 @@ impl Registry {
             Line::Unbounded => None,
         };
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
-        // Whoever was before in the line may have made it.
+        // Whoever came before may have made it.
         if let Some(guest) = self.load_compiled(module).await {
             return Ok(guest);
         }

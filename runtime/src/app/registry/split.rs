@@ -71,7 +71,7 @@ impl Registry {
                 let (name, id) = (stored.name.clone(), second.id);
                 let text = format!("revision {id} cannot be brought back, its split has ended: {error}");
                 tracing::error!("app {name}: {text}");
-                active.pool.template().host_says(None, &text);
+                active.pool.template().host_log(None, &text);
                 let alone = Serving::alone(stored.serving.active.clone());
                 let ended = self.db.write(move |transaction| store::serve(transaction, &name, None, &alone));
                 if let Err(error) = ended.await {

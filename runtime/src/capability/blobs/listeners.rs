@@ -47,8 +47,8 @@ impl Listeners {
     }
 
     /// Wakes who delivers from `queues`.
-    pub fn ring(&self, queues: &[Place]) {
-        queues.iter().for_each(|queue| self.queues.ring(queue));
+    pub fn notify(&self, queues: &[Place]) {
+        queues.iter().for_each(|queue| self.queues.notify(queue));
     }
 }
 

@@ -146,7 +146,7 @@ impl<'a> Upload<'a> {
             Ok::<_, BlobError>(told)
         };
         let told = self.db.write_unless_refused(finish).await?;
-        self.listeners.ring(&told);
+        self.listeners.notify(&told);
         Ok(())
     }
 }

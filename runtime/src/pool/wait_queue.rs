@@ -1,4 +1,4 @@
-//! The line of a pool: invocations that wait for a slot, first come, first served.
+//! The wait queue of a pool: invocations that wait for a slot, first come, first served.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::pool::slot::{Slot, TakenNow};
 use crate::pool::{Pool, State};
 
 /// Those who wait, and for what.
-pub(super) struct Line {
+pub(super) struct WaitQueue {
     places: VecDeque<oneshot::Sender<Slot>>,
     /// Why the first one waits.
     pub(super) throttle: Throttle,
 }
 
-/// A place in the line, unless that is full.
+/// A place in the queue, unless that is full.
 pub(super) struct Waiting {
     pub(super) throttle: Throttle,
     pub(super) slot: Option<oneshot::Receiver<Slot>>,
 }
 
-impl Default for Line {
+impl Default for WaitQueue {
     fn default() -> Self {
         Self { places: VecDeque::new(), throttle: Throttle::MaximumInstances }
     }
 }
 
-impl Line {
-    /// Whether nobody stands in it.
+impl WaitQueue {
+    /// Whether nobody waits in it.
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// How many stand in it, those among them who have left.
+    /// How many places it has, those of callers who have left among them.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
@@ -51,15 +51,15 @@ impl Line {
         !self.is_empty() && matches!(self.throttle, Throttle::MemoryQuota | Throttle::HostMemory)
     }
 
-    /// Stands in the line, unless that is full.
+    /// Waits in the queue, unless that is full.
     pub(super) fn join(&mut self, throttle: Throttle) -> Waiting {
         if self.is_empty() {
             self.throttle = throttle;
         }
-        if self.places.len() >= limits::LINE_MAX {
+        if self.places.len() >= limits::WAIT_QUEUE_MAX {
             self.places.retain(|place| !place.is_closed());
         }
-        let slot = (self.places.len() < limits::LINE_MAX).then(|| {
+        let slot = (self.places.len() < limits::WAIT_QUEUE_MAX).then(|| {
             let (place, slot) = oneshot::channel();
             self.places.push_back(place);
             slot
@@ -74,15 +74,15 @@ impl Line {
 
 impl Pool {
     /// Hands free slots to whoever waits, in new instances too; called when such may be had.
-    pub fn serve_line(self: &Arc<Self>) {
+    pub fn serve_queue(self: &Arc<Self>) {
         while self.serve_one() {}
     }
 
     /// The same after room came free on the host. Says whether there may be room for others, too.
-    pub fn serve_line_with_room(self: &Arc<Self>) -> bool {
+    pub fn serve_queue_with_room(self: &Arc<Self>) -> bool {
         loop {
-            self.serve_line();
-            if !self.state.lock().line.waits_for_room() {
+            self.serve_queue();
+            if !self.state.lock().queue.waits_for_room() {
                 return true;
             }
             match self.take_with_room() {
@@ -90,8 +90,8 @@ impl Pool {
                     self.hand_over(state, taken);
                 }
                 (mut state, Err(throttle)) => {
-                    state.line.throttle = throttle;
-                    return !state.line.waits_for_room();
+                    state.queue.throttle = throttle;
+                    return !state.queue.waits_for_room();
                 }
             }
         }
@@ -100,15 +100,15 @@ impl Pool {
     /// Hands one slot to the first who waits; says whether it did.
     pub(super) fn serve_one(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
-        if state.line.is_empty() {
+        if state.queue.is_empty() {
             return false;
         }
         match self.take_now(&mut state) {
             Ok(taken) => self.hand_over(state, taken),
             Err(throttle) => {
-                let before = std::mem::replace(&mut state.line.throttle, throttle);
+                let before = std::mem::replace(&mut state.queue.throttle, throttle);
                 // What it waits for now may be there already.
-                if before != throttle && state.line.waits_for_room() {
+                if before != throttle && state.queue.waits_for_room() {
                     self.resources.capacity().want();
                     self.resources.capacity().may_be_made();
                 }
@@ -117,10 +117,10 @@ impl Pool {
         }
     }
 
-    /// Gives a slot to the first in the line who still waits; says whether somebody did.
+    /// Gives a slot to the first in the queue that still waits; says whether somebody did.
     fn hand_over(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: TakenNow) -> bool {
         let mut slot = Slot::new(self.clone(), taken);
-        while let Some(waiter) = state.line.next() {
+        while let Some(waiter) = state.queue.next() {
             match waiter.send(slot) {
                 Ok(()) => return true,
                 Err(refused) => slot = refused,
