@@ -18,7 +18,7 @@ use crate::text::plain;
 
 /// A kind of work for a child, and what it may take.
 #[derive(Debug)]
-pub struct Job {
+pub struct ChildJob {
     /// The hidden subcommand of the binary that does it.
     pub command: &'static str,
     /// Address space, in bytes.
@@ -52,7 +52,7 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
 /// The exit code of a child that panicked.
 const EXIT_PANIC: i32 = 101;
 
-impl Job {
+impl ChildJob {
     /// Runs the job in a child with `arguments` and gives its answer. Blocks; `progress` is told about every half second
     /// how long it has taken so far.
     pub fn run<A: DeserializeOwned>(
@@ -60,7 +60,7 @@ impl Job {
         arguments: &[&OsStr],
         progress: &mut dyn FnMut(Duration),
     ) -> Result<A, NoAnswer> {
-        let mut child = Running(
+        let mut child = RunningChild(
             Command::new("/proc/self/exe")
                 .arg(self.command)
                 .args(arguments)
@@ -159,9 +159,9 @@ impl Job {
 }
 
 /// A child that is ended, and waited for, when nobody needs it any more.
-struct Running(Child);
+struct RunningChild(Child);
 
-impl Drop for Running {
+impl Drop for RunningChild {
     fn drop(&mut self) {
         // Most often it has ended, and has been waited for.
         let _ = self.0.kill();

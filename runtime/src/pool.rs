@@ -40,7 +40,7 @@ use crate::pool::placement::Placement;
 use crate::pool::prewarm::Refill;
 use crate::pool::resources::Resources;
 use crate::pool::slot::{Slot, TakenNow};
-use crate::pool::wait_queue::{WaitQueue, Waiting};
+use crate::pool::wait_queue::{WaitQueue, WaitingCaller};
 use crate::{clock, limits};
 
 /// The pool of one scale group of one revision.
@@ -190,7 +190,7 @@ impl Pool {
         }
     }
 
-    fn take_or_join_line(self: &Arc<Self>) -> Result<Result<TakenNow, Waiting>, NotTaken> {
+    fn take_or_join_line(self: &Arc<Self>) -> Result<Result<TakenNow, WaitingCaller>, NotTaken> {
         let mut state = self.state.lock();
         if state.draining {
             return Err(NotTaken::Draining);

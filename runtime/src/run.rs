@@ -23,14 +23,14 @@ use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::event_loop::is_compute;
 use crate::instance::call::{Call, Head};
-use crate::instance::guest_task::{self, GuestTask, Turn};
+use crate::instance::guest_task::{self, GuestTask, GuestTurn};
 use crate::instance::verdict::Verdict;
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::pool::slot::Slot;
 use crate::request::Invocation;
 use crate::run::record::{InvocationRecord, RequestInfo};
-use crate::run::response::{ClientEnd, Ended, ResponseBody};
+use crate::run::response::{ClientEnd, EndedCall, ResponseBody};
 use crate::run::shared::run_shared;
 
 /// Runs `invocation` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
@@ -46,22 +46,22 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
     if computes {
         slot.begins_later();
     }
-    let (mut running, mut head) = Running::new(slot, invocation);
+    let (mut running, mut head) = RunningCall::new(slot, invocation);
     if is_large {
         running.call.may_not_stop();
     }
     let begun = match computes {
-        true => Polled::Computes,
+        true => CallPoll::Computes,
         false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
     };
     let here = match begun {
-        Polled::Ended(ended) => return conclude(ended, running.record, head.try_recv().ok(), bodiless),
-        Polled::Lost(fault) => {
+        CallPoll::EndedCall(ended) => return conclude(ended, running.record, head.try_recv().ok(), bodiless),
+        CallPoll::Lost(fault) => {
             running.record.end(Some(&fault));
             return Err(fault.outcome);
         }
-        Polled::Waits => Handle::current(),
-        Polled::Computes => running.record.pool().resources().machinery().compute().clone(),
+        CallPoll::Waits => Handle::current(),
+        CallPoll::Computes => running.record.pool().resources().machinery().compute().clone(),
     };
     // On the heap, as above.
     Box::pin(go_on(running, head, bodiless, here)).await
@@ -69,7 +69,7 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
 
 /// Runs a call to its end that did not answer at once.
 async fn go_on(
-    running: Running,
+    running: RunningCall,
     mut head: oneshot::Receiver<Head>,
     bodiless: bool,
     here: Handle,
@@ -105,7 +105,7 @@ async fn go_on(
 
 /// The guest has returned, or failed, before anything was sent.
 fn conclude(
-    ended: Ended,
+    ended: EndedCall,
     mut record: InvocationRecord,
     head: Option<Head>,
     bodiless: bool,
@@ -120,22 +120,22 @@ fn conclude(
 }
 
 /// A call under way; owns slot and worker. Dropping it drops the worker and gives the slot back.
-struct Running {
-    call: GuestTask<Ended>,
+struct RunningCall {
+    call: GuestTask<EndedCall>,
     deadline: Instant,
     record: InvocationRecord,
     is_new: bool,
 }
 
-enum Polled {
-    Ended(Ended),
+enum CallPoll {
+    EndedCall(EndedCall),
     /// The host failed; slot and worker are gone.
     Lost(Fault),
     Waits,
     Computes,
 }
 
-impl Running {
+impl RunningCall {
     fn new(slot: Slot, invocation: Invocation) -> (Self, oneshot::Receiver<Head>) {
         let record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
         let Invocation { id, request, origin, .. } = invocation;
@@ -145,8 +145,8 @@ impl Running {
         (Self { call, deadline, record, is_new: true }, head_set)
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        let Turn { result, computed } =
+    fn poll(&mut self, context: &mut Context<'_>) -> CallPoll {
+        let GuestTurn { result, computed } =
             self.call.poll(context, self.record.pool().resources().machinery().pulse());
         self.record.computed(computed.time);
         if std::mem::take(&mut self.is_new) {
@@ -155,34 +155,34 @@ impl Running {
             self.record.pool().placement().note(computed.through_tick || was_long);
         }
         match result {
-            Poll::Ready(Ok(ended)) => Polled::Ended(ended),
-            Poll::Ready(Err(panic)) => Polled::Lost(panic.fault()),
-            Poll::Pending if computed.through_tick => Polled::Computes,
-            Poll::Pending => Polled::Waits,
+            Poll::Ready(Ok(ended)) => CallPoll::EndedCall(ended),
+            Poll::Ready(Err(panic)) => CallPoll::Lost(panic.fault()),
+            Poll::Pending if computed.through_tick => CallPoll::Computes,
+            Poll::Pending => CallPoll::Waits,
         }
     }
 }
 
 /// Gets the slot's worker and calls the guest.
-async fn call(mut slot: Slot, call: Call) -> Ended {
+async fn call(mut slot: Slot, call: Call) -> EndedCall {
     let is_new = slot.worker.is_none();
     let mut worker = match slot.worker(call.deadline).await {
         Ok(worker) => worker,
-        Err(error) => return Ended { slot, worker: None, result: Err(error), head: Some(call.head) },
+        Err(error) => return EndedCall { slot, worker: None, result: Err(error), head: Some(call.head) },
     };
     if is_new && worker.memory().is_large() {
         guest_task::goes_on_apart().await;
     }
     let policy = *slot.pool().policy();
     let result = worker.handle(call, &policy).await;
-    Ended { slot, worker: Some(worker), result, head: None }
+    EndedCall { slot, worker: Some(worker), result, head: None }
 }
 
 /// Polls a call that did not answer at once to its end, under its deadline. If nothing was streamed by then,
 /// `early` takes what it left; otherwise the slot is kept until the response body has ended, too.
 fn drive(
-    mut running: Running,
-    early: oneshot::Sender<(Ended, InvocationRecord)>,
+    mut running: RunningCall,
+    early: oneshot::Sender<(EndedCall, InvocationRecord)>,
     verdict: Arc<Verdict>,
     mut client: oneshot::Receiver<ClientEnd>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -194,10 +194,10 @@ fn drive(
         let mut body_ended = false;
         let fault = loop {
             let call = poll_fn(|context| match running.poll(context) {
-                Polled::Ended(ended) => Poll::Ready(Some(Ok(ended))),
-                Polled::Lost(fault) => Poll::Ready(Some(Err(fault))),
-                Polled::Computes if !on_compute => Poll::Ready(None),
-                Polled::Computes | Polled::Waits => Poll::Pending,
+                CallPoll::EndedCall(ended) => Poll::Ready(Some(Ok(ended))),
+                CallPoll::Lost(fault) => Poll::Ready(Some(Err(fault))),
+                CallPoll::Computes if !on_compute => Poll::Ready(None),
+                CallPoll::Computes | CallPoll::Waits => Poll::Pending,
             });
             tokio::select! {
                 biased;
@@ -229,7 +229,7 @@ fn drive(
                 }
             }
         };
-        let Running { call, mut record, .. } = running;
+        let RunningCall { call, mut record, .. } = running;
         if let Some(fault) = fault {
             record.end(Some(&fault));
             // Before the call is dropped: whoever reads the body must find it.
@@ -247,13 +247,13 @@ fn drive(
 
 /// The guest has returned, or failed: keeps the slot until the body is out, then gives the worker back.
 async fn finish(
-    ended: Ended,
+    ended: EndedCall,
     mut record: InvocationRecord,
     verdict: Arc<Verdict>,
     client: Option<oneshot::Receiver<ClientEnd>>,
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
-    let Ended { slot, worker, result, head: _head } = ended;
+    let EndedCall { slot, worker, result, head: _head } = ended;
     record.begun(slot.timing(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     if let Err(fault) = result {
         // A guest that could not write to a client who has gone, and failed because of that, was cancelled.

@@ -25,7 +25,7 @@ use crate::meter::redactor::Redactor;
 use crate::meter::sampling;
 use crate::names::AppName;
 use crate::trace::cause::Cause;
-use crate::trace::context::{Sampler, TRACEPARENT, TraceContext, Traced};
+use crate::trace::context::{TRACEPARENT, TraceContext, TraceSampler, Traced};
 use crate::trace::exporter::Exporter;
 use crate::trace::span::{Kind, Span};
 use crate::trace::state::TRACESTATE;
@@ -33,7 +33,7 @@ use crate::{clock, limits};
 
 /// Follows traces through the host.
 pub struct Tracer {
-    sampler: Sampler,
+    sampler: TraceSampler,
     /// Which traces begin here, where no share says it.
     few: Option<sampling::Sampler>,
     exporter: Option<Exporter>,
@@ -50,7 +50,7 @@ pub struct Leaving {
 
 impl Default for Tracer {
     fn default() -> Self {
-        Self { sampler: Sampler::new(1.0), few: None, exporter: None }
+        Self { sampler: TraceSampler::new(1.0), few: None, exporter: None }
     }
 }
 
@@ -59,7 +59,7 @@ impl Tracer {
     /// whose callers record them.
     pub fn new(exporter: Exporter, share: Option<f64>) -> Self {
         let few = share.is_none().then(|| sampling::Sampler::new(limits::TRACES_PER_SECOND));
-        Self { sampler: Sampler::new(share.unwrap_or(1.0)), few, exporter: Some(exporter) }
+        Self { sampler: TraceSampler::new(share.unwrap_or(1.0)), few, exporter: Some(exporter) }
     }
 
     /// A request came to a guest: reads where it stands, and tells the guest by its headers.

@@ -406,7 +406,7 @@ pub const NAMES_SHOWN_MAX: usize = 64;
 /// Characters of such a name.
 pub const NAME_SHOWN_CHARS_MAX: usize = 120;
 /// Deployments that may wait for the compiler; the next one is answered 429.
-pub const COMPILE_LINE_MAX: usize = 16;
+pub const COMPILE_QUEUE_MAX: usize = 16;
 /// Changes in one group commit, and as many waiting for the next.
 pub const GROUP_COMMIT_MAX: usize = 256;
 /// Reads of the database at once: each blocks a thread, mostly for some microseconds.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits;
 use crate::manifest::egress::Egress;
-use crate::manifest::grants::{Kind, Share, StoreLabel};
+use crate::manifest::grants::{Kind, SharedStores, StoreLabel};
 use crate::manifest::triggers::Triggers;
 use crate::names::{AppName, BundleHash, HostName};
 
@@ -60,8 +60,8 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Triggers::is_empty")]
     pub trigger: Triggers,
     /// What other apps may use of what this one has.
-    #[serde(default, skip_serializing_if = "Share::is_empty")]
-    pub share: Share,
+    #[serde(default, skip_serializing_if = "SharedStores::is_empty")]
+    pub share: SharedStores,
     /// Scale settings: the `[scale]` table of the file.
     #[serde(default)]
     pub scale: ScaleSettings,
@@ -129,7 +129,7 @@ impl Manifest {
             blob_containers: Vec::new(),
             queues: Vec::new(),
             trigger: Triggers::default(),
-            share: Share::default(),
+            share: SharedStores::default(),
             scale: ScaleSettings::default(),
         }
     }

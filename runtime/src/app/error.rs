@@ -87,8 +87,8 @@ pub enum ChangeError {
     /// [`limits::APPS_MAX`].
     #[error("this host has {} apps, which is the most it takes", limits::APPS_MAX)]
     TooManyApps,
-    /// [`limits::COMPILE_LINE_MAX`].
-    #[error("{} deployments are waiting for the compiler: try again later", limits::COMPILE_LINE_MAX)]
+    /// [`limits::COMPILE_QUEUE_MAX`].
+    #[error("{} deployments are waiting for the compiler: try again later", limits::COMPILE_QUEUE_MAX)]
     Busy,
     /// The database failed.
     #[error(transparent)]

@@ -21,7 +21,7 @@ use rusqlite::Transaction;
 use tokio::sync::Semaphore;
 
 pub use self::change::Deployed;
-use self::change::{Change, Line};
+use self::change::{AppChange, CompileQueue};
 use self::changing::Changing;
 use crate::app::error::ChangeError;
 use crate::app::readiness::Readiness;
@@ -70,7 +70,7 @@ pub struct Registry {
     publishing: parking_lot::Mutex<()>,
     /// One compilation at a time: the other core serves.
     compiling: Semaphore,
-    compile_line: Semaphore,
+    compile_queue: Semaphore,
     /// Machine code is loaded by a few at a time: it blocks threads.
     loading: Semaphore,
 }
@@ -103,7 +103,7 @@ impl Registry {
             changing: Changing::default(),
             publishing: parking_lot::Mutex::default(),
             compiling: Semaphore::new(1),
-            compile_line: Semaphore::new(limits::COMPILE_LINE_MAX),
+            compile_queue: Semaphore::new(limits::COMPILE_QUEUE_MAX),
             loading: Semaphore::new(LOADS_MAX),
         })
     }
@@ -206,7 +206,7 @@ impl Registry {
         }
         // Before the minutes that compiling may take.
         self.check_bundles(&manifest).await?;
-        let Guest { code, language, .. } = self.load(module, Line::Bounded, progress).await?;
+        let Guest { code, language, .. } = self.load(module, CompileQueue::Bounded, progress).await?;
         let kind = code.kind();
         let _changing = self.changing.app(&manifest.name).await;
         let next = self.next_revision(&manifest.name);
@@ -219,7 +219,7 @@ impl Registry {
                 Serving { active, split: Some((revision.clone(), percent)) }
             }
         };
-        self.activate(Change { is_new: true, dry_run, ..Change::to(serving, revision) }).await
+        self.activate(AppChange { is_new: true, dry_run, ..AppChange::to(serving, revision) }).await
     }
 
     /// Makes the kept revision `id` serve again, alone. Without `id` it is what was there before the latest step: the
@@ -244,7 +244,7 @@ impl Registry {
                 }
             }
         };
-        self.activate(Change::to(Serving::alone(target.clone()), target)).await
+        self.activate(AppChange::to(Serving::alone(target.clone()), target)).await
     }
 
     /// Deploys the active module again with other scale settings, as the next revision. A split goes on beside it. Settings
@@ -266,7 +266,7 @@ impl Registry {
         revision.id = app.next_revision();
         revision.created_ms = clock::now_ms();
         let serving = Serving { active: revision.clone(), ..app.active().serving() };
-        self.activate(Change { is_new: true, ..Change::to(serving, revision) }).await
+        self.activate(AppChange { is_new: true, ..AppChange::to(serving, revision) }).await
     }
 
     /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its

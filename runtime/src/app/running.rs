@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use arc_swap::ArcSwap;
 
 use crate::app::revision::{Revision, Serving};
-use crate::app::share::Share;
+use crate::app::share::TrafficShare;
 use crate::manifest::function::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
@@ -41,7 +41,7 @@ pub struct Split {
     /// Its instances that answer HTTP: it has no others.
     pub pool: Arc<Pool>,
     /// Which requests it takes.
-    pub share: Share,
+    pub share: TrafficShare,
 }
 
 impl Active {

@@ -12,13 +12,13 @@ pub type Portion = Bounded<0, 100>;
 
 /// The share of a second revision.
 #[derive(Debug)]
-pub struct Share {
+pub struct TrafficShare {
     percent: Percent,
     /// Requests that were divided; it would take centuries to pass its end.
     divided: AtomicU64,
 }
 
-impl Share {
+impl TrafficShare {
     /// A share of which no request has been taken yet.
     pub fn new(percent: Percent) -> Self {
         Self { percent, divided: AtomicU64::new(0) }
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn requests_at_the_same_time_get_answers_of_their_own() {
-        let share = Share::new(Percent::new(30).unwrap());
+        let share = TrafficShare::new(Percent::new(30).unwrap());
         let count = || (0..1_000).filter(|_| share.takes_next()).count();
         let sum: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();

@@ -15,13 +15,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::limited::{self, Job, NoAnswer};
+use crate::limited::{self, ChildJob, NoAnswer};
 use crate::limits;
 use crate::names::{BundleHash, ModuleHash};
 use crate::persist::artifacts;
 
 /// The work of the child, [`child_main`]: archives are hostile until they are unpacked.
-pub const JOB: Job = Job {
+pub const JOB: ChildJob = ChildJob {
     command: "unpack-bundle",
     memory_bytes: limits::UNPACK_MEMORY_BYTES,
     cpu_seconds: limits::UNPACK_CPU_SECONDS,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use crate::limits;
-use crate::manifest::egress::{Destination, Egress, Refusal};
+use crate::manifest::egress::{Destination, Egress, EgressRefusal};
 use crate::meter::Meter;
 
 /// Why there is no connection.
@@ -34,7 +34,7 @@ pub enum ConnectError {
     },
     /// The policy does not allow any of its addresses.
     #[error("{0}")]
-    Refused(Refusal),
+    Refused(EgressRefusal),
     /// Nobody answered in time.
     #[error("no connection within {} s", limits::OUTBOUND_CONNECT_TIMEOUT.as_secs())]
     TimedOut,

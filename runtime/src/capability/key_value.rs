@@ -48,23 +48,23 @@ impl KeyValue {
     }
 
     /// Room in the host's memory for `bytes` that are to be written; an error where there is none.
-    pub fn try_room(&self, bytes: usize) -> Result<Room, KeyValueError> {
+    pub fn try_room(&self, bytes: usize) -> Result<BufferRoom, KeyValueError> {
         let bytes = u32::try_from(bytes).map_err(|_| KeyValueError::Busy)?;
-        self.pending.clone().try_acquire_many_owned(bytes).map(Room).map_err(|_| KeyValueError::Busy)
+        self.pending.clone().try_acquire_many_owned(bytes).map(BufferRoom).map_err(|_| KeyValueError::Busy)
     }
 
     /// Waits for room for `bytes`, at most [`limits::KEY_VALUE_VALUE_BYTES_MAX`].
-    pub async fn room(&self, bytes: usize) -> Result<Room, KeyValueError> {
+    pub async fn room(&self, bytes: usize) -> Result<BufferRoom, KeyValueError> {
         let bytes = bytes.min(limits::KEY_VALUE_VALUE_BYTES_MAX) as u32;
-        self.pending.clone().acquire_many_owned(bytes).await.map(Room).map_err(|_| KeyValueError::Busy)
+        self.pending.clone().acquire_many_owned(bytes).await.map(BufferRoom).map_err(|_| KeyValueError::Busy)
     }
 }
 
 /// Room in the host's memory for bytes on their way, until it is dropped.
 #[must_use = "the room is given back when this is dropped"]
-pub struct Room(OwnedSemaphorePermit);
+pub struct BufferRoom(OwnedSemaphorePermit);
 
-impl Room {
+impl BufferRoom {
     /// Gives back what is more than `bytes`.
     pub fn shrunk_to(mut self, bytes: usize) -> Self {
         let surplus = self.0.num_permits().saturating_sub(bytes);

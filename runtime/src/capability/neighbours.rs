@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::manifest::grants::Share;
+use crate::manifest::grants::SharedStores;
 use crate::names::AppName;
 use crate::request::GuestRequest;
 
@@ -11,7 +11,7 @@ use crate::request::GuestRequest;
 #[async_trait]
 pub trait Neighbours: Send + Sync + 'static {
     /// What `owner` shares, if it is served.
-    fn share_of(&self, owner: &AppName) -> Option<Share>;
+    fn share_of(&self, owner: &AppName) -> Option<SharedStores>;
 
     /// Calls `app` with the `request` of `caller`, to which `depth` calls from app to app have led, and gives back its answer
     /// or the host's own; `None` if no such app is served. The call is an invocation of its own, which ends when the future is

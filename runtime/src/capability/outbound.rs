@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 
 use self::body::measured;
 use crate::capability::connect::{ConnectError, Connector, OutboundBounds};
-use crate::manifest::egress::{Destination, Egress, Refusal};
+use crate::manifest::egress::{Destination, Egress, EgressRefusal};
 use crate::meter::Meter;
 use crate::{limits, tls};
 
@@ -117,7 +117,7 @@ impl Outbound {
 /// Why a request got no response.
 pub enum SendError {
     /// The address is not allowed: a matter for the app's log.
-    Refused(Refusal),
+    Refused(EgressRefusal),
     /// What the guest is told.
     Http(HttpError),
 }

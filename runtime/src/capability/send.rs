@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody};
 use crate::capability::Capabilities;
 use crate::capability::internal::{self, Service};
 use crate::capability::outbound::SendError;
-use crate::manifest::egress::{Destination, Refusal};
+use crate::manifest::egress::{Destination, EgressRefusal};
 use crate::meter::output::GuestOutput;
 use crate::request::Origin;
 
@@ -50,8 +50,8 @@ impl Capabilities {
                 self.meter().outbound.refused.count();
                 output.host_log(output.running(), &format!("refused a request to {destination}: {refusal}"));
                 match refusal {
-                    Refusal::Name { .. } => HttpError::HttpRequestDenied,
-                    Refusal::Address { .. } => HttpError::DestinationIpProhibited,
+                    EgressRefusal::Name { .. } => HttpError::HttpRequestDenied,
+                    EgressRefusal::Address { .. } => HttpError::DestinationIpProhibited,
                 }
             }
         })

@@ -15,7 +15,7 @@ use crate::capability::secrets::{SecretKey, Secrets};
 use crate::capability::{Capabilities, CapabilityHost, Stores};
 use crate::descriptors::Shares;
 use crate::manifest::Manifest;
-use crate::manifest::grants::Share;
+use crate::manifest::grants::SharedStores;
 use crate::meter::Meter;
 use crate::names::AppName;
 use crate::persist::db::Db;
@@ -26,7 +26,7 @@ struct Nobody;
 
 #[async_trait]
 impl Neighbours for Nobody {
-    fn share_of(&self, _owner: &AppName) -> Option<Share> {
+    fn share_of(&self, _owner: &AppName) -> Option<SharedStores> {
         None
     }
 

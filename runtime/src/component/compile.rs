@@ -16,14 +16,14 @@ use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, inspect};
 use crate::component::instance_size::Footprint;
 use crate::component::{engine, features};
-use crate::limited::{self, Job, NoAnswer};
+use crate::limited::{self, ChildJob, NoAnswer};
 use crate::limits;
 use crate::manifest::Language;
 use crate::names::{CodeHash, ModuleHash};
 use crate::text::plain;
 
 /// The work of the child, [`child_main`].
-pub const JOB: Job = Job {
+pub const JOB: ChildJob = ChildJob {
     command: "compile-module",
     memory_bytes: limits::COMPILE_MEMORY_BYTES,
     cpu_seconds: limits::COMPILE_CPU_SECONDS,

@@ -13,7 +13,7 @@ use crate::app::running::App;
 use crate::capability::neighbours::Neighbours;
 use crate::dispatch::{NotRun, dispatch};
 use crate::invocation::{InvocationId, Outcome};
-use crate::manifest::grants::Share;
+use crate::manifest::grants::SharedStores;
 use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
 use crate::request::caller::Caller;
@@ -35,7 +35,7 @@ impl ServedApps {
 
 #[async_trait]
 impl Neighbours for ServedApps {
-    fn share_of(&self, owner: &AppName) -> Option<Share> {
+    fn share_of(&self, owner: &AppName) -> Option<SharedStores> {
         Some(self.app(owner.as_str())?.active().revision.manifest.share.clone())
     }
 

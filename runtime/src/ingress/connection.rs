@@ -36,12 +36,12 @@ where
     let driver = Driver { watch: &watch, outbox: &outbox };
     let version = driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await;
     let is_malformed = match version {
-        Ended::Over | Ended::Itself(Err(_)) => return,
-        Ended::Late => {
+        ConnectionEnd::Over | ConnectionEnd::Itself(Err(_)) => return,
+        ConnectionEnd::Late => {
             outbox.put(&too_slow());
             true
         }
-        Ended::Itself(Ok(true)) => {
+        ConnectionEnd::Itself(Ok(true)) => {
             watch.speaks_http2();
             let connection = http2_builder().serve_connection(TokioIo::new(wire), make(watch.clone()));
             let connection = pin!(connection);
@@ -50,24 +50,24 @@ where
                 true
             });
             // What ends a connection early is the client's doing; there is nobody to tell.
-            if matches!(ended.await, Ended::Over) {
+            if matches!(ended.await, ConnectionEnd::Over) {
                 return;
             }
             false
         }
-        Ended::Itself(Ok(false)) => {
+        ConnectionEnd::Itself(Ok(false)) => {
             let mut connection = http1_builder().serve_connection(TokioIo::new(wire), make(watch.clone()));
             let ended = driver.drive(Pin::new(&mut connection), |connection| {
                 connection.graceful_shutdown();
                 true
             });
             match ended.await {
-                Ended::Over => return,
-                Ended::Late => {
+                ConnectionEnd::Over => return,
+                ConnectionEnd::Late => {
                     outbox.put(&too_slow());
                     true
                 }
-                Ended::Itself(Err(error)) if error.is_parse() => {
+                ConnectionEnd::Itself(Err(error)) if error.is_parse() => {
                     let head = connection.into_parts().read_buf;
                     let answer = malformed::last_response(&malformed::refusal(&error, &head));
                     match error.is_parse_version_h2() {
@@ -77,7 +77,7 @@ where
                     }
                     true
                 }
-                Ended::Itself(_) => false,
+                ConnectionEnd::Itself(_) => false,
             }
         }
     };
@@ -110,7 +110,7 @@ fn too_slow() -> Vec<u8> {
 }
 
 /// How a part of a connection ended.
-enum Ended<T> {
+enum ConnectionEnd<T> {
     /// By itself.
     Itself(T),
     /// The client took too long to send a head.
@@ -133,7 +133,7 @@ impl Driver<'_> {
         &self,
         mut part: Pin<&mut F>,
         drain: impl Fn(Pin<&mut F>) -> bool,
-    ) -> Ended<F::Output> {
+    ) -> ConnectionEnd<F::Output> {
         let waker = Waker::from(self.watch.clone());
         let (mut draining, mut is_due) = (false, true);
         let mut task = Waker::noop().clone();
@@ -143,12 +143,12 @@ impl Driver<'_> {
                 self.watch.polled_by(&task);
             }
             match self.watch.order() {
-                Order::End => return Poll::Ready(Ended::Over),
-                Order::Late if self.watch.is_idle() => return Poll::Ready(Ended::Late),
+                Order::End => return Poll::Ready(ConnectionEnd::Over),
+                Order::Late if self.watch.is_idle() => return Poll::Ready(ConnectionEnd::Late),
                 Order::Drain if !draining => {
                     (draining, is_due) = (true, true);
                     if !drain(part.as_mut()) {
-                        return Poll::Ready(Ended::Over);
+                        return Poll::Ready(ConnectionEnd::Over);
                     }
                 }
                 _ => {}
@@ -156,7 +156,7 @@ impl Driver<'_> {
             let of_part = &mut Context::from_waker(&waker);
             let sent = self.outbox.poll_send(of_part);
             if matches!(sent, Poll::Ready(Err(_))) {
-                return Poll::Ready(Ended::Over);
+                return Poll::Ready(ConnectionEnd::Over);
             }
             if !self.watch.has_come() && !is_due {
                 return Poll::Pending;
@@ -166,7 +166,7 @@ impl Driver<'_> {
             if polled.is_pending() && sent.is_ready() && self.outbox.waits() {
                 context.waker().wake_by_ref();
             }
-            polled.map(Ended::Itself)
+            polled.map(ConnectionEnd::Itself)
         })
         .await
     }

@@ -39,7 +39,7 @@ pub struct GuestTask<T> {
 }
 
 /// What came of one poll of a guest.
-pub struct Turn<T> {
+pub struct GuestTurn<T> {
     /// What it gave, or how the host failed while it served the guest; the task is over then.
     pub result: Poll<Result<T, HostPanic>>,
     /// What the guest did meanwhile.
@@ -78,7 +78,7 @@ impl<T> GuestTask<T> {
     }
 
     /// Lets the guest run until it waits, is interrupted or ends.
-    pub fn poll(&mut self, context: &mut Context<'_>, pulse: &Pulse) -> Turn<T> {
+    pub fn poll(&mut self, context: &mut Context<'_>, pulse: &Pulse) -> GuestTurn<T> {
         pulse.beat();
         if self.may_compute {
             guest_runs();
@@ -107,7 +107,7 @@ impl<T> GuestTask<T> {
             }
             Err(panic) => Poll::Ready(Err(self.lost(panic.as_ref()))),
         };
-        Turn { result, computed }
+        GuestTurn { result, computed }
     }
 
     /// What is left of the task is dropped; it is never polled again.

@@ -19,7 +19,7 @@ use crate::meter::output::GuestOutput;
 use crate::request::{GuestRequest, Origin};
 
 /// What an invocation in an asynchronous worker leads to.
-pub enum Answer {
+pub enum WorkerAnswer {
     /// The guest's head; its body may still be under way.
     Head(http::Response<AnswerBody>),
     /// It failed.
@@ -29,7 +29,7 @@ pub enum Answer {
 }
 
 /// What one invocation brings along.
-pub struct Job {
+pub struct NewCall {
     /// Its id.
     pub invocation: InvocationId,
     /// The request as the guest sees it.
@@ -39,7 +39,7 @@ pub struct Job {
     /// When it must be over.
     pub deadline: Instant,
     /// Where the answer goes.
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<WorkerAnswer>,
     /// How it failed, for whoever reads the answer's body.
     pub verdict: Arc<Verdict>,
 }
@@ -47,7 +47,7 @@ pub struct Job {
 /// The books of one worker, shared by its event loop and its callers.
 pub struct InFlight {
     jobs: Mutex<Jobs>,
-    running: Mutex<Vec<Running>>,
+    running: Mutex<Vec<RunningCall>>,
     load: AtomicU32,
     uses: AtomicU32,
     memory_bytes: AtomicU64,
@@ -62,17 +62,17 @@ pub struct InFlight {
 
 #[derive(Default)]
 struct Jobs {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<NewCall>,
     closed: bool,
 }
 
 /// An invocation that the guest has begun, until its caller leaves.
-struct Running {
+struct RunningCall {
     invocation: InvocationId,
     task: GuestTaskId,
     deadline: Instant,
     /// Taken when it is answered.
-    answer: Option<oneshot::Sender<Answer>>,
+    answer: Option<oneshot::Sender<WorkerAnswer>>,
     /// The body of its answer, from then on.
     body: Option<Arc<KeptBody>>,
     verdict: Arc<Verdict>,
@@ -121,7 +121,7 @@ impl InFlight {
     }
 
     /// An invocation comes in. If the worker has ended meanwhile, it is handed back at once.
-    pub fn join(&self, job: Job) {
+    pub fn join(&self, job: NewCall) {
         self.load.fetch_add(1, Ordering::AcqRel);
         self.uses.fetch_add(1, Ordering::Relaxed);
         let mut jobs = self.jobs.lock();
@@ -134,7 +134,7 @@ impl InFlight {
     }
 
     /// Whoever has waited longest of those that have come in.
-    pub fn next_job(&self) -> Option<Job> {
+    pub fn next_call(&self) -> Option<NewCall> {
         self.jobs.lock().waiting.pop_front()
     }
 
@@ -144,11 +144,11 @@ impl InFlight {
         invocation: InvocationId,
         task: GuestTaskId,
         deadline: Instant,
-        answer: oneshot::Sender<Answer>,
+        answer: oneshot::Sender<WorkerAnswer>,
         verdict: Arc<Verdict>,
     ) {
         let mut running = self.running.lock();
-        running.push(Running { invocation, task, deadline, answer: Some(answer), body: None, verdict });
+        running.push(RunningCall { invocation, task, deadline, answer: Some(answer), body: None, verdict });
         self.mark_output(&running);
     }
 
@@ -164,10 +164,10 @@ impl InFlight {
             && let Some(sender) = waits.answer.take()
         {
             let answer = match response {
-                Ok(head) => Answer::Head(
+                Ok(head) => WorkerAnswer::Head(
                     head.map(|body| AnswerBody::Kept(waits.body.insert(KeptBody::new(body)).clone())),
                 ),
-                Err(said) => Answer::Failed(Fault::answered_with_error(&said)),
+                Err(said) => WorkerAnswer::Failed(Fault::answered_with_error(&said)),
             };
             // Nobody waits any more, if that fails.
             let _ = sender.send(answer);
@@ -192,7 +192,7 @@ impl InFlight {
 
     /// What the host says of a call belongs to an invocation only while it is the only one. Of what guests write it is known
     /// who does ([`crate::instance::guest::stdio`]).
-    fn mark_output(&self, running: &[Running]) {
+    fn mark_output(&self, running: &[RunningCall]) {
         match running {
             [only] => self.output.begin(only.invocation),
             _ => self.output.begin_unknown(),
@@ -246,7 +246,7 @@ impl InFlight {
             lost.verdict.set(fault.clone());
             if let Some(sender) = lost.answer {
                 // Nobody waits any more, if that fails.
-                let _ = sender.send(Answer::Failed(fault));
+                let _ = sender.send(WorkerAnswer::Failed(fault));
             }
         }
         if !found {
@@ -289,9 +289,9 @@ impl InFlight {
     }
 }
 
-fn hand_back(job: Job) {
+fn hand_back(job: NewCall) {
     // Nobody waits any more, if that fails.
-    let _ = job.answer.send(Answer::NotBegun(job.request));
+    let _ = job.answer.send(WorkerAnswer::NotBegun(job.request));
 }
 
 fn lost_by(outcome: &Outcome) -> Outcome {

@@ -26,7 +26,7 @@ use crate::budget::memory::WorkerMemory;
 use crate::event_loop::current_core;
 use crate::instance::guest::Guest;
 use crate::instance::guest_task::{self, GuestTask};
-use crate::instance::in_flight::{Answer, InFlight, Job};
+use crate::instance::in_flight::{InFlight, NewCall, WorkerAnswer};
 use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, DeadlinePassed};
 use crate::instance::start::Start;
@@ -83,7 +83,7 @@ pub struct AsyncCall {
     worker: Arc<AsyncWorker>,
     invocation: InvocationId,
     /// What becomes of it; nothing, if the worker ended and [`Self::verdict`] says how.
-    pub answer: oneshot::Receiver<Answer>,
+    pub answer: oneshot::Receiver<WorkerAnswer>,
     /// How it failed after it was answered.
     pub verdict: Arc<Verdict>,
 }
@@ -165,7 +165,7 @@ impl AsyncWorker {
     ) -> AsyncCall {
         let (answered, answer) = oneshot::channel();
         let verdict = Arc::<Verdict>::default();
-        self.in_flight.join(Job {
+        self.in_flight.join(NewCall {
             invocation,
             request,
             origin,
@@ -420,7 +420,7 @@ async fn serve(
         let context = &mut Context::from_waker(&waker);
         loop {
             let mut began = false;
-            while let Some(job) = in_flight.next_job() {
+            while let Some(job) = in_flight.next_call() {
                 let call = call(accessor, service, in_flight, job);
                 if one.is_none() {
                     one.set(Some(call));
@@ -450,8 +450,8 @@ async fn serve(
 }
 
 /// One invocation, until the guest has answered.
-async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: Job) {
-    let Job { invocation, request, origin, deadline, answer, verdict } = job;
+async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFlight, job: NewCall) {
+    let NewCall { invocation, request, origin, deadline, answer, verdict } = job;
     let handle = service.wasi_http_handler().func_handle();
     let begun = accessor.with(|mut store| {
         let http = store.get().http();
@@ -471,7 +471,7 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
             let fault = accessor
                 .with(|mut store| sandbox::call_fault(&error, &mut store.get().limiter, in_flight.policy()));
             // Nobody waits any more, if that fails.
-            let _ = answer.send(Answer::Failed(fault));
+            let _ = answer.send(WorkerAnswer::Failed(fault));
             return;
         }
     };

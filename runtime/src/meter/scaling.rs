@@ -86,7 +86,7 @@ pub struct Inputs {
 
 /// One decision, or several of the same kind in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Decision {
+pub struct ScalingDecision {
     /// When the first was made: milliseconds since 1970, UTC.
     pub time_ms: u64,
     /// When the last was made.
@@ -106,7 +106,7 @@ pub struct Decision {
 /// The latest decisions of one app, at most [`limits::SCALE_DECISIONS_MAX`].
 #[derive(Default)]
 pub struct ScaleLog {
-    decisions: Mutex<VecDeque<Decision>>,
+    decisions: Mutex<VecDeque<ScalingDecision>>,
     /// What came of each reason since the host started.
     counted: [AtomicU64; Reason::ALL.len()],
 }
@@ -134,7 +134,7 @@ impl ScaleLog {
         if decisions.len() == limits::SCALE_DECISIONS_MAX {
             decisions.pop_front();
         }
-        decisions.push_back(Decision {
+        decisions.push_back(ScalingDecision {
             time_ms: now_ms,
             until_ms: now_ms,
             revision,
@@ -152,12 +152,12 @@ impl ScaleLog {
     }
 
     /// The kept decisions, the oldest first.
-    pub fn decisions(&self) -> Vec<Decision> {
+    pub fn decisions(&self) -> Vec<ScalingDecision> {
         self.decisions.lock().iter().copied().collect()
     }
 }
 
-impl Decision {
+impl ScalingDecision {
     /// Whether one more at `now_ms` is part of this one.
     fn goes_on(&self, now_ms: u64, revision: RevisionId, reason: Reason) -> bool {
         let is_recent = match reason.action() {

@@ -18,11 +18,11 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::limits;
 use crate::persist::error::DbError;
 use crate::persist::schema;
-use crate::persist::writer::{self, Change};
+use crate::persist::writer::{self, WriterJob};
 
 /// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
 pub struct Db {
-    changes: Option<Sender<Change>>,
+    changes: Option<Sender<WriterJob>>,
     writer: Option<JoinHandle<()>>,
     readers: Arc<Readers>,
 }
@@ -91,7 +91,7 @@ impl Db {
         });
         let changes = self.changes.as_ref().ok_or(DbError::Closed)?;
         // The queue is bounded: where it is full, whoever comes waits for a place in turn.
-        changes.send(Change { run, asker: Handle::current() }).await.map_err(|_| DbError::Closed)?;
+        changes.send(WriterJob { run, asker: Handle::current() }).await.map_err(|_| DbError::Closed)?;
         answered.await.map_err(|_| DbError::Closed)?
     }
 

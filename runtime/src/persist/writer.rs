@@ -20,7 +20,7 @@ pub type Run = Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> Tell + Send>
 pub type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 
 /// A change that somebody waits for.
-pub struct Change {
+pub struct WriterJob {
     /// What it does.
     pub run: Run,
     /// Where the asker waits.
@@ -28,7 +28,7 @@ pub struct Change {
 }
 
 /// Writes until all senders are gone. The database is in `folder`.
-pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Change>) {
+pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<WriterJob>) {
     // Whoever serves waits for its commits.
     event_loop::go_before_others();
     let mut before = Commit::default();
@@ -46,7 +46,7 @@ pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Change
             };
             let gathering = Gathering::after(&before);
             let mut next = Some(first);
-            while let Some(Change { run, asker }) = next {
+            while let Some(WriterJob { run, asker }) = next {
                 answers.add(asker, run(Ok(&transaction)));
                 // What came after would be committed by itself, and answered as failed.
                 if transaction.is_autocommit() {
@@ -126,7 +126,7 @@ impl Gathering {
     }
 
     /// The change that follows the first `have`; `None` if it is time to commit them.
-    fn next(&self, have: usize, queue: &mut Receiver<Change>) -> Option<Change> {
+    fn next(&self, have: usize, queue: &mut Receiver<WriterJob>) -> Option<WriterJob> {
         loop {
             if let Ok(change) = queue.try_recv() {
                 return Some(change);
@@ -204,7 +204,7 @@ mod tests {
                 });
                 Box::new(move |committed| answer.send(result.and(committed)).unwrap())
             });
-            assert!(changes.send(Change { run, asker: Handle::current() }).await.is_ok());
+            assert!(changes.send(WriterJob { run, asker: Handle::current() }).await.is_ok());
             answers.push(answered);
         }
         drop(changes);

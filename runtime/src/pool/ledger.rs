@@ -33,12 +33,12 @@ pub struct Taken<I, W> {
     /// Number of the instance within the pool.
     pub number: usize,
     /// What the holder of the slot uses.
-    pub room: Room<I, W>,
+    pub room: SlotRoom<I, W>,
 }
 
 /// What a taken slot has to offer.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Room<I, W> {
+pub enum SlotRoom<I, W> {
     /// An idle worker.
     Worker(W),
     /// The instance has no idle worker: make one in it.
@@ -138,7 +138,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         seat.in_flight += 1;
         seat.usage.begin(now);
         let worker = seat.take_idle(core);
-        let room = worker.map_or_else(|| Room::Instance(seat.instance.clone()), Room::Worker);
+        let room = worker.map_or_else(|| SlotRoom::Instance(seat.instance.clone()), SlotRoom::Worker);
         let in_flight = seat.in_flight;
         let full = in_flight >= concurrency;
         self.in_flight += 1;

@@ -8,7 +8,7 @@ use crate::instance::worker::Worker;
 use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::{Fault, Outcome};
 use crate::pool::Pool;
-use crate::pool::ledger::{Room, Taken};
+use crate::pool::ledger::{SlotRoom, Taken};
 use crate::{clock, limits};
 
 /// Room for one invocation in an instance, held until its response body has ended.
@@ -48,8 +48,8 @@ impl Slot {
     pub(super) fn new(pool: Arc<Pool>, now: TakenNow) -> Self {
         let TakenNow { taken, cold_since } = now;
         let (worker, instance) = match taken.room {
-            Room::Worker(worker) => (Some(worker), None),
-            Room::Instance(instance) => (None, Some(instance)),
+            SlotRoom::Worker(worker) => (Some(worker), None),
+            SlotRoom::Instance(instance) => (None, Some(instance)),
         };
         let taken_at = pool.is_dynamic().then(clock::now);
         let timing = Timing { cold: cold_since.is_some(), ..Timing::default() };

@@ -19,7 +19,7 @@ pub(super) struct WaitQueue {
 }
 
 /// A place in the queue, unless that is full.
-pub(super) struct Waiting {
+pub(super) struct WaitingCaller {
     pub(super) throttle: Throttle,
     pub(super) slot: Option<oneshot::Receiver<Slot>>,
 }
@@ -52,7 +52,7 @@ impl WaitQueue {
     }
 
     /// Waits in the queue, unless that is full.
-    pub(super) fn join(&mut self, throttle: Throttle) -> Waiting {
+    pub(super) fn join(&mut self, throttle: Throttle) -> WaitingCaller {
         if self.is_empty() {
             self.throttle = throttle;
         }
@@ -64,7 +64,7 @@ impl WaitQueue {
             self.places.push_back(place);
             slot
         });
-        Waiting { throttle, slot }
+        WaitingCaller { throttle, slot }
     }
 
     fn next(&mut self) -> Option<oneshot::Sender<Slot>> {

@@ -28,7 +28,7 @@ use crate::pool::slot::Slot;
 use crate::short_queue::ShortQueue;
 
 /// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.
-pub struct Ended {
+pub struct EndedCall {
     /// The slot, still taken.
     pub slot: Slot,
     /// The worker, if one was made; used again only if the slot gets it back.
@@ -41,11 +41,11 @@ pub struct Ended {
 
 /// The answer of a guest that has returned before anything was sent: everything it wrote is there.
 pub fn whole(
-    ended: Ended,
+    ended: EndedCall,
     head: Option<Head>,
     for_head: bool,
 ) -> Result<http::Response<ResponseBody>, Fault> {
-    let Ended { slot, worker, result, .. } = ended;
+    let EndedCall { slot, worker, result, .. } = ended;
     if let Err(fault) = result {
         if let Some(worker) = worker {
             slot.retire(worker);

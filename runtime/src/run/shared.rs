@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::instance::in_flight::Answer;
+use crate::instance::in_flight::WorkerAnswer;
 use crate::instance::kept_body::AnswerBody;
 use crate::instance::worker_p3::AsyncCall;
 use crate::invocation::{Fault, Outcome};
@@ -38,18 +38,18 @@ pub async fn run_shared(
             Err(fault) => return Err(failed(&mut record, fault)),
         };
         let call = worker.call(request, origin.clone(), id, deadline);
-        let mut waiting = Waiting { place: Some((slot, call)), deadline };
+        let mut waiting = WaitingCall { place: Some((slot, call)), deadline };
         let answer = waiting.answer().await;
         let Some((kept, call)) = waiting.place.take() else { return Err(Outcome::Cancelled) };
         slot = kept;
         record.begun(slot.timing(), Some(call.memory_bytes()));
         match answer {
-            Some(Answer::Head(head)) => {
+            Some(WorkerAnswer::Head(head)) => {
                 return answered(head, bodiless, slot, call, record, deadline).map_err(|fault| fault.outcome);
             }
-            Some(Answer::Failed(fault)) => return Err(failed(&mut record, fault)),
+            Some(WorkerAnswer::Failed(fault)) => return Err(failed(&mut record, fault)),
             // The worker ended under it before the guest saw it: another one takes it.
-            Some(Answer::NotBegun(again)) => request = again,
+            Some(WorkerAnswer::NotBegun(again)) => request = again,
             None => {
                 call.retire_worker();
                 let fault = Fault::timed_out(timeout, "before the function answered");
@@ -60,14 +60,14 @@ pub async fn run_shared(
 }
 
 /// An invocation that waits for its answer. Dropped meanwhile, it keeps its place until the guest is done with it.
-struct Waiting {
+struct WaitingCall {
     place: Option<(Slot, AsyncCall)>,
     deadline: Instant,
 }
 
-impl Waiting {
+impl WaitingCall {
     /// What becomes of it; `None` if the deadline passes.
-    async fn answer(&mut self) -> Option<Answer> {
+    async fn answer(&mut self) -> Option<WorkerAnswer> {
         let (_, call) = self.place.as_mut()?;
         let answer = match call.answer.try_recv() {
             Ok(answer) => Some(answer),
@@ -78,14 +78,14 @@ impl Waiting {
         };
         let lost = || Fault::plain(Outcome::WorkerLost("the worker was dropped"));
         let fault = || call.verdict.get().cloned().unwrap_or_else(lost);
-        Some(answer.unwrap_or_else(|| Answer::Failed(fault())))
+        Some(answer.unwrap_or_else(|| WorkerAnswer::Failed(fault())))
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingCall {
     fn drop(&mut self) {
         if let (Some(place), Ok(here)) = (self.place.take(), tokio::runtime::Handle::try_current()) {
-            let mut rest = Waiting { place: Some(place), deadline: self.deadline };
+            let mut rest = WaitingCall { place: Some(place), deadline: self.deadline };
             here.spawn(async move {
                 let answer = rest.answer().await;
                 if let (Some((_slot, call)), None) = (rest.place.take(), answer) {

@@ -62,7 +62,7 @@ impl TraceContext {
     }
 
     /// The first piece of work of a new trace.
-    fn root(mut random: impl FnMut() -> u64, sampler: Sampler) -> Self {
+    fn root(mut random: impl FnMut() -> u64, sampler: TraceSampler) -> Self {
         let [high, low] = [random(), random().max(1)];
         let trace_id = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
         Self { trace_id, span_id: new_span_id(&mut random), sampled: sampler.takes(low) }
@@ -71,7 +71,7 @@ impl TraceContext {
 
 /// Decides which traces are recorded.
 #[derive(Debug, Clone, Copy)]
-pub struct Sampler {
+pub struct TraceSampler {
     /// The least of the 2^56 random values of a trace that is recorded.
     threshold: u64,
 }
@@ -79,7 +79,7 @@ pub struct Sampler {
 /// How many values the random part of a trace id has: its last seven bytes (W3C Trace Context, level 2).
 const RANDOM_VALUES: u64 = 1 << 56;
 
-impl Sampler {
+impl TraceSampler {
     /// Takes this share of the traces that begin here: 0 for none, 1 for all, and what lies beyond counts as these.
     pub fn new(ratio: f64) -> Self {
         let taken = ratio.clamp(0.0, 1.0) * RANDOM_VALUES as f64;
@@ -157,7 +157,7 @@ mod tests {
 
     /// Whether one of four takes the trace whose random value this is.
     fn is_taken(value: u64) -> bool {
-        Sampler::new(0.25).context(None, || value).sampled
+        TraceSampler::new(0.25).context(None, || value).sampled
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
     fn a_request_follows_its_caller_whatever_the_ratio_is() {
         for sampled in [true, false] {
             let parent = TraceContext { sampled, ..TraceContext::parse(EXAMPLE).unwrap() };
-            let context = Sampler::new(if sampled { 0.0 } else { 1.0 }).context(Some(parent), || 7);
+            let context = TraceSampler::new(if sampled { 0.0 } else { 1.0 }).context(Some(parent), || 7);
             assert_eq!((context.trace_id, context.sampled), (parent.trace_id, sampled));
             assert_eq!(context.span_id, [0, 0, 0, 0, 0, 0, 0, 7]);
         }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn ids_are_never_zero() {
-        let context = Sampler::new(1.0).context(None, || 0);
+        let context = TraceSampler::new(1.0).context(None, || 0);
         assert_eq!(TraceContext::parse(str::from_utf8(&context.header()).unwrap()), Some(context));
         assert_ne!(context.child(|| 0).span_id, [0; 8]);
     }
@@ -252,7 +252,7 @@ mod tests {
     fn none_and_all_and_what_lies_beyond() {
         for (ratio, taken) in [(0.0, false), (-1.0, false), (f64::NAN, false), (1.0, true), (9.0, true)] {
             for value in [1, RANDOM_VALUES - 1] {
-                assert_eq!(Sampler::new(ratio).takes(value), taken, "{ratio} {value}");
+                assert_eq!(TraceSampler::new(ratio).takes(value), taken, "{ratio} {value}");
             }
         }
     }
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn the_share_that_is_taken_is_the_ratio() {
         let mut random = counter(1);
-        let sampler = Sampler::new(0.1);
+        let sampler = TraceSampler::new(0.1);
         let taken = (0..20_000).filter(|_| sampler.context(None, &mut random).sampled).count();
         assert!((1_800..2_200).contains(&taken), "{taken}");
     }
@@ -284,7 +284,7 @@ mod tests {
         #[test]
         fn a_higher_ratio_takes_all_that_a_lower_one_takes(low in 0f64..1.0, more in 0f64..1.0, id: u64) {
             let high = low + (1.0 - low) * more;
-            prop_assert!(!Sampler::new(low).takes(id) || Sampler::new(high).takes(id));
+            prop_assert!(!TraceSampler::new(low).takes(id) || TraceSampler::new(high).takes(id));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::request::caller::Caller;
 use crate::trigger::cloudevent::EventRequest;
 
 /// How a call ended.
-pub enum Answer {
+pub enum TriggerAnswer {
     /// With a status of 2xx, and so much of the body as was asked for.
     Done(Vec<u8>),
     /// Without; the text says how.
@@ -37,13 +37,13 @@ pub async fn call(
     event: EventRequest,
     invocation: InvocationId,
     keep: usize,
-) -> Answer {
+) -> TriggerAnswer {
     let EventRequest { request, cause } = event;
     let caller = Caller::Trigger { function: function.clone(), cause };
     let answer = AssertUnwindSafe(answer(app, Invocation::new(invocation, caller, request), keep))
         .catch_unwind()
         .await;
-    answer.unwrap_or_else(|_| Answer::Failed("the host failed: its own log says why".to_owned()))
+    answer.unwrap_or_else(|_| TriggerAnswer::Failed("the host failed: its own log says why".to_owned()))
 }
 
 /// How long a call is not repeated that was refused for the `refusals`-th time, counted from 0. `random` is evenly spread over
@@ -60,14 +60,14 @@ pub fn kept_reason(app: &App, reason: &str) -> String {
     reason[..reason.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned()
 }
 
-async fn answer(app: &App, invocation: Invocation, keep: usize) -> Answer {
+async fn answer(app: &App, invocation: Invocation, keep: usize) -> TriggerAnswer {
     let response = match dispatch(app, invocation).await {
         Ok(response) => response,
-        Err(why) if why.is_throttled() => return Answer::Throttled,
-        Err(NotRun::NoFunction | NotRun::Removed) => return Answer::NobodyThere,
+        Err(why) if why.is_throttled() => return TriggerAnswer::Throttled,
+        Err(NotRun::NoFunction | NotRun::Removed) => return TriggerAnswer::NobodyThere,
         Err(why) => {
             let Refusal { code, message, .. } = why.into();
-            return Answer::Failed(format!("{code}: {message}"));
+            return TriggerAnswer::Failed(format!("{code}: {message}"));
         }
     };
     let status = response.status();
@@ -77,12 +77,12 @@ async fn answer(app: &App, invocation: Invocation, keep: usize) -> Answer {
         match frame.map(Frame::into_data) {
             Ok(Ok(bytes)) if said.len() + bytes.len() <= keep => said.extend(bytes),
             Ok(_) => {}
-            Err(error) => return Answer::Failed(format!("the response broke off: {error}")),
+            Err(error) => return TriggerAnswer::Failed(format!("the response broke off: {error}")),
         }
     }
     match status.is_success() {
-        true => Answer::Done(said),
-        false => Answer::Failed(format!("status {}", status.as_u16())),
+        true => TriggerAnswer::Done(said),
+        false => TriggerAnswer::Failed(format!("status {}", status.as_u16())),
     }
 }
 

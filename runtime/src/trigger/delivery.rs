@@ -14,7 +14,7 @@ use crate::invocation::{InvocationId, random_share};
 use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::error::DbError;
-use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
+use crate::trigger::call::{TriggerAnswer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{self, Event};
 use crate::{clock, limits};
 
@@ -37,7 +37,7 @@ pub struct Delivery {
 
 /// A delivery that has ended.
 #[derive(Default)]
-pub struct Ended {
+pub struct DeliveryEnd {
     /// Those of which it is stored what becomes of them: delivered, dead, or behind the others later.
     pub over: Vec<Message>,
     /// Those that wait in their place, with until when.
@@ -48,13 +48,13 @@ pub struct Ended {
 
 impl Delivery {
     /// Delivers them once. What a bound of the host refuses is no delivery: it is tried again, less and less often.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(mut self) -> DeliveryEnd {
         let now_ms = clock::now_ms() as i64;
         for message in &mut self.messages {
             message.first_ms.get_or_insert(now_ms);
         }
         let mut left = std::mem::take(&mut self.messages);
-        let (mut ended, mut refusals) = (Ended::default(), 0);
+        let (mut ended, mut refusals) = (DeliveryEnd::default(), 0);
         loop {
             self.end_expired(&mut left, &mut ended).await;
             if left.is_empty() {
@@ -62,14 +62,16 @@ impl Delivery {
             }
             let invocation = InvocationId::next();
             match self.ask(&left, invocation).await {
-                Answer::Throttled if self.pause(pause_after_refusal(refusals, random_share())).await => {
+                TriggerAnswer::Throttled
+                    if self.pause(pause_after_refusal(refusals, random_share())).await =>
+                {
                     refusals += 1;
                 }
-                Answer::Throttled | Answer::NobodyThere => {
+                TriggerAnswer::Throttled | TriggerAnswer::NobodyThere => {
                     ended.not_taken = left;
                     return ended;
                 }
-                Answer::Done(said) => {
+                TriggerAnswer::Done(said) => {
                     let failed =
                         if self.trigger.batch { cloudevent::failed_of_batch(&said) } else { Vec::new() };
                     let named = |message: &mut Message| failed.contains(&message.id);
@@ -82,7 +84,7 @@ impl Delivery {
                     self.end_failed(failed, invocation, "the function named it", &mut ended).await;
                     return ended;
                 }
-                Answer::Failed(error) => {
+                TriggerAnswer::Failed(error) => {
                     self.end_failed(left, invocation, &error, &mut ended).await;
                     return ended;
                 }
@@ -105,7 +107,7 @@ impl Delivery {
         }
     }
 
-    async fn ask(&self, messages: &[Message], invocation: InvocationId) -> Answer {
+    async fn ask(&self, messages: &[Message], invocation: InvocationId) -> TriggerAnswer {
         let (place, path) = (self.queue.place(), self.trigger.path());
         let event = |message: &Message| Event::of_message(message, place, self.trigger.container.as_ref());
         let (request, keep) = match messages {
@@ -119,7 +121,7 @@ impl Delivery {
     }
 
     /// Makes dead letters of those whose time to live is over.
-    async fn end_expired(&self, left: &mut Vec<Message>, ended: &mut Ended) {
+    async fn end_expired(&self, left: &mut Vec<Message>, ended: &mut DeliveryEnd) {
         let now_ms = clock::now_ms() as i64;
         let is_over =
             |message: &mut Message| message.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
@@ -135,7 +137,7 @@ impl Delivery {
         messages: Vec<Message>,
         invocation: InvocationId,
         error: &str,
-        ended: &mut Ended,
+        ended: &mut DeliveryEnd,
     ) {
         for mut message in messages {
             message.failures += 1;

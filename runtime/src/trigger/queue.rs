@@ -21,7 +21,7 @@ use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
 use crate::request::caller::Group;
-use crate::trigger::delivery::{Delivery, Ended};
+use crate::trigger::delivery::{Delivery, DeliveryEnd};
 use crate::trigger::leases::{Leases, Released};
 use crate::trigger::tasks::AppTasks;
 use crate::{clock, limits};
@@ -159,7 +159,7 @@ impl Consumer {
     }
 
     /// Delivers the messages of sessions whose wait is over, as far as there is room.
-    async fn deliver_due(&mut self, deliveries: &mut JoinSet<Ended>) {
+    async fn deliver_due(&mut self, deliveries: &mut JoinSet<DeliveryEnd>) {
         while let Some((trigger, most)) = self.trigger()
             && self.has_room_again(most)
             && let Some((session, after)) = self.leases.take_due(clock::now_ms() as i64)
@@ -183,7 +183,7 @@ impl Consumer {
     }
 
     /// Reads a page of messages, if there is room for them, and begins to deliver them. Says what there is to read then.
-    async fn fetch(&mut self, deliveries: &mut JoinSet<Ended>) -> Result<Unread, DbError> {
+    async fn fetch(&mut self, deliveries: &mut JoinSet<DeliveryEnd>) -> Result<Unread, DbError> {
         let Some((trigger, most)) = self.trigger() else { return Ok(Unread::Nothing) };
         let room = most.saturating_sub(self.leases.count());
         let is_full = self.leases.bytes() >= limits::QUEUE_LEASED_BYTES_MAX
@@ -214,7 +214,12 @@ impl Consumer {
         Some((trigger.clone(), if is_paused { 0 } else { most }))
     }
 
-    fn deliver(&mut self, trigger: PullTrigger, messages: Vec<Message>, deliveries: &mut JoinSet<Ended>) {
+    fn deliver(
+        &mut self,
+        trigger: PullTrigger,
+        messages: Vec<Message>,
+        deliveries: &mut JoinSet<DeliveryEnd>,
+    ) {
         let (app, queue, stop) = (self.app.clone(), self.queue.clone(), self.stop.clone());
         let delivery = Delivery { app, queue, stop, trigger, messages };
         self.next_loop = (self.next_loop + 1) % self.loops.len();
@@ -222,9 +227,13 @@ impl Consumer {
     }
 
     /// Takes note of a delivery that has ended. Says whether there is more to read because of it.
-    async fn end(&mut self, ended: Result<Ended, JoinError>, deliveries: &mut JoinSet<Ended>) -> bool {
+    async fn end(
+        &mut self,
+        ended: Result<DeliveryEnd, JoinError>,
+        deliveries: &mut JoinSet<DeliveryEnd>,
+    ) -> bool {
         // A call that panics is one that failed; nothing else here may.
-        let Ok(Ended { over, waiting, not_taken }) = ended else { return false };
+        let Ok(DeliveryEnd { over, waiting, not_taken }) = ended else { return false };
         for (message, due_ms) in waiting {
             self.leases.wait(&message, due_ms);
         }
@@ -250,7 +259,7 @@ impl Consumer {
         trigger: &PullTrigger,
         session: String,
         after: i64,
-        deliveries: &mut JoinSet<Ended>,
+        deliveries: &mut JoinSet<DeliveryEnd>,
     ) {
         let next = self.next_of_session(&session, after).await;
         if let Some(next) = self.leases.go_on(&session, next, clock::now_ms() as i64) {

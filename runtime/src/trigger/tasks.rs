@@ -15,10 +15,10 @@ use crate::app::running::App;
 pub struct AppTasks<K> {
     /// The event loop they run on.
     here: Option<Handle>,
-    running: Mutex<HashMap<K, Running>>,
+    running: Mutex<HashMap<K, RunningTask>>,
 }
 
-struct Running {
+struct RunningTask {
     /// The life of the app that it is for.
     app: Weak<App>,
     task: JoinHandle<()>,
@@ -49,7 +49,7 @@ impl<K: Eq + Hash> AppTasks<K> {
             task.await;
         });
         running.retain(|_, running| !running.task.is_finished());
-        running.insert(key, Running { app: Arc::downgrade(app), task });
+        running.insert(key, RunningTask { app: Arc::downgrade(app), task });
     }
 
     /// Calls `each` with the key of every task.
@@ -59,8 +59,8 @@ impl<K: Eq + Hash> AppTasks<K> {
 
     /// Waits until those that have been told to stop have ended.
     pub async fn ended(&self) {
-        let running: Vec<Running> = self.running.lock().drain().map(|(_, running)| running).collect();
-        for Running { task, .. } in running {
+        let running: Vec<RunningTask> = self.running.lock().drain().map(|(_, running)| running).collect();
+        for RunningTask { task, .. } in running {
             let _ = task.await;
         }
     }

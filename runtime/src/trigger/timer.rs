@@ -23,7 +23,7 @@ use crate::manifest::triggers::timer::TimerTrigger;
 use crate::names::AppName;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
-use crate::trigger::call::{Answer, call, kept_reason, pause_after_refusal};
+use crate::trigger::call::{TriggerAnswer, call, kept_reason, pause_after_refusal};
 use crate::trigger::cloudevent::{Event, timestamp};
 use crate::trigger::tasks::AppTasks;
 use crate::{clock, limits};
@@ -275,9 +275,9 @@ impl TimerTask {
 
     /// A run has ended, or panicked, which its thread has reported: stores how, and tells whoever asked for it, who finds it
     /// stored.
-    async fn end(&mut self, ended: Option<Ended>) {
-        let failed = || Ended { is_over: true, error: Some("the host failed".to_owned()), by_hand: None };
-        let Ended { is_over, error, by_hand } = ended.unwrap_or_else(failed);
+    async fn end(&mut self, ended: Option<RunEnd>) {
+        let failed = || RunEnd { is_over: true, error: Some("the host failed".to_owned()), by_hand: None };
+        let RunEnd { is_over, error, by_hand } = ended.unwrap_or_else(failed);
         // Cut off with its app or host: the next start takes it for missed.
         if let Some(stored) = self.stored.clone().filter(|_| is_over) {
             let state = if by_hand.is_some() { stored.state } else { stored.state.ended() };
@@ -310,7 +310,7 @@ impl TimerTask {
 }
 
 /// A run that has ended.
-struct Ended {
+struct RunEnd {
     /// Whether the function has answered, or failed; otherwise the run was cut off.
     is_over: bool,
     error: Option<String>,
@@ -343,26 +343,26 @@ async fn run_once(
     run: Run,
     stop: watch::Receiver<bool>,
     asked: Option<oneshot::Sender<Fired>>,
-) -> Option<Ended> {
+) -> Option<RunEnd> {
     let (function, path, begun) = (&run.trigger.name, run.trigger.path(), Instant::now());
     let mut refusals = 0;
     let (invocation, answer) = loop {
         let invocation = InvocationId::next();
         let answer = call(&app, function, run.event(app.name()).request(&path), invocation, 0).await;
         match answer {
-            Answer::Throttled if !app.is_removed() && !*stop.borrow() => {
+            TriggerAnswer::Throttled if !app.is_removed() && !*stop.borrow() => {
                 tokio::time::sleep(pause_after_refusal(refusals, random_share())).await;
                 refusals += 1;
             }
             answer => break (invocation, answer),
         }
     };
-    let is_over = matches!(answer, Answer::Done(_) | Answer::Failed(_));
+    let is_over = matches!(answer, TriggerAnswer::Done(_) | TriggerAnswer::Failed(_));
     let error = match answer {
-        Answer::Done(_) => None,
-        Answer::Failed(error) => Some(error),
-        Answer::Throttled => Some("no instance was free".to_owned()),
-        Answer::NobodyThere => Some("the function is gone".to_owned()),
+        TriggerAnswer::Done(_) => None,
+        TriggerAnswer::Failed(error) => Some(error),
+        TriggerAnswer::Throttled => Some("no instance was free".to_owned()),
+        TriggerAnswer::NobodyThere => Some("the function is gone".to_owned()),
     };
     let error = error.map(|error| kept_reason(&app, &error));
     if let Some(error) = &error {
@@ -373,5 +373,5 @@ async fn run_once(
         let ms = begun.elapsed().as_millis() as u64;
         (asked, Fired { invocation: invocation.to_string(), ms, error: error.clone() })
     });
-    Some(Ended { is_over, error, by_hand })
+    Some(RunEnd { is_over, error, by_hand })
 }

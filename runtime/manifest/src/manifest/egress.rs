@@ -105,7 +105,7 @@ impl fmt::Display for Destination {
 
 /// Why a request may not go where it wants to, with the entry that would allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum EgressRefusal {
     /// No entry names the destination.
     Name {
         /// What would.
@@ -122,7 +122,7 @@ pub enum Refusal {
     },
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for EgressRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = match self {
             Self::Name { entry } => {
@@ -227,13 +227,13 @@ impl Egress {
     }
 
     /// Whether a request for `destination` may be made, as far as its name goes.
-    pub fn may_ask(&self, destination: &Destination) -> Result<(), Refusal> {
+    pub fn may_ask(&self, destination: &Destination) -> Result<(), EgressRefusal> {
         if !self.entries.iter().any(|entry| entry.is_for(destination) && entry.names(destination)) {
             return Err(match destination.literal() {
                 Some(address) if AddressKind::of(address) != AddressKind::Public => {
                     Self::refused(destination, address)
                 }
-                _ => Refusal::Name { entry: destination.to_string() },
+                _ => EgressRefusal::Name { entry: destination.to_string() },
             });
         }
         match destination.literal() {
@@ -243,7 +243,7 @@ impl Egress {
     }
 
     /// Whether a request that [`Self::may_ask`] let through may go to `address`.
-    pub fn may_reach(&self, destination: &Destination, address: IpAddr) -> Result<(), Refusal> {
+    pub fn may_reach(&self, destination: &Destination, address: IpAddr) -> Result<(), EgressRefusal> {
         if AddressKind::of(address) == AddressKind::Public {
             return Ok(());
         }
@@ -252,11 +252,11 @@ impl Egress {
         if granted { Ok(()) } else { Err(Self::refused(destination, address)) }
     }
 
-    fn refused(destination: &Destination, address: IpAddr) -> Refusal {
+    fn refused(destination: &Destination, address: IpAddr) -> EgressRefusal {
         let address = address.to_canonical();
         let (kind, port) = (AddressKind::of(address), destination.port);
         let entry = Destination { host: address.to_string(), port, scheme: destination.scheme }.to_string();
-        Refusal::Address { address, kind, entry }
+        EgressRefusal::Address { address, kind, entry }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::manifest::grants::{Share, StoreLabel};
+use crate::manifest::grants::{SharedStores, StoreLabel};
 use crate::manifest::triggers::Triggers;
 use crate::manifest::{FileMount, Manifest, MountPath, ScaleSettings, ScratchSize};
 use crate::names::{AppName, HostName};
@@ -45,7 +45,7 @@ pub struct ManifestFile {
     pub trigger: Triggers,
     /// What other apps may use.
     #[serde(default)]
-    pub share: Share,
+    pub share: SharedStores,
     /// Scale settings.
     #[serde(default)]
     pub scale: ScaleSettings,

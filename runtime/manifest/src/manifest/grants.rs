@@ -138,7 +138,7 @@ impl From<StoreLabel> for String {
 /// What an app shares with others: the `[share.…]` tables of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Share {
+pub struct SharedStores {
     /// Of its key-value stores, each with the apps that may use it as it does itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub key_value_stores: Shared,
@@ -153,7 +153,7 @@ pub struct Share {
 /// Stores, each with the apps that may use it.
 pub type Shared = BTreeMap<StoreName, Vec<AppName>>;
 
-impl Share {
+impl SharedStores {
     /// Whether nothing is shared.
     pub fn is_empty(&self) -> bool {
         self.key_value_stores.is_empty() && self.blob_containers.is_empty() && self.queues.is_empty()
@@ -174,7 +174,7 @@ impl Share {
 }
 
 /// Checks what the manifest of `app` says about stores of one kind.
-pub fn check(kind: Kind, app: &AppName, stores: &[StoreLabel], share: &Share) -> Result<(), String> {
+pub fn check(kind: Kind, app: &AppName, stores: &[StoreLabel], share: &SharedStores) -> Result<(), String> {
     let (max, setting, noun) = (limits::STORES_MAX, kind.setting(), kind.noun());
     if stores.len() > max {
         return Err(format!("{} {setting}: at most {max} are allowed", stores.len()));
@@ -215,25 +215,25 @@ impl Grants {
     pub fn place(
         &self,
         label: StoreLabel,
-        share_of: impl FnOnce(&AppName) -> Option<Share>,
-    ) -> Result<Place, Refusal> {
+        share_of: impl FnOnce(&AppName) -> Option<SharedStores>,
+    ) -> Result<Place, GrantRefusal> {
         let kind = self.kind;
         if !self.stores.contains(&label) {
-            return Err(Refusal::NotNamed { kind, label });
+            return Err(GrantRefusal::NotNamed { kind, label });
         }
         let StoreLabel { owner, store } = label;
         let Some(owner) = owner else { return Ok(Place { app: self.app.clone(), store }) };
         match share_of(&owner) {
-            None => Err(Refusal::NoOwner { kind, owner, store }),
+            None => Err(GrantRefusal::NoOwner { kind, owner, store }),
             Some(share) if share.is_with(kind, &store, &self.app) => Ok(Place { app: owner, store }),
-            Some(_) => Err(Refusal::NotShared { kind, owner, store, app: self.app.clone() }),
+            Some(_) => Err(GrantRefusal::NotShared { kind, owner, store, app: self.app.clone() }),
         }
     }
 }
 
 /// Why an app may not use a store, with the line that would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum GrantRefusal {
     /// Its own manifest does not name the store.
     #[error(
         "{setting} does not name {noun} {label}; to allow it, add to wfn.toml: {setting} = [\"{label}\"]",
@@ -296,15 +296,15 @@ mod tests {
     #[test]
     fn what_a_manifest_says_has_to_fit_together() {
         let label = |text| StoreLabel::parse(text).unwrap();
-        let shares = |store: &str, apps: usize| Share {
+        let shares = |store: &str, apps: usize| SharedStores {
             key_value_stores: [(StoreName::new(store).unwrap(), vec![app("b"); apps])].into(),
             blob_containers: Shared::default(),
             queues: Shared::default(),
         };
-        let check = |app: &AppName, stores: &[StoreLabel], share: &Share| {
+        let check = |app: &AppName, stores: &[StoreLabel], share: &SharedStores| {
             super::check(Kind::KeyValueStore, app, stores, share)
         };
-        let (own, none) = ([label("s")], Share::default());
+        let (own, none) = ([label("s")], SharedStores::default());
         assert_eq!(check(&app("a"), &own, &shares("s", 1)), Ok(()));
         let many = vec![label("s"); limits::STORES_MAX + 1];
         let refusals = [
@@ -325,8 +325,8 @@ mod tests {
         let place = |app: &AppName| Place { app: app.clone(), store: StoreName::new("s").unwrap() };
         let grants = Grants::new(Kind::BlobContainer, &app("b"), &[label("s"), label("a/s")]);
         let shared: Shared = [(StoreName::new("s").unwrap(), vec![app("b")])].into();
-        let of_containers = Share { blob_containers: shared.clone(), ..Share::default() };
-        let of_stores = Share { key_value_stores: shared, ..Share::default() };
+        let of_containers = SharedStores { blob_containers: shared.clone(), ..SharedStores::default() };
+        let of_stores = SharedStores { key_value_stores: shared, ..SharedStores::default() };
         assert_eq!(grants.place(label("s"), |_| None), Ok(place(&app("b"))));
         assert_eq!(grants.place(label("a/s"), |_| Some(of_containers.clone())), Ok(place(&app("a"))));
         for (text, share, why) in [

@@ -235,7 +235,7 @@ pub struct TimerState {
 
 /// What to do about a timer now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
+pub struct TimerDecision {
     /// What to store before acting, so that a run that a crash cuts off is known ([`TimerState::restarted`]).
     pub state: TimerState,
     /// What to do.
@@ -294,8 +294,8 @@ impl TimerState {
     }
 
     /// What to do at `now_ms`, with a run of this timer going on or not.
-    pub fn decide(self, now_ms: i64, is_running: bool, timer: &Timer) -> Decision {
-        let unchanged = |action| Decision { state: self, action, skipped: 0 };
+    pub fn decide(self, now_ms: i64, is_running: bool, timer: &Timer) -> TimerDecision {
+        let unchanged = |action| TimerDecision { state: self, action, skipped: 0 };
         let Some(first) = self.next_due_ms else { return unchanged(Action::Wait { until_ms: i64::MAX }) };
         let due_ms = timer.due(first);
         if now_ms < due_ms {
@@ -318,19 +318,19 @@ impl TimerState {
         }
     }
 
-    fn run(self, occurrence_ms: i64, past_due: bool, timer: &Timer) -> Decision {
+    fn run(self, occurrence_ms: i64, past_due: bool, timer: &Timer) -> TimerDecision {
         let next_due_ms = timer.schedule.next_after(occurrence_ms);
-        Decision {
+        TimerDecision {
             state: Self { last_run_ms: Some(occurrence_ms), next_due_ms, begun_ms: Some(occurrence_ms) },
             action: Action::Run { occurrence_ms, past_due },
             skipped: self.count_until(occurrence_ms, timer),
         }
     }
 
-    fn drop_until(self, latest: i64, timer: &Timer) -> Decision {
+    fn drop_until(self, latest: i64, timer: &Timer) -> TimerDecision {
         let next_due_ms = timer.schedule.next_after(latest);
         let until_ms = next_due_ms.map_or(i64::MAX, |next| timer.due(next));
-        Decision {
+        TimerDecision {
             state: Self { next_due_ms, ..self },
             action: Action::Wait { until_ms },
             skipped: self.count_until(latest + 1, timer),

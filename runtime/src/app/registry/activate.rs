@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::{Progress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
-use crate::app::registry::change::{Change, Deployed, Line};
+use crate::app::registry::change::{AppChange, CompileQueue, Deployed};
 use crate::app::revision::{Revision, Serving};
 use crate::app::route::Routes;
 use crate::app::running::{Active, App, Split};
-use crate::app::share::Share;
+use crate::app::share::TrafficShare;
 use crate::app::store;
 use crate::budget::quota::{AlwaysReady, check_always_ready};
 use crate::capability::Capabilities;
@@ -31,8 +31,8 @@ type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);
 
 impl Registry {
     /// Carries out a change, which is the only one of its app.
-    pub(super) async fn activate(&self, change: Change) -> Result<Deployed, ChangeError> {
-        let Change { revision, is_new, serving, dry_run, secrets: secret_changes } = change;
+    pub(super) async fn activate(&self, change: AppChange) -> Result<Deployed, ChangeError> {
+        let AppChange { revision, is_new, serving, dry_run, secrets: secret_changes } = change;
         let name = revision.manifest.name.clone();
         let known = self.apps.read().get(&name).cloned();
         self.check_against_others(&serving, known.is_none())?;
@@ -108,7 +108,7 @@ impl Registry {
             None => None,
             Some((revision, percent)) => {
                 let (pool, _) = self.pools(revision, false, secrets, meter, kept).await?;
-                Some(Split { revision: revision.clone(), pool, share: Share::new(*percent) })
+                Some(Split { revision: revision.clone(), pool, share: TrafficShare::new(*percent) })
             }
         };
         let active = Active { revision: active.clone(), pool, functions, split };
@@ -140,7 +140,7 @@ impl Registry {
         }
         // What garbage collection has removed since it was uploaded is missed here, while this change is under way.
         self.check_bundles(&revision.manifest).await?;
-        let guest = self.load(revision.module, Line::Unbounded, Box::new(|_| {})).await?;
+        let guest = self.load(revision.module, CompileQueue::Unbounded, Box::new(|_| {})).await?;
         let engines = self.resources.machinery().engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -164,15 +164,15 @@ impl Registry {
     pub(super) async fn load(
         &self,
         module: ModuleHash,
-        line: Line,
+        queue: CompileQueue,
         mut progress: Progress,
     ) -> Result<Guest, ChangeError> {
         if let Some(guest) = self.load_compiled(module).await {
             return Ok(guest);
         }
-        let _place = match line {
-            Line::Bounded => Some(self.compile_line.try_acquire().map_err(|_| ChangeError::Busy)?),
-            Line::Unbounded => None,
+        let _place = match queue {
+            CompileQueue::Bounded => Some(self.compile_queue.try_acquire().map_err(|_| ChangeError::Busy)?),
+            CompileQueue::Unbounded => None,
         };
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
         // Whoever came before may have made it.

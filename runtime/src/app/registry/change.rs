@@ -29,7 +29,7 @@ impl Deployed {
 }
 
 /// What is to become of an app.
-pub(super) struct Change {
+pub(super) struct AppChange {
     /// The revision that it is about.
     pub revision: Revision,
     /// Whether that is stored, too, or was before.
@@ -42,7 +42,7 @@ pub(super) struct Change {
     pub secrets: SecretChanges,
 }
 
-impl Change {
+impl AppChange {
     /// Lets kept revisions serve.
     pub fn to(serving: Serving, revision: Revision) -> Self {
         Self { revision, is_new: false, serving, dry_run: false, secrets: SecretChanges::new() }
@@ -51,8 +51,8 @@ impl Change {
 
 /// How who wants a module compiled waits for the compiler.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Line {
-    /// With [`crate::limits::COMPILE_LINE_MAX`] others at most.
+pub(super) enum CompileQueue {
+    /// With [`crate::limits::COMPILE_QUEUE_MAX`] others at most.
     Bounded,
     /// However many wait: apps that come back, of which there are as many as there were.
     Unbounded,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Registry;
-use super::change::{Change, Deployed};
+use super::change::{AppChange, Deployed};
 use crate::app::error::ChangeError;
 use crate::app::revision::Serving;
 use crate::app::secret_store::{self, StoredSecret};
@@ -48,7 +48,7 @@ impl Registry {
         revision.id = app.next_revision();
         revision.created_ms = clock::now_ms();
         let serving = Serving { active: revision.clone(), ..app.active().serving() };
-        let change = Change { is_new: true, secrets: changes, ..Change::to(serving, revision) };
+        let change = AppChange { is_new: true, secrets: changes, ..AppChange::to(serving, revision) };
         self.activate(change).await.map(Some)
     }
 

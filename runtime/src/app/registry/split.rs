@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::change::{Change, Deployed};
+use super::change::{AppChange, Deployed};
 use super::{Registry, store};
 use crate::app::error::ChangeError;
 use crate::app::revision::{Revision, Serving};
@@ -26,7 +26,7 @@ impl Registry {
         if percent.get() == 0 {
             let is_meant = |second: &Revision| id.is_none_or(|id| id == second.id);
             second.filter(is_meant).ok_or_else(|| ChangeError::NoSplit(name.clone()))?;
-            return self.activate(Change::to(Serving::alone(active.clone()), active)).await;
+            return self.activate(AppChange::to(Serving::alone(active.clone()), active)).await;
         }
         let second = match (id, second) {
             (Some(id), _) => self.kept(name, id).await?,
@@ -44,7 +44,7 @@ impl Registry {
             Some(percent) => Serving { active, split: Some((second.clone(), percent)) },
             None => Serving::alone(second.clone()),
         };
-        self.activate(Change::to(serving, second)).await
+        self.activate(AppChange::to(serving, second)).await
     }
 
     /// The app whose requests a new revision is to share.

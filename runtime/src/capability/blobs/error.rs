@@ -7,7 +7,7 @@ use http::StatusCode;
 use crate::capability::blobs::range::Unmet;
 use crate::capability::queues::error::QueueError;
 use crate::limits;
-use crate::manifest::grants::{Refusal, StoreName};
+use crate::manifest::grants::{GrantRefusal, StoreName};
 use crate::names::AppName;
 use crate::persist::error::DbError;
 
@@ -25,7 +25,7 @@ pub enum BlobError {
     NoSuchContainer(String),
     /// The app may not use it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] GrantRefusal),
     /// The app that owns the container is not deployed (yet): nobody could remove what is written.
     #[error("app {0} is not deployed: its container {1} cannot be made")]
     NoOwner(AppName, StoreName),

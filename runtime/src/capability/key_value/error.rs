@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::limits;
-use crate::manifest::grants::{Refusal, StoreName};
+use crate::manifest::grants::{GrantRefusal, StoreName};
 use crate::names::AppName;
 use crate::persist::error::DbError;
 
@@ -15,7 +15,7 @@ pub enum KeyValueError {
     NoSuchStore(String),
     /// The app may not use it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] GrantRefusal),
     /// The app that owns the store is not deployed (yet): nobody could remove what is written.
     #[error("app {0} is not deployed: its store {1} cannot be made")]
     NoOwner(AppName, StoreName),

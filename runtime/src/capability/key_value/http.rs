@@ -12,7 +12,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::capability::Capabilities;
 use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::{KeyValue, Page, Room, Store};
+use crate::capability::key_value::{BufferRoom, KeyValue, Page, Store};
 use crate::capability::request::{Condition, Listing, Version, decoded, room_for_body, tag_of, value_of};
 use crate::limits;
 use crate::meter::output::GuestOutput;
@@ -154,8 +154,8 @@ async fn act(
 
 /// A body that keeps its room until the guest has taken it: one that asks often and reads nothing fills its own share of
 /// the host's memory, and waits then.
-fn held(bytes: Vec<u8>, content_type: &'static str, room: Room) -> Response<WasiBody> {
-    struct Held(Vec<u8>, #[expect(dead_code, reason = "given back with the bytes")] Room);
+fn held(bytes: Vec<u8>, content_type: &'static str, room: BufferRoom) -> Response<WasiBody> {
+    struct Held(Vec<u8>, #[expect(dead_code, reason = "given back with the bytes")] BufferRoom);
     impl AsRef<[u8]> for Held {
         fn as_ref(&self) -> &[u8] {
             &self.0

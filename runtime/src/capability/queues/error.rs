@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use crate::limits;
-use crate::manifest::grants::{Refusal, StoreName};
+use crate::manifest::grants::{GrantRefusal, StoreName};
 use crate::names::AppName;
 use crate::persist::error::DbError;
 
@@ -15,7 +15,7 @@ pub enum QueueError {
     NoSuchQueue(String),
     /// The app may not use it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] GrantRefusal),
     /// The app that owns the queue is not deployed (yet).
     #[error("app {0} is not deployed: its queue {1} cannot be made")]
     NoOwner(AppName, StoreName),

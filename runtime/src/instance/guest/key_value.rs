@@ -4,7 +4,7 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use crate::capability::Capabilities;
 use crate::capability::key_value::error::KeyValueError;
-use crate::capability::key_value::{Room, Store, bytes_of};
+use crate::capability::key_value::{BufferRoom, Store, bytes_of};
 use crate::capability::request::{Condition, Version};
 use crate::instance::guest::{Guest, Hooks};
 use crate::limits;
@@ -81,7 +81,7 @@ impl KeyValueView<'_> {
         self.open(label)
     }
 
-    fn room(&self, bytes: usize) -> Result<Room, KeyValueError> {
+    fn room(&self, bytes: usize) -> Result<BufferRoom, KeyValueError> {
         self.capabilities.key_value().try_room(bytes)
     }
 

@@ -40,7 +40,7 @@ fn always_ready_instances_are_used_first_and_stay() {
     ledger.open(7, vec![70], 0, now);
     assert!(!ledger.lacks_always_ready());
     let first = take(&mut ledger, now).unwrap();
-    assert_eq!((first.number, first.room), (0, Room::Worker(70)));
+    assert_eq!((first.number, first.room), (0, SlotRoom::Worker(70)));
     let second = take(&mut ledger, now).unwrap();
     assert_eq!(second.number, 1);
     ledger.release(1, None, 0, now);
@@ -63,10 +63,10 @@ fn a_worker_of_the_same_core_is_preferred() {
     for (core, worker) in [(0, 10), (1, 11), (0, 12)] {
         ledger.release(0, Some(worker), core, now);
     }
-    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Worker(11));
-    assert_eq!(ledger.take(0, || now).unwrap().room, Room::Worker(12));
-    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Worker(10));
-    assert_eq!(ledger.take(1, || now).unwrap().room, Room::Instance(0));
+    assert_eq!(ledger.take(1, || now).unwrap().room, SlotRoom::Worker(11));
+    assert_eq!(ledger.take(0, || now).unwrap().room, SlotRoom::Worker(12));
+    assert_eq!(ledger.take(1, || now).unwrap().room, SlotRoom::Worker(10));
+    assert_eq!(ledger.take(1, || now).unwrap().room, SlotRoom::Instance(0));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn who_begins_late_gets_the_worker_used_last() {
     ledger.release(0, Some(10), 0, now);
     // One that has to wait leaves its worker to one that does not.
     let Taken { number, room } = ledger.take(0, || now).unwrap();
-    assert_eq!((ledger.leave_worker(number, 10, 0), room), (0, Room::Worker(10)));
+    assert_eq!((ledger.leave_worker(number, 10, 0), room), (0, SlotRoom::Worker(10)));
     assert_eq!(ledger.idle_worker(0, 0), Some(10));
     assert_eq!(ledger.idle_worker(0, 0), None);
 }
@@ -128,8 +128,8 @@ proptest! {
                     prop_assert_eq!(ledger.instances() > before, got.is_some() && !free, "an instance is added only when every slot is taken");
                     if let Some(got) = got {
                         let worker = match got.room {
-                            Room::Worker(worker) => worker,
-                            Room::Instance(_) => { made += 1; made }
+                            SlotRoom::Worker(worker) => worker,
+                            SlotRoom::Instance(_) => { made += 1; made }
                         };
                         taken.push((got.number, worker));
                     }

@@ -261,7 +261,7 @@ fn a_refusal_names_the_entry_that_would_allow_it() {
     for url in urls {
         let destination = Destination::of(&url.parse().unwrap()).unwrap();
         let refusal = Egress::default().may_ask(&destination).unwrap_err();
-        let (Refusal::Name { entry } | Refusal::Address { entry, .. }) = &refusal;
+        let (EgressRefusal::Name { entry } | EgressRefusal::Address { entry, .. }) = &refusal;
         assert!(egress(&[entry]).may_ask(&destination).is_ok(), "{refusal}");
         assert!(refusal.to_string().contains(&format!("allowed_outbound_hosts = [{entry:?}]")), "{refusal}");
     }
