@@ -53,7 +53,6 @@ const PURE: &[&str] = &[
     "invocation.rs",
     "refusal.rs",
     "request.rs",
-    "request/caller.rs",
     "text.rs",
     "admin/description.rs",
     "app/revision.rs",
@@ -243,10 +242,10 @@ const CIRCLES: &[&[&str]] = &[
     &[
         "pool.rs",
         "pool/dynamic_pool.rs",
-        "pool/wait_queue.rs",
         "pool/prewarm.rs",
         "pool/resources.rs",
         "pool/slot.rs",
+        "pool/wait_queue.rs",
     ],
 ];
 

@@ -18,8 +18,7 @@ use crate::invocation::InvocationId;
 use crate::limits;
 use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
-use crate::request::Invocation;
-use crate::request::caller::Caller;
+use crate::request::{Caller, Invocation};
 
 /// Calls the app with the rest of the path, as it was written: decoding it would change what it means.
 pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {

@@ -11,7 +11,7 @@ use crate::manifest::function::FunctionName;
 use crate::meter::Meter;
 use crate::names::{AppName, RevisionId};
 use crate::pool::Pool;
-use crate::request::caller::Group;
+use crate::request::Group;
 
 /// An app that is deployed here.
 pub struct App {

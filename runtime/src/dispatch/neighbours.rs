@@ -16,8 +16,7 @@ use crate::invocation::{InvocationId, Outcome};
 use crate::manifest::grants::SharedStores;
 use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
-use crate::request::caller::Caller;
-use crate::request::{GuestRequest, Invocation};
+use crate::request::{Caller, GuestRequest, Invocation};
 
 /// The apps that are served. Weak: they have capabilities, which have this.
 pub struct ServedApps(Weak<LiveRoutes>);

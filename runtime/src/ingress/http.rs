@@ -18,8 +18,7 @@ use crate::ingress::health::Health;
 use crate::ingress::watch::Watch;
 use crate::invocation::{BodyError, InvocationId};
 use crate::refusal::{Refusal, mark};
-use crate::request::caller::Caller;
-use crate::request::{GuestRequest, Invocation};
+use crate::request::{Caller, GuestRequest, Invocation};
 use crate::run::response::ResponseBody;
 
 /// What the host answers to at places where no app does.

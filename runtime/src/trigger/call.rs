@@ -13,8 +13,7 @@ use crate::invocation::InvocationId;
 use crate::limits;
 use crate::manifest::function::FunctionName;
 use crate::refusal::Refusal;
-use crate::request::Invocation;
-use crate::request::caller::Caller;
+use crate::request::{Caller, Invocation};
 use crate::trigger::cloudevent::EventRequest;
 
 /// How a call ended.

@@ -20,7 +20,7 @@ use crate::manifest::grants::Place;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::persist::error::DbError;
 use crate::pool::dynamic::Fetching;
-use crate::request::caller::Group;
+use crate::request::Group;
 use crate::trigger::delivery::{Delivery, DeliveryEnd};
 use crate::trigger::leases::{Leases, Released};
 use crate::trigger::tasks::AppTasks;

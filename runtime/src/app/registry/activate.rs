@@ -24,7 +24,7 @@ use crate::meter::Meter;
 use crate::meter::log::LogStream;
 use crate::names::{ModuleHash, RevisionId};
 use crate::pool::Pool;
-use crate::request::caller::Group;
+use crate::request::Group;
 
 /// The pools of a revision: that of HTTP, and those of functions.
 type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);
