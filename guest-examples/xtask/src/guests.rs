@@ -27,11 +27,16 @@ pub(crate) fn print_size(root: &Path, module: &Path) -> Result<()> {
 /// Builds all guests; hands back their components, in order of name.
 pub(crate) fn build(root: &Path) -> Result<Vec<PathBuf>> {
     let names = names(root)?;
+    build_only(root, &names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Builds the guests called `names`; hands back their components, in the same order.
+pub(crate) fn build_only(root: &Path, names: &[&str]) -> Result<Vec<PathBuf>> {
     let compiler = compiler::find(root)?;
     let build_dir = root.join("target/guests-build");
     eprintln!("guests: building {} with {}", names.join(", "), compiler.description);
 
-    for name in &names {
+    for name in names {
         // One run each: cargo unites the features of all that it builds together, which would give std to those
         // that do without and both worlds to those that use the SDK.
         let mut cargo = compiler.cargo();

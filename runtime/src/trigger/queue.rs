@@ -3,7 +3,7 @@
 //!
 //! A consumer reads what is ready in order and remembers how far it has read; a message it has read is leased to it, in
 //! memory, until its delivery ([`crate::trigger::delivery`]) ends: then it is removed, waits for the next one, or is a dead
-//! letter. What waits is not leases, so that it takes nobody's place; one of a session keeps its own, and its session waits with
+//! letter. What waits is not leased, so that it takes nobody's place; one of a session keeps its own, and its session waits with
 //! it ([`Leases`]). A host that is killed has forgotten its leases, and delivers again what was under way. While nothing is to
 //! be done it waits for the queue's notifier or for the time at which the next message is due.
 
