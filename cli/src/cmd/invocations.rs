@@ -17,7 +17,7 @@ use crate::settings::Global;
 /// Arguments of `wfn invocations`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The host keeps all calls of an app up to 100 a second, and samples of more; failed ones apart.\n\
+    after_help = "The host keeps all calls of an app up to 25 a second, and samples of more; failed ones apart.\n\
                         'wfn invocations APP -n 1 --failed' shows the last failure with the guest's backtrace."
 )]
 pub struct Invocations {
