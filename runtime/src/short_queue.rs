@@ -1,4 +1,6 @@
 //! A queue that nearly always holds one element at most: only a second one takes memory from the heap.
+//!
+//! A `SmallVec` moves all others when its first element is taken; a guest may write thousands before anybody reads.
 
 use std::collections::VecDeque;
 
