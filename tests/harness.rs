@@ -1,6 +1,7 @@
 //! What the tests share: a real host in a child process, its command line, and a plain HTTP client.
 
 mod http_client;
+pub mod snapshot;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -50,6 +50,7 @@ mod secrets;
 mod serve;
 mod sessions;
 mod shell;
+mod snapshots;
 mod split;
 mod starts;
 mod tidy;
