@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::harness::root;
+use serde_json::Value;
+
+use crate::harness::{root, run};
 
 /// Source files of ours, without what is built.
 fn sources(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
@@ -162,4 +165,41 @@ fn the_readme_names_commands_that_exist() {
     for command in ["cargo xtask demo", "cargo xtask test", "wfn up --demo", "wfn deploy"] {
         assert!(readme.contains(command), "README.md does not show '{command}'");
     }
+}
+
+/// The parts of `1.95` or `1.95.0`, to be compared.
+fn version(text: &str) -> [u32; 3] {
+    let mut parts = text.split('.').map(|part| part.parse().unwrap());
+    [0; 3].map(|missing| parts.next().unwrap_or(missing))
+}
+
+#[test]
+fn the_oldest_rust_that_is_promised_is_enough() {
+    let about = run(Command::new("rustc").arg("-vV").current_dir(root())).ok();
+    let said = |name: &str| about.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    // Only what is compiled here: packages for other platforms may not have been downloaded.
+    let ask =
+        ["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", said("host: ")];
+    let metadata = run(Command::new(env!("CARGO")).args(ask).current_dir(root())).json();
+
+    let is_ours =
+        |package: &&Value| metadata["workspace_members"].as_array().unwrap().contains(&package["id"]);
+    let (ours, others): (Vec<_>, Vec<_>) = metadata["packages"].as_array().unwrap().iter().partition(is_ours);
+    let promised = ours[0]["rust_version"].as_str().expect("rust-version is inherited");
+    for package in ours {
+        assert_eq!(package["rust_version"], promised, "{}", package["name"]);
+    }
+    assert!(version(promised) <= version(said("release: ")), "rust-version {promised} is newer than {about}");
+    assert!(others.len() > 100, "only {} dependencies were found", others.len());
+    for package in others {
+        let needed = package["rust_version"].as_str().unwrap_or("1.0");
+        assert!(
+            version(needed) <= version(promised),
+            "{} {} needs Rust {needed}, rust-version is {promised}",
+            package["name"],
+            package["version"]
+        );
+    }
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("Rust ({promised} or later)")), "README.md names another Rust");
 }
