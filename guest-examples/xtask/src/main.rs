@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
                             eval \"$(cargo xtask guest-env)\"
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
   release                   build the binary that is handed out, with its symbols in a file beside it
-  test                      formatting, clippy (without OTLP, too), guests, then all tests
+  test                      formatting, dependencies, clippy (without OTLP, too), guests, then all tests
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
 ";
 

@@ -21,6 +21,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     process::run(in_root(root).args(["fmt", "--all", "--check"]))?;
     process::run(in_root(root).args(["fmt", "--all", "--check", "--manifest-path"]).arg(&guest_manifest))?;
 
+    steps.begin("dependencies");
+    check_dependencies(root)?;
+
     steps.begin("build, with clippy");
     process::run(linted(root, &["test"]).args(["--no-run", "--all-targets"]))?;
     steps.begin("build without OTLP, with clippy");
@@ -44,7 +47,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     ]))?;
 
     steps.begin("tests");
-    let status = if has_nextest(root) {
+    let status = if has(root, "nextest") {
         // Its configuration names those that need the machine for themselves.
         process::status(linted(root, &["nextest", "run"]).arg("--no-fail-fast"))?
     } else {
@@ -52,6 +55,15 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         process::status(linted(root, &["test"]).arg(ALONE))?
     };
     Ok(process::exit_code(status))
+}
+
+/// What `deny.toml` allows. Known vulnerabilities are not looked for: their database would have to be downloaded.
+fn check_dependencies(root: &Path) -> Result<()> {
+    if !has(root, "deny") {
+        eprintln!("note: cargo-deny is not installed, so deny.toml is not checked; see docs/testing.md");
+        return Ok(());
+    }
+    process::run(in_root(root).args(["deny", "check", "licenses", "sources", "bans"]))
 }
 
 /// Cargo with clippy as the compiler of the workspace, as `cargo clippy` arranges it, but for builds and tests too: what is
@@ -102,8 +114,9 @@ fn in_root(root: &Path) -> Command {
     cargo
 }
 
-fn has_nextest(root: &Path) -> bool {
-    process::output(in_root(root).args(["nextest", "--version"])).is_ok()
+/// Whether cargo has this command.
+fn has(root: &Path, command: &str) -> bool {
+    process::output(in_root(root).args([command, "--version"])).is_ok()
 }
 
 /// Says what is done, and when it is dropped how long each took.
