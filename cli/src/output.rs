@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use crate::failure::{Done, Failure};
 
@@ -82,17 +83,17 @@ pub fn is_harmful(character: char) -> bool {
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<Cow<'_, str>>> =
         rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
-    let width_of = |text: &str| text.chars().count();
     let cells = |column: usize| rows.iter().map(move |row| row[column].as_ref());
     let mut lines = vec![String::new(); rows.len() + 1];
     for (column, name) in head.iter().enumerate() {
-        let width = cells(column).map(width_of).max().unwrap_or(0).max(width_of(name));
+        let width = cells(column).map(UnicodeWidthStr::width).max().unwrap_or(0).max(name.width());
         let numeric = !rows.is_empty() && cells(column).all(is_number);
         for (line, cell) in lines.iter_mut().zip([*name].into_iter().chain(cells(column))) {
             if column > 0 {
                 line.push_str("  ");
             }
-            line.push_str(&if numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") });
+            let space = " ".repeat(width - cell.width());
+            line.push_str(&if numeric { space + cell } else { cell.to_owned() + &space });
         }
     }
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
@@ -225,6 +226,8 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a".into(), "7".into()], vec!["long-name".into(), "1,234".into()]];
         assert_eq!(table(&["APP", "CALLS"], &rows), "APP        CALLS\na              7\nlong-name  1,234");
+        let wide = [vec!["ключ".into(), "7".into()], vec!["鍵e\u{301}".into(), "8".into()]];
+        assert_eq!(table(&["KEY", "BYTES"], &wide), "KEY   BYTES\nключ      7\n鍵e\u{301}       8");
         assert_eq!(bytes(5 * 1024 * 1024), "5.0 MiB");
         assert_eq!(bytes(1023), "1023 B");
         let shown = [85, 1_249, 34_999, 5_100_000].map(microseconds);
