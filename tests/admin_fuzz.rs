@@ -6,29 +6,18 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Connection, Host, root};
 
-/// Numbers that look random and are the same each time (SplitMix64).
-struct Dice(u64);
+/// One of `all`.
+fn one_of<'a>(dice: &mut Rng, all: &[&'a str]) -> &'a str {
+    all[dice.usize(0..all.len())]
+}
 
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn one_of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
-        all[self.next() as usize % all.len()]
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.next().is_multiple_of(count)
-    }
+fn one_in(dice: &mut Rng, count: u32) -> bool {
+    dice.u32(0..count) == 0
 }
 
 /// Values of paths and queries that fit, or do not.
@@ -92,49 +81,46 @@ fn operations(host: &Host) -> Vec<Operation> {
 }
 
 /// A value that the schema of a member may allow.
-fn value(dice: &mut Dice, module: &str) -> Value {
-    match dice.next() % 12 {
+fn value(dice: &mut Rng, module: &str) -> Value {
+    match dice.u32(0..12) {
         0 => Value::Null,
-        1 => json!(dice.one_in(2)),
+        1 => json!(one_in(dice, 2)),
         2 => json!(-1),
-        3 => json!(dice.next() % 1_200),
+        3 => json!(dice.u32(0..1_200)),
         4 => json!(u64::MAX),
         5 => json!(1.5),
         6 => json!(module),
-        7 => json!("x".repeat(dice.next() as usize % 5_000)),
+        7 => json!("x".repeat(dice.usize(0..5_000))),
         8 => json!([null, 1, "a"]),
-        9 => json!({ "name": "hello", "scale": { "concurrency": dice.next() % 20 } }),
+        9 => json!({ "name": "hello", "scale": { "concurrency": dice.u32(0..20) } }),
         10 => json!({ "name": "hello", "env": { "A=": "\u{0}" }, "hosts": ["*"], "queues": ["a/b/c"] }),
-        _ => json!(["dynamic", "30s", "0s", "fresh", "\u{202e}"][dice.next() as usize % 5]),
+        _ => json!(["dynamic", "30s", "0s", "fresh", "\u{202e}"][dice.usize(0..5)]),
     }
 }
 
 /// A body for `schema`: right, nearly right or nonsense.
-fn body(dice: &mut Dice, schema: &Value, module: &str) -> Vec<u8> {
+fn body(dice: &mut Rng, schema: &Value, module: &str) -> Vec<u8> {
     let mut object = serde_json::Map::new();
     for (name, _) in schema["properties"].as_object().into_iter().flatten() {
-        if name == "module" && !dice.one_in(4) {
+        if name == "module" && !one_in(dice, 4) {
             object.insert(name.clone(), json!(module));
-        } else if name == "manifest" && !dice.one_in(3) {
+        } else if name == "manifest" && !one_in(dice, 3) {
             object.insert(name.clone(), json!({ "name": "hello", "queues": ["work"] }));
-        } else if !dice.one_in(3) {
+        } else if !one_in(dice, 3) {
             object.insert(name.clone(), value(dice, module));
         }
     }
-    if dice.one_in(6) || object.is_empty() {
-        object.insert(
-            ["SECRET", "percentage", "", "1A"][dice.next() as usize % 4].to_owned(),
-            value(dice, module),
-        );
+    if one_in(dice, 6) || object.is_empty() {
+        object.insert(["SECRET", "percentage", "", "1A"][dice.usize(0..4)].to_owned(), value(dice, module));
     }
     let mut bytes = serde_json::to_vec(&object).unwrap();
-    match dice.next() % 12 {
-        0 => bytes.truncate(dice.next() as usize % (bytes.len() + 1)),
+    match dice.u32(0..12) {
+        0 => bytes.truncate(dice.usize(0..=bytes.len())),
         1 => {
-            let at = dice.next() as usize % bytes.len();
-            bytes[at] = dice.next() as u8;
+            let at = dice.usize(0..bytes.len());
+            bytes[at] = dice.u8(..);
         }
-        2 => bytes = b"[".repeat(dice.next() as usize % 200_000),
+        2 => bytes = b"[".repeat(dice.usize(0..200_000)),
         3 => bytes = vec![b' '; 1024 * 1024 + 1],
         4 => bytes = vec![0xff; 64],
         5 => bytes.clear(),
@@ -144,15 +130,15 @@ fn body(dice: &mut Dice, schema: &Value, module: &str) -> Vec<u8> {
 }
 
 /// One request of many kinds, and whether it carries the right token.
-fn request(dice: &mut Dice, operation: &Operation, token: &str, module: &str) -> (Vec<u8>, bool) {
+fn request(dice: &mut Rng, operation: &Operation, token: &str, module: &str) -> (Vec<u8>, bool) {
     let segment = |segment: &str| match segment.starts_with('{') {
         false => segment.to_owned(),
-        true => match (segment, dice.next() % 8) {
+        true => match (segment, dice.u32(0..8)) {
             ("{app}", 0..=5) => "hello".to_owned(),
             ("{queue}", 0..=5) => "work".to_owned(),
             ("{hash}", 0..=3) => module.to_owned(),
-            (_, 7) => "y".repeat(dice.next() as usize % 9_000),
-            _ => dice.one_of(&TEXTS).to_owned(),
+            (_, 7) => "y".repeat(dice.usize(0..9_000)),
+            _ => one_of(dice, &TEXTS).to_owned(),
         },
     };
     let mut target: String = operation.path.split('/').map(segment).collect::<Vec<_>>().join("/");
@@ -160,25 +146,25 @@ fn request(dice: &mut Dice, operation: &Operation, token: &str, module: &str) ->
     for name in &operation.query {
         // A log that is followed does not end.
         let values = if name == "follow" { &["false", "0", "", "no"][..] } else { &TEXTS[..] };
-        if !dice.one_in(3) {
-            pairs.push(format!("{name}={}", dice.one_of(values)));
+        if !one_in(dice, 3) {
+            pairs.push(format!("{name}={}", one_of(dice, values)));
         }
     }
-    match dice.next() % 10 {
+    match dice.u32(0..10) {
         0 => pairs.push("unknown=1".to_owned()),
         1 => pairs.push("%FF=%".to_owned()),
         2 => pairs.extend(pairs.first().cloned()),
         3 => pairs.push(format!("x={}", "z".repeat(20_000))),
         _ => {}
     }
-    if !pairs.is_empty() && !dice.one_in(5) {
+    if !pairs.is_empty() && !one_in(dice, 5) {
         target = format!("{target}?{}", pairs.join("&"));
     }
-    let method = match dice.one_in(8) {
-        true => dice.one_of(&["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"]),
+    let method = match one_in(dice, 8) {
+        true => one_of(dice, &["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "BREW"]),
         false => operation.method.as_str(),
     };
-    let (credentials, has_token) = match dice.next() % 10 {
+    let (credentials, has_token) = match dice.u32(0..10) {
         0 => (String::new(), false),
         1 => ("authorization: Bearer wrong\r\n".to_owned(), false),
         2 => (format!("authorization: Basic {token}\r\n"), false),
@@ -186,22 +172,25 @@ fn request(dice: &mut Dice, operation: &Operation, token: &str, module: &str) ->
         _ => (format!("authorization: Bearer {token}\r\n"), true),
     };
     let body = match &operation.body {
-        Some(schema) if !dice.one_in(6) => body(dice, schema, module),
-        None if dice.one_in(8) => b"nobody asked for this".to_vec(),
+        Some(schema) if !one_in(dice, 6) => body(dice, schema, module),
+        None if one_in(dice, 8) => b"nobody asked for this".to_vec(),
         _ => Vec::new(),
     };
-    let content = dice.one_of(&[
-        "",
-        "content-type: application/json\r\n",
-        "content-type: \u{e9};;\r\n",
-        "if-match: x\r\n",
-        "range: bytes=9-1\r\n",
-    ]);
+    let content = one_of(
+        dice,
+        &[
+            "",
+            "content-type: application/json\r\n",
+            "content-type: \u{e9};;\r\n",
+            "if-match: x\r\n",
+            "range: bytes=9-1\r\n",
+        ],
+    );
     let mut bytes = format!(
         "{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{credentials}{content}"
     )
     .into_bytes();
-    match dice.one_in(6) {
+    match one_in(dice, 6) {
         true if !body.is_empty() => {
             bytes.extend(format!("transfer-encoding: chunked\r\n\r\n{:x}\r\n", body.len()).bytes());
             bytes.extend(&body);
@@ -228,7 +217,7 @@ fn no_request_breaks_the_admin_api() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let seed = number("WFN_FUZZ_SEED", 18);
     let (mut dice, until) =
-        (Dice(seed), Instant::now() + Duration::from_secs(number("WFN_FUZZ_SECONDS", 15)));
+        (Rng::with_seed(seed), Instant::now() + Duration::from_secs(number("WFN_FUZZ_SECONDS", 15)));
     let host = Host::start();
     let deploy = || {
         host.deploy_with(

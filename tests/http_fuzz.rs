@@ -7,28 +7,9 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
+
 use crate::harness::{Connection, Host, Request};
-
-/// SplitMix64: numbers that are the same on every machine.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
 
 /// What mutations begin with: requests as they are sent.
 const SEEDS: [&str; 6] = [
@@ -66,25 +47,25 @@ const PIECES: [&str; 22] = [
     "Connection: close\r\n",
 ];
 
-fn mutated(numbers: &mut Numbers) -> Vec<u8> {
-    let mut bytes = numbers.one_of(&SEEDS).as_bytes().to_vec();
-    for _ in 0..=numbers.below(4) {
-        let at = numbers.below(bytes.len() + 1);
-        match numbers.below(7) {
+fn mutated(numbers: &mut Rng) -> Vec<u8> {
+    let mut bytes = SEEDS[numbers.usize(0..SEEDS.len())].as_bytes().to_vec();
+    for _ in 0..=numbers.usize(0..4) {
+        let at = numbers.usize(0..=bytes.len());
+        match numbers.usize(0..7) {
             0 => bytes.truncate(at),
-            1 => bytes.insert(at, numbers.next() as u8),
-            2 if at < bytes.len() => bytes[at] ^= 1 << numbers.below(8),
-            3 => drop(bytes.splice(at..at, numbers.one_of(&PIECES).bytes())),
+            1 => bytes.insert(at, numbers.u8(..)),
+            2 if at < bytes.len() => bytes[at] ^= 1 << numbers.u8(0..8),
+            3 => drop(bytes.splice(at..at, PIECES[numbers.usize(0..PIECES.len())].bytes())),
             4 => {
-                let end = (at + numbers.below(20)).min(bytes.len());
+                let end = (at + numbers.usize(0..20)).min(bytes.len());
                 drop(bytes.drain(at..end));
             }
             5 => {
-                let end = (at + numbers.below(40)).min(bytes.len());
-                let copy = bytes[at..end].repeat(1 + numbers.below(3));
+                let end = (at + numbers.usize(0..40)).min(bytes.len());
+                let copy = bytes[at..end].repeat(numbers.usize(1..=3));
                 drop(bytes.splice(at..at, copy));
             }
-            _ => drop(bytes.splice(at..at, vec![b'x'; numbers.one_of(&[1, 300, 5_000, 70_000])])),
+            _ => drop(bytes.splice(at..at, vec![b'x'; [1, 300, 5_000, 70_000][numbers.usize(0..4)]])),
         }
     }
     bytes
@@ -120,7 +101,7 @@ fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
 fn mutated_heads_are_answered_or_end_and_the_host_serves_on() {
     let host = Host::start();
     host.deploy("hello", &[]);
-    let mut numbers = Numbers(1);
+    let mut numbers = Rng::with_seed(1);
     let begun = Instant::now();
     let mut sent = 0;
     while sent < 500 || begun.elapsed() < seconds() {
@@ -174,25 +155,25 @@ fn frames() -> Vec<Vec<u8>> {
 fn mutated_frames_end_their_connection_at_most() {
     let host = Host::start();
     host.deploy("hello", &[]);
-    let mut numbers = Numbers(2);
+    let mut numbers = Rng::with_seed(2);
     let begun = Instant::now();
     let mut sent = 0;
     while sent < 300 || begun.elapsed() < seconds() {
         let mut frames = frames();
-        for _ in 0..numbers.below(4) {
-            let at = 1 + numbers.below(frames.len() - 1);
-            match numbers.below(5) {
+        for _ in 0..numbers.usize(0..4) {
+            let at = numbers.usize(1..frames.len());
+            match numbers.usize(0..5) {
                 0 => drop(frames.remove(at)),
                 1 => frames.swap(at, 1),
                 2 => frames.push(frames[at].clone()),
                 3 => {
-                    let (kind, flags) = (numbers.next() as u8 % 11, numbers.next() as u8);
-                    let payload = vec![numbers.next() as u8; numbers.below(40)];
-                    frames.insert(at, frame(kind, flags, numbers.below(8) as u32, &payload));
+                    let (kind, flags) = (numbers.u8(0..11), numbers.u8(..));
+                    let payload = vec![numbers.u8(..); numbers.usize(0..40)];
+                    frames.insert(at, frame(kind, flags, numbers.u32(0..8), &payload));
                 }
                 _ => {
-                    let byte = numbers.below(frames[at].len());
-                    frames[at][byte] ^= 1 << numbers.below(8);
+                    let byte = numbers.usize(0..frames[at].len());
+                    frames[at][byte] ^= 1 << numbers.u8(0..8);
                 }
             }
             if frames.len() < 3 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::sleep;
@@ -35,47 +36,23 @@ const INSTANCES: u64 = 10_000;
 /// For so long requests come.
 const LOAD: Duration = Duration::from_secs(10);
 
-/// SplitMix64: small, and the same everywhere.
-struct Random(u64);
+/// An even number of milliseconds, so that the inspector, who comes at odd ones, meets no timer.
+fn milliseconds(random: &mut Rng, end: u64) -> Duration {
+    Duration::from_millis(2 + random.u64(0..end / 2) * 2)
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    /// An even number of milliseconds, so that the inspector, who comes at odd ones, meets no timer.
-    fn milliseconds(&mut self, end: u64) -> Duration {
-        Duration::from_millis(2 + self.below(end / 2) * 2)
-    }
-
-    fn policy(&mut self) -> ScalePolicy {
-        ScalePolicy {
-            memory: if self.one_in(8) { MemoryClass::Mb4096 } else { MemoryClass::Mb2048 },
-            is_dynamic: false,
-            concurrency: [1, 1, 2, 4, 16][self.below(5) as usize],
-            workers: OrAuto::Auto,
-            always_ready: if self.one_in(4) { 1 + self.below(2) as u32 } else { 0 },
-            max_instances: 1 + self.below(120) as u32,
-            scale_out: ScaleOut {
-                burst: 1 + self.below(120) as u32,
-                per_second: [1, 10, 100][self.below(3) as usize],
-            },
-            idle_timeout: self.milliseconds(4_000),
-            timeout: limits::TIMEOUT_DEFAULT,
-            isolation: Default::default(),
-        }
+fn policy(random: &mut Rng) -> ScalePolicy {
+    ScalePolicy {
+        memory: if random.u8(0..8) == 0 { MemoryClass::Mb4096 } else { MemoryClass::Mb2048 },
+        is_dynamic: false,
+        concurrency: [1, 1, 2, 4, 16][random.usize(0..5)],
+        workers: OrAuto::Auto,
+        always_ready: if random.u8(0..4) == 0 { random.u32(1..=2) } else { 0 },
+        max_instances: random.u32(1..=120),
+        scale_out: ScaleOut { burst: random.u32(1..=120), per_second: [1, 10, 100][random.usize(0..3)] },
+        idle_timeout: milliseconds(random, 4_000),
+        timeout: limits::TIMEOUT_DEFAULT,
+        isolation: Default::default(),
     }
 }
 
@@ -110,16 +87,16 @@ impl World {
     }
 
     /// Calls one app now and then, sometimes often at once.
-    async fn call(self: Arc<Self>, app: usize, mut random: Random) {
+    async fn call(self: Arc<Self>, app: usize, mut random: Rng) {
         let end = clock::now() + LOAD;
-        let is_slow = random.one_in(2);
+        let is_slow = random.bool();
         while clock::now() < end {
-            sleep(random.milliseconds(2_000)).await;
-            let burst = if random.one_in(4) { 1 + random.below(120) } else { 1 };
+            sleep(milliseconds(&mut random, 2_000)).await;
+            let burst = if random.u8(0..4) == 0 { random.u32(1..=120) } else { 1 };
             for _ in 0..burst {
-                let held = random.milliseconds(if is_slow { 6_000 } else { 100 });
-                let patience = random.one_in(10).then(|| random.milliseconds(2_000));
-                let crashes = random.one_in(20);
+                let held = milliseconds(&mut random, if is_slow { 6_000 } else { 100 });
+                let patience = (random.u8(0..10) == 0).then(|| milliseconds(&mut random, 2_000));
+                let crashes = random.u8(0..20) == 0;
                 tokio::spawn(self.clone().invoke(app, held, patience, crashes));
             }
         }
@@ -197,7 +174,7 @@ impl World {
     }
 
     /// Retires what is idle, as the host does, and deploys an app again now and then.
-    async fn look_after(self: Arc<Self>, mut random: Random) {
+    async fn look_after(self: Arc<Self>, mut random: Rng) {
         loop {
             sleep(Duration::from_millis(250)).await;
             for pool in self.resources.pools() {
@@ -206,8 +183,8 @@ impl World {
                     assert_eq!(fault.outcome, Outcome::Throttled(Throttle::WorkerCount));
                 }
             }
-            let app = random.below(APPS as u64) as usize;
-            let next = self.pool(random.policy());
+            let app = random.usize(0..APPS);
+            let next = self.pool(policy(&mut random));
             let old = std::mem::replace(&mut *self.apps[app].lock(), next);
             old.drain();
         }
@@ -226,24 +203,24 @@ fn simulate(seed: u64) {
         let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
         let machinery = Machinery::new(engines.clone(), pulse, Handle::current(), 1);
         let resources = Resources::new(machinery, quota, memory, room);
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let folder = tempfile::tempdir().unwrap();
         let capabilities = testing::host(folder.path()).await;
         let (apps, counts) = (Vec::new(), Counts::default());
         let mut world = World { engines, resources, capabilities, module, apps, counts };
         for _ in 0..APPS {
-            let pool = world.pool(random.policy());
+            let pool = world.pool(policy(&mut random));
             world.apps.push(Mutex::new(pool));
         }
         let world = Arc::new(world);
         let serving = world.resources.clone();
         let background = [
             tokio::spawn(async move { serving.serve_lines().await }),
-            tokio::spawn(world.clone().look_after(Random(random.next()))),
+            tokio::spawn(world.clone().look_after(random.fork())),
             tokio::spawn(world.clone().inspect()),
         ];
         let callers: Vec<_> =
-            (0..APPS).map(|app| tokio::spawn(world.clone().call(app, Random(random.next())))).collect();
+            (0..APPS).map(|app| tokio::spawn(world.clone().call(app, random.fork()))).collect();
         for caller in callers {
             caller.await.unwrap();
         }

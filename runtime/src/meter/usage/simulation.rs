@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use rusqlite::Connection;
 
 use crate::meter::usage::book::Book;
@@ -18,26 +19,10 @@ const ACTIONS: u64 = 4_000;
 /// 500 seconds before an hour ends.
 const BEGINS_UNIX_MS: u64 = 1_795_334_400_000 - 500_000;
 
-/// A xorshift generator: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % end
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == 0
-    }
-
-    /// Milliseconds from one action to the next: often none, and often such that periods meet the watermark.
-    fn gap_ms(&mut self) -> u64 {
-        let usual = [0, 0, 1, 50, 100, 300, 500];
-        if self.one_in(20) { self.below(3_000) } else { usual[self.below(7) as usize] }
-    }
+/// Milliseconds from one action to the next: often none, and often such that periods meet the watermark.
+fn gap_ms(random: &mut Rng) -> u64 {
+    let usual = [0, 0, 1, 50, 100, 300, 500];
+    if random.u8(0..20) == 0 { random.u64(0..3_000) } else { usual[random.usize(0..7)] }
 }
 
 /// The model of one instance: what happened, in milliseconds since the simulation began.
@@ -130,7 +115,7 @@ struct Instance {
 type Expected = BTreeMap<(AppName, &'static str, Hour), Amounts>;
 
 struct World {
-    random: Random,
+    random: Rng,
     start: Instant,
     now: u64,
     instances: Vec<Instance>,
@@ -161,8 +146,7 @@ impl World {
         let database = Connection::open_in_memory().unwrap();
         database.execute_batch(schema::USAGE).unwrap();
         Self {
-            // The generator stands still at 0.
-            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+            random: Rng::with_seed(seed),
             start: Instant::now(),
             now: 0,
             instances: Vec::new(),
@@ -187,10 +171,10 @@ impl World {
     }
 
     fn open(&mut self) {
-        let app = AppName::new(["a", "b"][self.random.below(2) as usize]).unwrap();
-        let group = ["http", "function:f"][self.random.below(2) as usize];
-        let class_mb = [2_048, 4_096][self.random.below(2) as usize];
-        let is_always_ready = self.random.one_in(3);
+        let app = AppName::new(["a", "b"][self.random.usize(0..2)]).unwrap();
+        let group = ["http", "function:f"][self.random.usize(0..2)];
+        let class_mb = [2_048, 4_096][self.random.usize(0..2)];
+        let is_always_ready = self.random.u8(0..3) == 0;
         let meter = InstanceMeter::new(class_mb, is_always_ready, self.instant());
         let published = Amounts::default();
         let timeline =
@@ -199,7 +183,7 @@ impl World {
     }
 
     fn call(&mut self, event: Event) {
-        let (number, now) = (self.random.below(self.instances.len() as u64) as usize, self.instant());
+        let (number, now) = (self.random.usize(0..self.instances.len()), self.instant());
         let Instance { meter, timeline, .. } = &mut self.instances[number];
         match (event, timeline.in_flight()) {
             (Event::Begin, 4..) | (Event::End, 0) => return,
@@ -210,7 +194,7 @@ impl World {
     }
 
     fn close(&mut self) {
-        let number = self.random.below(self.instances.len() as u64) as usize;
+        let number = self.random.usize(0..self.instances.len());
         let Instance { app, group, meter, mut timeline } = self.instances.swap_remove(number);
         let amounts = meter.close(self.instant());
         self.note(&app, group, &mut timeline, amounts);
@@ -286,22 +270,22 @@ impl World {
 
     /// Lets time pass until the next action, and publishes when it is time.
     fn wait(&mut self) {
-        let until = self.now + self.random.gap_ms();
+        let until = self.now + gap_ms(&mut self.random);
         for count in self.now / PUBLISH_INTERVAL_MS + 1..=until / PUBLISH_INTERVAL_MS {
             self.now = count * PUBLISH_INTERVAL_MS;
             self.publish();
-            let fails = self.random.one_in(4);
+            let fails = self.random.u8(0..4) == 0;
             self.store(fails);
         }
         self.now = until;
     }
 
     fn act(&mut self) {
-        match self.random.below(100) {
+        match self.random.u8(0..100) {
             _ if self.instances.is_empty() => self.open(),
             0..2 if self.instances.len() < 6 => self.open(),
             2..4 => self.close(),
-            4 if self.random.one_in(3) => self.kill(),
+            4 if self.random.u8(0..3) == 0 => self.kill(),
             5..50 => self.call(Event::Begin),
             _ => self.call(Event::End),
         }

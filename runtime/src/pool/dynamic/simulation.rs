@@ -9,6 +9,8 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
+
 use super::*;
 use crate::limits::DYNAMIC_CONCURRENCY_MAX;
 
@@ -42,23 +44,9 @@ const CANARY_LATE: (f64, f64) = (8.0, 14.0);
 const RUN_SECONDS: u64 = 1_800;
 const COUNTED_SECONDS: u64 = 600;
 
-/// `SplitMix64`: small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    /// From 0 to 1.
-    fn share(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        f64::from(u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()) / f64::from(u32::MAX)
-    }
-
-    /// `exact`, off by up to `error` of itself.
-    fn about(&mut self, exact: f64, error: f64) -> f64 {
-        exact * (1.0 + error * (2.0 * self.share() - 1.0))
-    }
+/// `exact`, off by up to `error` of itself.
+fn about(random: &mut Rng, exact: f64, error: f64) -> f64 {
+    exact * (1.0 + error * (2.0 * random.f64() - 1.0))
 }
 
 /// The host for one second, with so many calls of each kind in flight.
@@ -109,11 +97,11 @@ impl Second {
     }
 
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share is not negative")]
-    fn sample(&self, random: &mut Random) -> HostSample {
-        let missed = (0..10).filter(|_| random.share() < self.canary_late_share).count();
+    fn sample(&self, random: &mut Rng) -> HostSample {
+        let missed = (0..10).filter(|_| random.f64() < self.canary_late_share).count();
         HostSample {
-            cpu_permille: Some((random.about(self.cpu_share, 0.03) * 1_000.0) as u32),
-            memory_permille: Some(random.about(self.memory_permille, 0.01) as u32),
+            cpu_permille: Some((about(random, self.cpu_share, 0.03) * 1_000.0) as u32),
+            memory_permille: Some(about(random, self.memory_permille, 0.01) as u32),
             canary_ticks_due: 10,
             canary_ticks_missed: u32::try_from(missed).unwrap(),
         }
@@ -198,7 +186,7 @@ impl Simulated {
 
 /// Runs functions beside each other on one host. A function is a kind, its callers and its value at first.
 fn run(cores: u32, functions: &[(Kind, u32, u32)], seed: u64) -> Vec<Simulated> {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut host = HostSamples::default();
     let start = Instant::now();
     let mut simulated: Vec<_> = functions

@@ -2,30 +2,12 @@
 
 use std::collections::HashSet;
 
+use fastrand::Rng;
+
 use super::*;
 
 const HOUR_MS: i64 = 3_600_000;
 const YEARS_MS: i64 = 2 * 365 * 24 * HOUR_MS;
-
-/// SplitMix64, so that a seed is all it takes to see a run again.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, end: i64) -> i64 {
-        (self.next() % end as u64) as i64
-    }
-
-    fn one_in(&mut self, count: i64) -> bool {
-        self.below(count) == 0
-    }
-}
 
 /// One start of a run, with what the clock showed.
 struct Start {
@@ -36,7 +18,7 @@ struct Start {
 }
 
 struct World {
-    random: Random,
+    random: Rng,
     timer: Timer,
     state: TimerState,
     /// True time, and how far the host's clock is off.
@@ -72,7 +54,7 @@ impl World {
                     self.drops.push(decision.skipped);
                 }
                 // A timer of the system wakes up a little late.
-                let pause = until_ms - self.clock() + self.random.below(20);
+                let pause = until_ms - self.clock() + self.random.i64(0..20);
                 self.pass(pause);
             }
             Action::Busy => {
@@ -84,10 +66,10 @@ impl World {
                 assert!(!is_running, "two runs overlap");
                 let (clock_ms, skipped) = (self.clock(), decision.skipped);
                 self.starts.push(Start { clock_ms, occurrence_ms, skipped, past_due });
-                let length = match self.random.below(200) {
-                    0 => self.random.below(60 * HOUR_MS),
-                    1..20 => self.random.below(2 * HOUR_MS),
-                    _ => self.random.below(60_000),
+                let length = match self.random.i64(0..200) {
+                    0 => self.random.i64(0..60 * HOUR_MS),
+                    1..20 => self.random.i64(0..2 * HOUR_MS),
+                    _ => self.random.i64(0..60_000),
                 };
                 self.running_until = Some(self.time_ms + length);
             }
@@ -96,21 +78,21 @@ impl World {
 
     /// Lets time pass, where something may come in between.
     fn pass(&mut self, pause_ms: i64) {
-        if !self.random.one_in(if pause_ms > 10 * HOUR_MS { 5 } else { 200 }) {
+        if self.random.i64(0..if pause_ms > 10 * HOUR_MS { 5 } else { 200 }) > 0 {
             self.time_ms += pause_ms;
             return;
         }
-        self.time_ms += self.random.below(pause_ms + 1);
-        let far = if self.random.one_in(4) { 200 * HOUR_MS } else { 3 * HOUR_MS };
-        match self.random.below(4) {
+        self.time_ms += self.random.i64(0..pause_ms + 1);
+        let far = if self.random.i64(0..4) == 0 { 200 * HOUR_MS } else { 3 * HOUR_MS };
+        match self.random.i64(0..4) {
             // The host is down, mostly with the run it had; what is stored is all that is left.
             0 | 1 => {
-                self.time_ms += self.random.below(far);
+                self.time_ms += self.random.i64(0..far);
                 self.running_until = None;
             }
-            2 => self.skew_ms += self.random.below(far),
+            2 => self.skew_ms += self.random.i64(0..far),
             _ => {
-                self.skew_ms -= self.random.below(far);
+                self.skew_ms -= self.random.i64(0..far);
                 self.jumps_back += 1;
             }
         }
@@ -134,8 +116,8 @@ fn simulate(seed: u64, missed_runs: MissedRuns) -> usize {
     let schedule = schedule(cron, zone);
     println!("{schedule}");
     let timer = Timer::new(schedule, missed_runs, Duration::from_secs(jitter), "shop", "report");
-    let mut random = Random(seed);
-    let begin = ms("2026-01-01T00:00:00Z") + random.below(365 * 24 * HOUR_MS);
+    let mut random = Rng::with_seed(seed);
+    let begin = ms("2026-01-01T00:00:00Z") + random.i64(0..365 * 24 * HOUR_MS);
     let mut world = World {
         random,
         state: TimerState::begin(begin, timer.schedule()),
