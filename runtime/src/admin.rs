@@ -19,6 +19,7 @@ pub mod role;
 pub mod routes;
 pub mod secrets;
 pub mod statuses;
+pub mod stores;
 pub mod triggers;
 pub mod upload;
 pub mod usage;

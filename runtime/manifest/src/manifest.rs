@@ -134,6 +134,15 @@ impl Manifest {
         }
     }
 
+    /// The stores of one kind that it names: its own, and those that others share with it.
+    pub fn stores(&self, kind: Kind) -> &[StoreLabel] {
+        match kind {
+            Kind::KeyValueStore => &self.key_value_stores,
+            Kind::BlobContainer => &self.blob_containers,
+            Kind::Queue => &self.queues,
+        }
+    }
+
     /// Checks the bounds that go across fields.
     pub fn check(&self) -> Result<(), String> {
         if self.hosts.len() > limits::HOSTS_PER_APP_MAX {
@@ -172,10 +181,11 @@ impl Manifest {
         if self.scratch_mb.is_some() && destinations.iter().any(|path| path.as_str() == SCRATCH_PATH) {
             return Err("scratch_mb and one of files both want to be /tmp".to_owned());
         }
-        grants::check(Kind::KeyValueStore, &self.name, &self.key_value_stores, &self.share)?;
+        let check = |kind| grants::check(kind, &self.name, self.stores(kind), &self.share);
+        check(Kind::KeyValueStore)?;
         self.trigger.check(&self.queues, &self.blob_containers)?;
-        grants::check(Kind::Queue, &self.name, &self.queues, &self.share)?;
-        grants::check(Kind::BlobContainer, &self.name, &self.blob_containers, &self.share)?;
+        check(Kind::Queue)?;
+        check(Kind::BlobContainer)?;
         Egress::parse(&self.allowed_outbound_hosts, &self.env).map(drop)
     }
 }

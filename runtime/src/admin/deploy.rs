@@ -194,13 +194,13 @@ pub(crate) async fn remove(
         // What it does not get done is done at the next start.
         tokio::spawn(async move { registry.sweep_stores().await });
     }
-    let kept = kv::held(&api, &name).await?;
+    let kept = kv::STORES.held(&api, &name).await?;
     let sum = |of: fn(&Usage) -> i64| kept.iter().map(|(_, usage)| of(usage)).sum::<i64>();
     let (keys, bytes) = (sum(|usage| usage.keys), sum(|usage| usage.bytes));
-    let kept = blobs::held(&api, &name).await?;
+    let kept = blobs::CONTAINERS.held(&api, &name).await?;
     let blobs: i64 = kept.iter().map(|(_, usage)| usage.blobs).sum();
     let blob_bytes: i64 = kept.iter().map(|(_, usage)| usage.bytes).sum();
-    let kept = queues::held(&api, &name).await?;
+    let kept = queues::QUEUES.held(&api, &name).await?;
     let messages: i64 = kept.iter().map(|(_, usage)| usage.messages + usage.dead).sum();
     let kept = json!({ "keys": keys, "bytes": bytes, "blobs": blobs, "blob_bytes": blob_bytes, "messages": messages });
     Ok(Json(json!({ "removed": app, "kept": kept })))

@@ -14,33 +14,22 @@ use serde_json::{Value, json};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
-use crate::app::error::ChangeError;
+use crate::admin::stores::StoreKind;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{self, Usage};
 use crate::capability::key_value::{Page, Store};
 use crate::capability::request::Condition;
 use crate::limits;
-use crate::manifest::grants::{Place, StoreLabel, StoreName};
+use crate::manifest::grants::Kind;
 use crate::names::AppName;
+
+/// The key-value stores of apps.
+pub const STORES: StoreKind<Usage> = StoreKind { kind: Kind::KeyValueStore, table: table::stores };
 
 /// `GET /v1/apps/{app}/kv`: the app's stores, with what they hold; those its manifest names and those it has.
 pub async fn stores(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
     let app = AppName::new(&app)?;
-    let mut stores = held(&api, &app).await?;
-    let has_data = !stores.is_empty();
-    match own_stores(&api, &app) {
-        Ok(named) => {
-            for name in named.iter().map(StoreName::as_str) {
-                if !stores.iter().any(|(known, _)| known == name) {
-                    stores.push((name.to_owned(), Usage::default()));
-                }
-            }
-        }
-        Err(error) if !has_data => return Err(error.into()),
-        // An app that was removed may have left data.
-        Err(_) => {}
-    }
-    stores.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let stores = STORES.all(&api, &app).await?;
     let shown: Vec<Value> = stores
         .iter()
         .map(|(name, usage)| json!({ "store": name, "keys": usage.keys, "bytes": usage.bytes }))
@@ -115,36 +104,8 @@ pub async fn delete(
     Ok(Json(json!({ "key": key, "removed": was_there })))
 }
 
-/// What the app has stored: each store with data.
-pub async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
-    let app = app.clone();
-    let read =
-        api.registry.db().read(move |connection: &rusqlite::Connection| table::stores(connection, &app));
-    Ok(read.await.map_err(KeyValueError::from)?)
-}
-
-/// A store that the app has or its manifest names: a typing error makes none.
 async fn open(api: &Api, app: &str, store: &str) -> Result<Store, ApiError> {
-    let app = AppName::new(app)?;
-    let store = StoreName::new(store).map_err(|why| ApiError::bad_request("invalid-name", why))?;
-    let named = own_stores(api, &app);
-    let is_named = named.as_ref().is_ok_and(|named| named.contains(&store));
-    if !is_named && !held(api, &app).await?.iter().any(|(name, _)| name == store.as_str()) {
-        let named: Vec<String> = named?.iter().map(StoreName::to_string).collect();
-        let message = match named.as_slice() {
-            [] => format!("app {app} has no key-value stores: name some as key_value_stores in its wfn.toml"),
-            _ => format!("app {app} has no store {store}; its stores are {}", named.join(", ")),
-        };
-        return Err(KeyValueError::NoSuchStore(message).into());
-    }
-    Ok(Store::new(api.registry.db().clone(), Place { app, store }))
-}
-
-/// The stores of its own that the active revision names.
-fn own_stores(api: &Api, app: &AppName) -> Result<Vec<StoreName>, ChangeError> {
-    let active = api.registry.app(app)?.active();
-    let own = |label: &StoreLabel| label.owner.is_none().then(|| label.store.clone());
-    Ok(active.revision.manifest.key_value_stores.iter().filter_map(own).collect())
+    Ok(Store::new(api.registry.db().clone(), STORES.place(api, app, store).await?))
 }
 
 impl From<KeyValueError> for ApiError {

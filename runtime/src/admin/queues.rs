@@ -13,34 +13,23 @@ use serde_json::{Value, json};
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::{Path, Query};
-use crate::app::error::ChangeError;
+use crate::admin::stores::StoreKind;
 use crate::capability::queues::Queue;
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::http::{new_message, shown};
 use crate::capability::queues::message::Message;
 use crate::capability::queues::table::{self, After, State as MessageState, Usage};
 use crate::limits;
-use crate::manifest::grants::{Place, StoreLabel, StoreName};
+use crate::manifest::grants::Kind;
 use crate::names::AppName;
+
+/// The queues of apps.
+pub const QUEUES: StoreKind<Usage> = StoreKind { kind: Kind::Queue, table: table::queues };
 
 /// `GET /v1/apps/{app}/queues`: the app's queues, with what they hold; those its manifest names and those it has.
 pub async fn list(State(api): State<Arc<Api>>, Path(app): Path<String>) -> Result<Json<Value>, ApiError> {
     let app = AppName::new(&app)?;
-    let mut queues = held(&api, &app).await?;
-    let has_data = !queues.is_empty();
-    match own_queues(&api, &app) {
-        Ok(named) => {
-            for name in named.iter().map(StoreName::as_str) {
-                if !queues.iter().any(|(known, _)| known == name) {
-                    queues.push((name.to_owned(), Usage::default()));
-                }
-            }
-        }
-        Err(error) if !has_data => return Err(error.into()),
-        // An app that was removed may have left messages.
-        Err(_) => {}
-    }
-    queues.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let queues = QUEUES.all(&api, &app).await?;
     let one = |(name, usage): &(String, Usage)| json!({ "queue": name, "messages": usage.messages, "dead": usage.dead, "bytes": usage.bytes });
     let queues: Vec<Value> = queues.iter().map(one).collect();
     Ok(Json(json!({ "app": app, "queues": queues, "messages_max": limits::QUEUE_MESSAGES_PER_APP_MAX })))
@@ -163,38 +152,8 @@ pub(crate) async fn purge(
     Ok(Json(json!({ "removed": queue.purge(states).await? })))
 }
 
-/// Each queue of the app that was sent to.
-pub async fn held(api: &Api, app: &AppName) -> Result<Vec<(String, Usage)>, ApiError> {
-    let app = app.clone();
-    let read =
-        api.registry.db().read(move |connection: &rusqlite::Connection| table::queues(connection, &app));
-    Ok(read.await.map_err(QueueError::from)?)
-}
-
-/// A queue that the app has or its manifest names: a typing error makes none.
 async fn open(api: &Api, app: &str, queue: &str) -> Result<Queue, ApiError> {
-    let app = AppName::new(app)?;
-    let store = StoreName::new(queue).map_err(|why| ApiError::bad_request("invalid-name", why))?;
-    let named = own_queues(api, &app);
-    let is_named = named.as_ref().is_ok_and(|named| named.contains(&store));
-    if !is_named && !held(api, &app).await?.iter().any(|(name, _)| name == store.as_str()) {
-        let named: Vec<String> = named?.iter().map(StoreName::to_string).collect();
-        let message = match named.as_slice() {
-            [] => format!("app {app} has no queues: name some as queues in its wfn.toml"),
-            _ => format!("app {app} has no queue {store}; its queues are {}", named.join(", ")),
-        };
-        return Err(QueueError::NoSuchQueue(message).into());
-    }
-    Ok(api.registry.queues().queue(Place { app, store }))
-}
-
-/// The queues of its own that the active revision names, and those in which the events of its functions of blobs wait.
-fn own_queues(api: &Api, app: &AppName) -> Result<Vec<StoreName>, ChangeError> {
-    let active = api.registry.app(app)?.active();
-    let own = |label: &StoreLabel| label.owner.is_none().then(|| label.store.clone());
-    let manifest = &active.revision.manifest;
-    let of_blobs = manifest.trigger.blob.iter().map(|trigger| trigger.queue().clone());
-    Ok(manifest.queues.iter().filter_map(own).chain(of_blobs).collect())
+    Ok(api.registry.queues().queue(QUEUES.place(api, app, queue).await?))
 }
 
 impl From<QueueError> for ApiError {

@@ -29,7 +29,7 @@ use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::listeners::Listeners;
 use crate::capability::blobs::name::BlobName;
 use crate::capability::blobs::objects::{BlobBody, Location, Objects};
-use crate::capability::blobs::table::{Blob, Uploaded, Usage};
+use crate::capability::blobs::table::{Blob, Uploaded};
 use crate::capability::blobs::upload::{Unfinished, Upload};
 use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::Queues;
@@ -106,12 +106,6 @@ impl Blobs {
     /// A container, for whoever needs no grant.
     pub fn container(self: &Arc<Self>, place: Place) -> Container {
         Container { blobs: self.clone(), place, turns: self.turns.clone() }
-    }
-
-    /// What each container of `app` holds.
-    pub async fn held(&self, app: &AppName) -> Result<Vec<(String, Usage)>, DbError> {
-        let app = app.clone();
-        self.db.read(move |connection: &Connection| table::containers(connection, &app)).await
     }
 
     /// Bytes may have fallen out of use.

@@ -29,12 +29,30 @@ impl Kind {
         }
     }
 
+    /// What one is called where nothing else says which kind it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KeyValueStore => "key-value store",
+            Self::BlobContainer => "blob container",
+            Self::Queue => "queue",
+        }
+    }
+
     /// What one is called.
     pub fn noun(self) -> &'static str {
         match self {
             Self::KeyValueStore => "store",
             Self::BlobContainer => "container",
             Self::Queue => "queue",
+        }
+    }
+
+    /// The stable code for one that does not exist.
+    pub fn no_such(self) -> &'static str {
+        match self {
+            Self::KeyValueStore => "no-such-store",
+            Self::BlobContainer => "no-such-container",
+            Self::Queue => "no-such-queue",
         }
     }
 }
