@@ -13,6 +13,7 @@ pub mod request;
 pub mod scratch;
 pub mod secrets;
 pub mod send;
+pub mod stores;
 #[cfg(test)]
 pub mod testing;
 
@@ -34,6 +35,7 @@ use crate::capability::queues::error::QueueError;
 use crate::capability::queues::{Queue, QueueGrants, Queues};
 use crate::capability::scratch::{Scratch, ScratchMaker};
 use crate::capability::secrets::{SecretKey, SecretName, Secrets};
+use crate::capability::stores::{AccessError, StoreError};
 use crate::descriptors::{AppFiles, FileBudget, FileLease, Shares};
 use crate::limits;
 use crate::manifest::egress::Egress;
@@ -314,34 +316,13 @@ impl Capabilities {
 
     /// Says in the app's log what would grant a store that was refused, and in the host's what only its operator can
     /// mend.
-    pub fn report(&self, error: &KeyValueError, output: &GuestOutput) {
-        match error {
-            KeyValueError::Refused(refusal) => {
-                output.host_log(output.running(), &format!("refused a key-value store: {refusal}"));
+    pub fn report<E: StoreError>(&self, error: &E, output: &GuestOutput) {
+        let (kind, app) = (E::KIND.name(), &self.app);
+        match error.access() {
+            Some(AccessError::Refused(refusal)) => {
+                output.host_log(output.running(), &format!("refused a {kind}: {refusal}"));
             }
-            KeyValueError::Db(error) => tracing::error!("key-value store of app {}: {error}", self.app),
-            _ => {}
-        }
-    }
-
-    /// The same for a container.
-    pub fn report_blobs(&self, error: &BlobError, output: &GuestOutput) {
-        match error {
-            BlobError::Refused(refusal) => {
-                output.host_log(output.running(), &format!("refused a blob container: {refusal}"));
-            }
-            error if error.is_for_the_operator() => tracing::error!("blobs of app {}: {error}", self.app),
-            _ => {}
-        }
-    }
-
-    /// The same for a queue.
-    pub fn report_queue(&self, error: &QueueError, output: &GuestOutput) {
-        match error {
-            QueueError::Refused(refusal) => {
-                output.host_log(output.running(), &format!("refused a queue: {refusal}"));
-            }
-            QueueError::Db(error) => tracing::error!("queue of app {}: {error}", self.app),
+            _ if error.is_for_the_operator() => tracing::error!("{kind} of app {app}: {error}"),
             _ => {}
         }
     }

@@ -7,14 +7,12 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::admin::api::Api;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
 use crate::admin::stores::StoreKind;
-use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::table::{self, Usage};
 use crate::capability::blobs::{Container, http as blobs};
 use crate::limits;
@@ -67,13 +65,4 @@ async fn act(container: &Container, name: &str, request: Request) -> Result<Resp
 
 async fn open(api: &Api, app: &str, container: &str) -> Result<Container, ApiError> {
     Ok(api.registry.blobs().container(CONTAINERS.place(api, app, container).await?))
-}
-
-impl From<BlobError> for ApiError {
-    fn from(error: BlobError) -> Self {
-        match error.answer() {
-            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
-            (status, code) => Self::new(status, code, error.to_string()),
-        }
-    }
 }

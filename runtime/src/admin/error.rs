@@ -8,6 +8,7 @@ use crate::app::error::ChangeError;
 use crate::capability::bundle::BundleError;
 use crate::capability::identity::IdentityError;
 use crate::capability::secrets::SecretError;
+use crate::capability::stores::StoreError;
 use crate::component::cache::CacheError;
 use crate::component::compile::CompileError;
 use crate::names::NameError;
@@ -29,6 +30,14 @@ impl ApiError {
     /// An error with all its parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+
+    /// What has an answer over HTTP.
+    fn of((status, code): (StatusCode, &'static str), message: String) -> Self {
+        match status {
+            StatusCode::INTERNAL_SERVER_ERROR => Self::internal(message),
+            _ => Self::new(status, code, message),
+        }
     }
 
     /// 400: what was sent cannot be understood.
@@ -84,10 +93,13 @@ impl From<std::io::Error> for ApiError {
 
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
-        match error.answer() {
-            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
-            (status, code) => Self::new(status, code, error.to_string()),
-        }
+        Self::of(error.answer(), error.to_string())
+    }
+}
+
+impl<E: StoreError> From<E> for ApiError {
+    fn from(error: E) -> Self {
+        Self::of(error.answer(), error.to_string())
     }
 }
 

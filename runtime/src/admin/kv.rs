@@ -107,12 +107,3 @@ pub async fn delete(
 async fn open(api: &Api, app: &str, store: &str) -> Result<Store, ApiError> {
     Ok(Store::new(api.registry.db().clone(), STORES.place(api, app, store).await?))
 }
-
-impl From<KeyValueError> for ApiError {
-    fn from(error: KeyValueError) -> Self {
-        match error.answer() {
-            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
-            (status, code) => Self::new(status, code, error.to_string()),
-        }
-    }
-}

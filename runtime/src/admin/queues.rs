@@ -155,12 +155,3 @@ pub(crate) async fn purge(
 async fn open(api: &Api, app: &str, queue: &str) -> Result<Queue, ApiError> {
     Ok(api.registry.queues().queue(QUEUES.place(api, app, queue).await?))
 }
-
-impl From<QueueError> for ApiError {
-    fn from(error: QueueError) -> Self {
-        match error.answer() {
-            (StatusCode::INTERNAL_SERVER_ERROR, _) => Self::internal(error.to_string()),
-            (status, code) => Self::new(status, code, error.to_string()),
-        }
-    }
-}

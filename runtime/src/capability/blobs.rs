@@ -34,6 +34,7 @@ use crate::capability::blobs::upload::{Unfinished, Upload};
 use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::Queues;
 use crate::capability::request::{Condition, Listing, Version};
+use crate::capability::stores;
 use crate::limits;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
@@ -166,8 +167,7 @@ impl Containers {
         blobs: &Arc<Blobs>,
         text: &str,
     ) -> Result<Container, BlobError> {
-        let label = StoreLabel::parse(text).map_err(BlobError::NoSuchContainer)?;
-        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        let place = stores::granted(&self.grants, neighbours, text)?;
         Ok(Container { blobs: blobs.clone(), place, turns: self.turns.clone() })
     }
 }

@@ -16,6 +16,7 @@ use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::table::{Entry, Version};
 use crate::capability::neighbours::Neighbours;
 use crate::capability::request::Condition;
+use crate::capability::stores;
 use crate::limits;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
@@ -42,8 +43,7 @@ impl KeyValue {
         db: &Arc<Db>,
         text: &str,
     ) -> Result<Store, KeyValueError> {
-        let label = StoreLabel::parse(text).map_err(KeyValueError::NoSuchStore)?;
-        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        let place = stores::granted(&self.grants, neighbours, text)?;
         Ok(Store { db: db.clone(), place })
     }
 

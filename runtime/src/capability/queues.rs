@@ -22,6 +22,7 @@ use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::message::{Message, NewMessage};
 use crate::capability::queues::table::{After, Failure, Sent, State, expiry};
+use crate::capability::stores;
 use crate::manifest::grants::{Grants, Kind, Place, StoreLabel};
 use crate::names::AppName;
 use crate::persist::db::Db;
@@ -296,8 +297,7 @@ impl QueueGrants {
         queues: &Arc<Queues>,
         text: &str,
     ) -> Result<Queue, QueueError> {
-        let label = StoreLabel::parse(text).map_err(QueueError::NoSuchQueue)?;
-        let place = self.grants.place(label, |owner| neighbours.share_of(owner))?;
+        let place = stores::granted(&self.grants, neighbours, text)?;
         Ok(queues.queue(place))
     }
 

@@ -228,6 +228,11 @@ impl Grants {
         Self { kind, app: app.clone(), stores: stores.to_vec() }
     }
 
+    /// Which kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// The store that is called `label`, if it may be used now: another app's has to be shared by the revision of its
     /// owner that serves, which `share_of` finds.
     pub fn place(

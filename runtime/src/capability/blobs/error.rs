@@ -6,8 +6,9 @@ use http::StatusCode;
 
 use crate::capability::blobs::range::Unmet;
 use crate::capability::queues::error::QueueError;
+use crate::capability::stores::{AccessError, StoreError};
 use crate::limits;
-use crate::manifest::grants::{GrantRefusal, StoreName};
+use crate::manifest::grants::Kind;
 use crate::names::AppName;
 use crate::persist::error::DbError;
 
@@ -20,15 +21,9 @@ pub enum BlobError {
     /// Not with this method; those that are.
     #[error("this path takes {0}")]
     Method(&'static str),
-    /// What was asked for is not the name of a container.
-    #[error("{0}")]
-    NoSuchContainer(String),
-    /// The app may not use it.
+    /// It did not get to the store.
     #[error(transparent)]
-    Refused(#[from] GrantRefusal),
-    /// The app that owns the container is not deployed (yet): nobody could remove what is written.
-    #[error("app {0} is not deployed: its container {1} cannot be made")]
-    NoOwner(AppName, StoreName),
+    Access(AccessError),
     /// [`crate::capability::blobs::name`].
     #[error("that is not the name of a blob: {0}")]
     InvalidName(&'static str),
@@ -66,9 +61,6 @@ pub enum BlobError {
     /// What holds the bytes does not answer as it should; its words.
     #[error("the store of blobs failed: {0}")]
     Store(String),
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
 }
 
 impl From<Unmet> for BlobError {
@@ -80,9 +72,9 @@ impl From<Unmet> for BlobError {
     }
 }
 
-impl From<rusqlite::Error> for BlobError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Db(error.into())
+impl<E: Into<AccessError>> From<E> for BlobError {
+    fn from(error: E) -> Self {
+        Self::Access(error.into())
     }
 }
 
@@ -93,7 +85,7 @@ impl From<object_store::Error> for BlobError {
             let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
             match error.downcast_ref::<io::Error>().map(io::Error::kind) {
                 Some(kind) if full.contains(&kind) => return Self::DiskFull,
-                Some(io::ErrorKind::ReadOnlyFilesystem) => return Self::Db(DbError::ReadOnly),
+                Some(io::ErrorKind::ReadOnlyFilesystem) => return DbError::ReadOnly.into(),
                 _ => {}
             }
             cause = error.source();
@@ -102,15 +94,14 @@ impl From<object_store::Error> for BlobError {
     }
 }
 
-impl BlobError {
-    /// Status and stable code over HTTP.
-    pub fn answer(&self) -> (StatusCode, &'static str) {
+impl StoreError for BlobError {
+    const KIND: Kind = Kind::BlobContainer;
+
+    fn answer(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Request(_) => (StatusCode::BAD_REQUEST, "bad-request"),
             Self::Method(_) => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
-            Self::NoSuchContainer(_) => (StatusCode::NOT_FOUND, "no-such-container"),
-            Self::Refused(_) => (StatusCode::FORBIDDEN, "access-denied"),
-            Self::NoOwner(..) => (StatusCode::NOT_FOUND, "no-app"),
+            Self::Access(error) => error.answer(),
             Self::InvalidName(_) => (StatusCode::BAD_REQUEST, "invalid-blob-name"),
             Self::NoBlob => (StatusCode::NOT_FOUND, "no-such-blob"),
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "blob-changed"),
@@ -122,13 +113,18 @@ impl BlobError {
             Self::GivenUp => (StatusCode::TOO_MANY_REQUESTS, "busy"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             Self::Store(_) => (StatusCode::BAD_GATEWAY, "blob-store-failed"),
-            Self::Db(error) => error.answer(),
         }
     }
 
-    /// Whether only the host's operator can mend it.
-    pub fn is_for_the_operator(&self) -> bool {
-        matches!(self, Self::DiskFull | Self::Store(_) | Self::Db(_) | Self::Event(QueueError::Db(_)))
+    fn access(&self) -> Option<&AccessError> {
+        if let Self::Access(error) = self { Some(error) } else { None }
+    }
+
+    fn is_for_the_operator(&self) -> bool {
+        match self {
+            Self::Event(error) => error.is_for_the_operator(),
+            other => matches!(other, Self::DiskFull | Self::Store(_) | Self::Access(AccessError::Db(_))),
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use crate::capability::internal::refused;
 use crate::capability::request::{Condition, Listing, declared_bytes, decoded, tag_of};
 use crate::limits;
 use crate::meter::output::GuestOutput;
-use crate::refusal::Refusal;
 
 /// How often a blob is looked up again that was replaced between being found and being read.
 const LOOKUPS_MAX: usize = 10;
@@ -48,20 +47,13 @@ pub async fn answer(
             body.map_err(|error| HttpError::InternalError(Some(error.to_string()))).boxed_unsync()
         }),
         Err(error) => {
-            capabilities.report_blobs(&error, output);
+            capabilities.report(&error, output);
             let mut response = refused((&error).into());
             if let BlobError::Range(bytes) = error {
                 response.headers_mut().extend(content_range(&format!("*/{bytes}")));
             }
             response
         }
-    }
-}
-
-impl From<&BlobError> for Refusal {
-    fn from(error: &BlobError) -> Self {
-        let (status, code) = error.answer();
-        Self::new(status, code, error.to_string())
     }
 }
 

@@ -6,8 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::name::BlobName;
 use crate::capability::request::{Condition, Version};
+use crate::capability::stores;
 use crate::limits;
-use crate::manifest::grants::Place;
+use crate::manifest::grants::{Kind, Place};
 use crate::names::AppName;
 
 /// A blob, without its bytes.
@@ -150,9 +151,9 @@ pub fn finish(
 ) -> Result<(), BlobError> {
     let found = get(transaction, place, &uploaded.name)?;
     check(condition, found.as_ref())?;
-    let container = match container(transaction, place)? {
+    let container = match stores::row(transaction, Kind::BlobContainer, place)? {
         Some(container) => container,
-        None => make_container(transaction, place)?,
+        None => stores::make(transaction, Kind::BlobContainer, place)?,
     };
     let change = Usage { blobs: 1, bytes: uploaded.bytes as i64 }.minus(Usage::of(found.as_ref()));
     // What makes no container larger is welcome in a full one.
@@ -184,7 +185,8 @@ pub fn delete(
 ) -> Result<bool, BlobError> {
     let found = get(transaction, place, name)?;
     check(condition, found.as_ref())?;
-    let (Some(container), Some(found)) = (container(transaction, place)?, found) else { return Ok(false) };
+    let container = stores::row(transaction, Kind::BlobContainer, place)?;
+    let (Some(container), Some(found)) = (container, found) else { return Ok(false) };
     count(transaction, container, Usage::default().minus(Usage::of(Some(&found))))?;
     hide(transaction, found.version)?;
     Ok(true)
@@ -199,22 +201,6 @@ pub fn check(condition: Condition, found: Option<&Blob>) -> Result<(), BlobError
 fn hide(transaction: &Transaction<'_>, version: Version) -> rusqlite::Result<()> {
     let statement = "UPDATE blob SET container = NULL, name = NULL, is_removed = 1 WHERE version = ?1";
     transaction.prepare_cached(statement)?.execute([version]).map(drop)
-}
-
-fn container(transaction: &Transaction<'_>, place: &Place) -> rusqlite::Result<Option<i64>> {
-    let query = "SELECT id FROM blob_container WHERE app = ?1 AND name = ?2";
-    let mut statement = transaction.prepare_cached(query)?;
-    statement.query_row([place.app.as_str(), place.store.as_str()], |row| row.get(0)).optional()
-}
-
-/// Makes the container, unless its app was removed: a call that outlives its app must not leave data to the next one of
-/// that name.
-fn make_container(transaction: &Transaction<'_>, place: &Place) -> Result<i64, BlobError> {
-    let statement = "INSERT INTO blob_container (app, name) SELECT name, ?2 FROM app WHERE name = ?1";
-    match transaction.execute(statement, [place.app.as_str(), place.store.as_str()])? {
-        0 => Err(BlobError::NoOwner(place.app.clone(), place.store.clone())),
-        _ => Ok(transaction.last_insert_rowid()),
-    }
 }
 
 fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<Usage> {

@@ -2,23 +2,17 @@
 
 use http::StatusCode;
 
+use crate::capability::stores::{AccessError, StoreError};
 use crate::limits;
-use crate::manifest::grants::{GrantRefusal, StoreName};
+use crate::manifest::grants::Kind;
 use crate::names::AppName;
-use crate::persist::error::DbError;
 
 /// Why a call did nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyValueError {
-    /// What was asked for is not the name of a store.
-    #[error("{0}")]
-    NoSuchStore(String),
-    /// The app may not use it.
+    /// It did not get to the store.
     #[error(transparent)]
-    Refused(#[from] GrantRefusal),
-    /// The app that owns the store is not deployed (yet): nobody could remove what is written.
-    #[error("app {0} is not deployed: its store {1} cannot be made")]
-    NoOwner(AppName, StoreName),
+    Access(AccessError),
     /// [`limits::KEY_VALUE_KEY_BYTES_MAX`].
     #[error("the key has {0} bytes: 1 to {max} are allowed", max = limits::KEY_VALUE_KEY_BYTES_MAX)]
     InvalidKey(usize),
@@ -54,24 +48,20 @@ pub enum KeyValueError {
         max = limits::KEY_VALUE_PENDING_BYTES_MAX
     )]
     Busy,
-    /// The database.
-    #[error(transparent)]
-    Db(#[from] DbError),
 }
 
-impl From<rusqlite::Error> for KeyValueError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Db(error.into())
+impl<E: Into<AccessError>> From<E> for KeyValueError {
+    fn from(error: E) -> Self {
+        Self::Access(error.into())
     }
 }
 
-impl KeyValueError {
-    /// Status and stable code over HTTP.
-    pub fn answer(&self) -> (StatusCode, &'static str) {
+impl StoreError for KeyValueError {
+    const KIND: Kind = Kind::KeyValueStore;
+
+    fn answer(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::NoSuchStore(_) => (StatusCode::NOT_FOUND, "no-such-store"),
-            Self::Refused(_) => (StatusCode::FORBIDDEN, "access-denied"),
-            Self::NoOwner(..) => (StatusCode::NOT_FOUND, "no-app"),
+            Self::Access(error) => error.answer(),
             Self::InvalidKey(_) => (StatusCode::BAD_REQUEST, "invalid-key"),
             Self::ValueTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "value-too-large"),
             Self::BatchTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "batch-too-large"),
@@ -79,7 +69,10 @@ impl KeyValueError {
             Self::NotANumber => (StatusCode::CONFLICT, "not-a-number"),
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "key-changed"),
             Self::TooManyHandles | Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
-            Self::Db(error) => error.answer(),
         }
+    }
+
+    fn access(&self) -> Option<&AccessError> {
+        if let Self::Access(error) = self { Some(error) } else { None }
     }
 }

@@ -90,10 +90,7 @@ impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Request(why) => Self::new(StatusCode::BAD_REQUEST, "bad-request", why),
-            Failure::Store(error) => {
-                let (status, code) = error.answer();
-                Self::new(status, code, error.to_string())
-            }
+            Failure::Store(error) => (&error).into(),
             Failure::NoKey => Self::new(StatusCode::NOT_FOUND, "no-such-key", "there is no such key"),
             Failure::Body => Self::new(StatusCode::BAD_REQUEST, "body-broken", "the body ended early"),
             Failure::Method(allowed) => {

@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::request::Condition;
 pub use crate::capability::request::Version;
+use crate::capability::stores;
 use crate::limits;
-use crate::manifest::grants::Place;
+use crate::manifest::grants::{Kind, Place};
 use crate::names::AppName;
 
 /// What is stored under a key.
@@ -108,22 +109,6 @@ fn find(transaction: &Transaction<'_>, store: i64, key: &str) -> rusqlite::Resul
     transaction.prepare_cached(query)?.query_row(params![store, key], found).optional()
 }
 
-fn store(transaction: &Transaction<'_>, place: &Place) -> rusqlite::Result<Option<i64>> {
-    let query = "SELECT id FROM key_value_store WHERE app = ?1 AND name = ?2";
-    let mut statement = transaction.prepare_cached(query)?;
-    statement.query_row([place.app.as_str(), place.store.as_str()], |row| row.get(0)).optional()
-}
-
-/// Makes the store, unless its app was removed: a call that outlives its app must not leave data to the next one of
-/// that name.
-fn make_store(transaction: &Transaction<'_>, place: &Place) -> Result<i64, KeyValueError> {
-    let statement = "INSERT INTO key_value_store (app, name) SELECT name, ?2 FROM app WHERE name = ?1";
-    match transaction.execute(statement, [place.app.as_str(), place.store.as_str()])? {
-        0 => Err(KeyValueError::NoOwner(place.app.clone(), place.store.clone())),
-        _ => Ok(transaction.last_insert_rowid()),
-    }
-}
-
 fn check(condition: Condition, version: Option<Version>) -> Result<(), KeyValueError> {
     if condition.is_met_by(version) { Ok(()) } else { Err(KeyValueError::Changed) }
 }
@@ -152,10 +137,10 @@ pub fn put(
     value: &[u8],
     condition: Condition,
 ) -> Result<Version, KeyValueError> {
-    let known = store(transaction, place)?;
+    let known = stores::row(transaction, Kind::KeyValueStore, place)?;
     let found = known.map(|store| find(transaction, store, key)).transpose()?.flatten();
     check(condition, found.as_ref().map(|found| found.version))?;
-    let store = known.map_or_else(|| make_store(transaction, place), Ok)?;
+    let store = known.map_or_else(|| stores::make(transaction, Kind::KeyValueStore, place), Ok)?;
     let change = Usage::of(key, value.len()).minus(found.map_or(Usage::default(), |found| found.usage));
     // What makes no store larger is welcome in a full one.
     let grows = change.keys > 0 || change.bytes > 0;
@@ -176,7 +161,7 @@ pub fn delete(
     key: &str,
     condition: Condition,
 ) -> Result<bool, KeyValueError> {
-    let known = store(transaction, place)?;
+    let known = stores::row(transaction, Kind::KeyValueStore, place)?;
     let found = known.map(|store| find(transaction, store, key)).transpose()?.flatten();
     check(condition, found.as_ref().map(|found| found.version))?;
     let (Some(store), Some(found)) = (known, found) else { return Ok(false) };

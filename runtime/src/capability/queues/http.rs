@@ -53,21 +53,21 @@ async fn send(
     let mut message = new_message(query, content_type.unwrap_or_default()).map_err(bad)?;
     let granted = capabilities.queue(&queue);
     let queue = granted.map_err(|error| {
-        capabilities.report_queue(&error, output);
-        refusal(&error)
+        capabilities.report(&error, output);
+        Refusal::from(&error)
     })?;
     // Before the body is read: only so many are in memory at a time.
     let most = room_for_body(request.headers(), limits::QUEUE_MESSAGE_BYTES_MAX);
-    let _room = capabilities.queues().room(most).await.map_err(|error| refusal(&error))?;
+    let _room = capabilities.queues().room(most).await.map_err(|error| Refusal::from(&error))?;
     let body = Limited::new(request.into_body(), most).collect().await;
     message.body = match body {
         Ok(body) => body.to_bytes().into(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(refusal(&QueueError::MessageTooLarge)),
+        Err(error) if error.is::<LengthLimitError>() => return Err((&QueueError::MessageTooLarge).into()),
         Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body-broken", "the body ended early")),
     };
     queue.send(message).await.map_err(|error| {
-        capabilities.report_queue(&error, output);
-        refusal(&error)
+        capabilities.report(&error, output);
+        Refusal::from(&error)
     })
 }
 
@@ -91,11 +91,6 @@ fn milliseconds(query: &str, name: &str) -> Result<Option<i64>, String> {
         return Err(format!("{name}: use 0 to {longest} seconds"));
     }
     Ok(Some((seconds * 1_000.0).round() as i64))
-}
-
-fn refusal(error: &QueueError) -> Refusal {
-    let (status, code) = error.answer();
-    Refusal::new(status, code, error.to_string())
 }
 
 #[cfg(test)]

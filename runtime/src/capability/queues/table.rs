@@ -11,8 +11,9 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::message::{Message, NewMessage};
+use crate::capability::stores;
 use crate::limits;
-use crate::manifest::grants::Place;
+use crate::manifest::grants::{Kind, Place};
 use crate::names::AppName;
 
 /// What a queue holds.
@@ -104,19 +105,7 @@ fn size(message: &NewMessage) -> i64 {
 
 /// The queue's row.
 pub fn queue(connection: &Connection, place: &Place) -> rusqlite::Result<Option<i64>> {
-    let query = "SELECT id FROM queue WHERE app = ?1 AND name = ?2";
-    let mut statement = connection.prepare_cached(query)?;
-    statement.query_row([place.app.as_str(), place.store.as_str()], |row| row.get(0)).optional()
-}
-
-/// Makes the queue, unless its app was removed: a call that outlives its app must not leave messages to the next one
-/// of that name.
-fn make_queue(transaction: &Transaction<'_>, place: &Place) -> Result<i64, QueueError> {
-    let statement = "INSERT INTO queue (app, name) SELECT name, ?2 FROM app WHERE name = ?1";
-    match transaction.execute(statement, [place.app.as_str(), place.store.as_str()])? {
-        0 => Err(QueueError::NoOwner(place.app.clone(), place.store.clone())),
-        _ => Ok(transaction.last_insert_rowid()),
-    }
+    stores::row(connection, Kind::Queue, place)
 }
 
 /// The next number: greater than every one before, in the order of commits.
@@ -153,7 +142,7 @@ pub fn send(
 ) -> Result<Sent, QueueError> {
     let queue = match queue(transaction, place)? {
         Some(queue) => queue,
-        None => make_queue(transaction, place)?,
+        None => stores::make(transaction, Kind::Queue, place)?,
     };
     if let Some(id) = &new.id
         && !remember(transaction, queue, id, now_ms)?

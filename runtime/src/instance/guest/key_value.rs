@@ -6,6 +6,7 @@ use crate::capability::Capabilities;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{BufferRoom, Store, bytes_of};
 use crate::capability::request::{Condition, Version};
+use crate::capability::stores::AccessError;
 use crate::instance::guest::{Guest, Hooks};
 use crate::limits;
 use crate::meter::output::GuestOutput;
@@ -89,8 +90,8 @@ impl KeyValueView<'_> {
     fn told(&self, error: KeyValueError) -> store::Error {
         self.capabilities.report(&error, self.output);
         match error {
-            KeyValueError::NoSuchStore(_) => store::Error::NoSuchStore,
-            KeyValueError::Refused(_) => store::Error::AccessDenied,
+            KeyValueError::Access(AccessError::NoSuch(..)) => store::Error::NoSuchStore,
+            KeyValueError::Access(AccessError::Refused(_)) => store::Error::AccessDenied,
             other => store::Error::Other(other.to_string()),
         }
     }

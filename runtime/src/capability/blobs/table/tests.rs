@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
+use crate::capability::stores::AccessError;
 use crate::manifest::grants::StoreName;
 use crate::persist::schema;
 
@@ -156,7 +157,7 @@ fn containers_are_bounded_and_need_an_owner() {
     put(&x, "large", most - 1).unwrap();
     put(&y, "n", 1).unwrap();
     put(&place("b", "x"), "n", 1).unwrap();
-    assert!(matches!(put(&place("nobody", "x"), "n", 1), Err(BlobError::NoOwner(..))));
+    assert!(matches!(put(&place("nobody", "x"), "n", 1), Err(BlobError::Access(AccessError::NoOwner(..)))));
 }
 
 #[test]

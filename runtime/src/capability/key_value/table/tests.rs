@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::*;
+use crate::capability::stores::AccessError;
 use crate::manifest::grants::StoreName;
 use crate::names::AppName;
 use crate::persist::schema;
@@ -158,6 +159,6 @@ fn an_app_that_was_removed_makes_no_stores() {
     let mut connection = database();
     let transaction = connection.transaction().unwrap();
     let place = place("c", "s");
-    let refused = Err(KeyValueError::NoOwner(place.app.clone(), place.store.clone()));
+    let refused = Err(AccessError::NoOwner(Kind::KeyValueStore, place.clone()).into());
     assert_eq!(put(&transaction, &place, "k", b"", Condition::Any), refused);
 }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::capability::queues::message::{Message, NewMessage};
+use crate::capability::stores::AccessError;
 use crate::manifest::grants::StoreName;
 use crate::persist::schema;
 
@@ -230,7 +231,7 @@ fn a_queue_of_an_app_that_is_gone_is_not_made() {
     let mut connection = database();
     let transaction = connection.transaction().unwrap();
     let sent = send(&transaction, &place("nobody", "q"), &new("x", None, 0), 0);
-    assert!(matches!(sent, Err(QueueError::NoOwner(..))), "{sent:?}");
+    assert!(matches!(sent, Err(QueueError::Access(AccessError::NoOwner(..)))), "{sent:?}");
 }
 
 #[test]
