@@ -201,5 +201,5 @@ fn the_oldest_rust_that_is_promised_is_enough() {
         );
     }
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(&format!("Rust ({promised} or later)")), "README.md names another Rust");
+    assert!(readme.contains(&format!("Rust {promised} or later")), "README.md names another Rust");
 }
