@@ -223,15 +223,15 @@ fn the_backlog_decides_how_many_instances_there_are_and_http_has_its_own() {
     until("all are in flight", || (group("work")["in_flight"] == 7).then_some(()));
     assert_eq!(group("work")["instances"], 3, "7 messages, 3 to an instance");
     assert_eq!(group("http")["instances"], 0);
-    for _ in 0..13 {
-        send(&host, "shop", "hold");
+    upstream.release();
+    for _ in 0..45 {
+        send(&host, "shop", "slow 1500");
     }
     until("every instance is busy", || (group("work")["in_flight"] == 15).then_some(()));
     // Its queue holds every instance that it may have; those of HTTP are others.
     assert_eq!(host.get(&format!("/shop/get?{}", upstream.url("/ok"))).ok(), "ok from upstream");
-    upstream.release();
     until_delivered(&host, "shop");
-    assert_eq!((group("work")["instances_peak"].as_u64(), upstream.sunk().len()), (Some(5), 20));
+    assert_eq!((group("work")["instances_peak"].as_u64(), upstream.sunk().len()), (Some(5), 52));
     assert!(upstream.most() <= 16, "15 messages and one call");
     assert_eq!(host.number("shop", "throttled"), 0);
 }
