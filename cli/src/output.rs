@@ -48,7 +48,7 @@ pub fn say(text: &str) {
 }
 
 /// Text of ours, in which there may be names and messages of others: without what a terminal would obey or a reader would be
-/// deceived by. Its line ends and tabs stay; what others have written goes through [`line`] first.
+/// deceived by. Its line ends and tabs stay; what others have written goes through [`line()`] first.
 pub fn plain(text: &str) -> Cow<'_, str> {
     shown(text, |character| is_harmful(character) && !matches!(character, '\n' | '\t'))
 }
