@@ -1,4 +1,33 @@
-//! TLS for whom this host calls.
+//! TLS for whom this host calls, and the client by which it calls what its operator names.
+
+use http_body::Body;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::limits;
+
+/// Sends requests with bodies `B`.
+pub type HttpClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+
+/// A client for HTTP/1.1 over connections that it keeps, with TLS for `https`.
+pub fn http_client<B: Body<Data: Send> + Send>() -> HttpClient<B> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(limits::OUTBOUND_CONNECT_TIMEOUT));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(of_the_system())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(limits::OUTBOUND_IDLE_TIMEOUT)
+        .build(connector)
+}
 
 /// TLS that trusts whom the system trusts.
 pub fn of_the_system() -> rustls::ClientConfig {

@@ -9,10 +9,6 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::timeout;
 
 use crate::invocation::random_share;
@@ -28,7 +24,7 @@ pub struct EndpointError;
 
 /// Who takes traces.
 pub(super) struct Collector {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: tls::HttpClient<Full<Bytes>>,
     uri: Uri,
     headers: HeaderMap,
 }
@@ -53,16 +49,7 @@ impl Collector {
         let mut headers: HeaderMap = headers.into_iter().collect();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::of_the_system())
-            .https_or_http()
-            .enable_http1()
-            .build();
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(limits::OUTBOUND_IDLE_TIMEOUT)
-            .build(connector);
-        Ok(Self { client, uri, headers })
+        Ok(Self { client: tls::http_client(), uri, headers })
     }
 
     /// Sends one batch, once.
