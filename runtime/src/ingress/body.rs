@@ -1,4 +1,4 @@
-//! Request bodies with bounds on length and slowness.
+//! Reads request bodies, with limits on their length and on how slowly they come.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ impl From<BodyError> for HttpError {
     }
 }
 
-/// A client's body, bounded. Only the time in which somebody waits for it counts as slowness.
+/// The body of a client's request, with its limits. Time counts as slowness only while somebody waits for the body.
 pub struct RequestBody {
     incoming: Unfinished<Incoming>,
     received: u64,
@@ -44,7 +44,8 @@ struct Waiting {
 }
 
 impl RequestBody {
-    /// Takes the body of `request`, on the connection of `watch`, out of it, and bounds it. The request stays, without one.
+    /// Takes the body out of `request` and sets its limits. `watch` is that of its connection. Returns the request without a
+    /// body, and the body.
     pub fn take_from(request: Request<Incoming>, watch: &Arc<Watch>) -> (GuestRequest, Self) {
         let version = request.version();
         let (parts, incoming) = request.into_parts();
@@ -53,18 +54,18 @@ impl RequestBody {
         (Box::new(Request::from_parts(parts, nothing())), body)
     }
 
-    /// Whether it comes without a length.
+    /// Whether the body comes without a stated length.
     pub fn is_chunked(&self) -> bool {
         self.incoming.size_hint().exact().is_none()
     }
 
-    /// Whether it is known to be longer than a body may be.
+    /// Whether the body is known to be longer than allowed.
     pub fn is_too_large(&self) -> bool {
         self.incoming.size_hint().lower() > limits::REQUEST_BODY_BYTES_MAX
     }
 
-    /// What the guest gets: small bodies of known length are read whole first, so that a slow client holds
-    /// no slot and a guest need not wait; larger ones stream, and the verdict says if they fail.
+    /// Returns the body for the guest. A small body of known length is read whole first, so that a slow client holds no slot and
+    /// the guest need not wait. A larger one streams, and the verdict says if it fails.
     pub async fn into_guest_body(mut self) -> Result<(GuestBody, Option<Arc<BodyVerdict>>), BodyError> {
         match self.incoming.size_hint().exact() {
             Some(0) => Ok((nothing(), None)),
@@ -80,10 +81,10 @@ impl RequestBody {
         }
     }
 
-    /// Nobody wants it. A small one is read nevertheless, so that another request can follow.
+    /// Drops a body that nobody wants. A small one is read to its end, so that another request can follow on the connection.
     pub async fn discard(self) {
         if self.incoming.size_hint().upper().is_some_and(|upper| upper <= limits::BODY_WHOLE_BYTES_MAX) {
-            // Whatever is wrong with it, the request was refused for another reason.
+            // An error of the body does not matter: the request was refused for another reason.
             let _ = Box::pin(self.collect()).await;
         }
     }

@@ -1,4 +1,4 @@
-//! One client connection, from its first byte to its end in stages.
+//! Serves one client connection, from its first byte to its end in stages.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -21,8 +21,8 @@ use crate::ingress::wire::{self, Outbox};
 use crate::limits;
 use crate::refusal::Refusal;
 
-/// Serves HTTP/1.1 and cleartext HTTP/2 on `stream` until it ends, passes a limit, or has finished what was
-/// under way when `watches` began to drain.
+/// Serves HTTP/1.1 and cleartext HTTP/2 on `stream`. Returns when the connection ends, passes a limit, or, after `watches` began
+/// to drain, has finished the requests under way.
 pub async fn serve<S, B>(stream: TcpStream, watches: &Watches, make: impl FnOnce(Arc<Watch>) -> S)
 where
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Unpin,
@@ -49,7 +49,7 @@ where
                 connection.graceful_shutdown();
                 true
             });
-            // What ends a connection early is the client's doing; there is nobody to tell.
+            // An early end is caused by the client, so nobody is told.
             if matches!(ended.await, ConnectionEnd::Over) {
                 return;
             }
@@ -71,7 +71,7 @@ where
                     let head = connection.into_parts().read_buf;
                     let answer = malformed::last_response(&malformed::refusal(&error, &head));
                     match error.is_parse_version_h2() {
-                        // hyper leaves it to whoever would speak HTTP/2 from here on.
+                        // hyper sends no answer itself where the caller could go on with HTTP/2.
                         true => outbox.put(&answer),
                         false => outbox.put_instead(&answer),
                     }
@@ -115,20 +115,20 @@ enum ConnectionEnd<T> {
     Itself(T),
     /// The client took too long to send a head.
     Late,
-    /// It is to end at once, or cannot be written to any more.
+    /// It has to end at once, or cannot be written to any more.
     Over,
 }
 
-/// Polls a connection, and sends what comes of it.
+/// Polls a connection and sends what it writes.
 struct Driver<'a> {
     watch: &'a Arc<Watch>,
     outbox: &'a Outbox,
 }
 
 impl Driver<'_> {
-    /// Polls `part` to its end. What it wrote is sent when the tasks that are ready have had their turn: this task comes
-    /// once more for that, and then `part` is only polled if something has come for it. `drain` is called when the host begins to end, and says whether `part` has
-    /// something to finish.
+    /// Polls `part` to its end. What it wrote is sent after the tasks that are ready have run. For that this task is polled once
+    /// more, and then `part` is polled only if something has come for it. `drain` is called when the host begins to end, and says
+    /// whether `part` has something to finish.
     async fn drive<F: Future>(
         &self,
         mut part: Pin<&mut F>,
@@ -171,8 +171,8 @@ impl Driver<'_> {
         .await
     }
 
-    /// Ends the connection in stages (RFC 9112, 9.6): what was answered is sent, then the end, and what the client still
-    /// sends is read for a while. To close at once would make its system drop the answer with the connection.
+    /// Ends the connection in stages (RFC 9112, 9.6): sends what was answered, then the end, and then reads for a while what the
+    /// client still sends. If the socket were closed at once, the client's system would drop the answer with the connection.
     async fn end(&self, is_malformed: bool) {
         if self.unless_over(|context| self.outbox.poll_send(context)).await.is_none() {
             return;
@@ -191,12 +191,12 @@ impl Driver<'_> {
                 let some = || self.unless_over(|context| self.outbox.poll_discard(context));
                 while let Ok(Some(1..)) = timeout(limits::LINGER_SILENCE_MAX, some()).await {}
             };
-            // Whoever still sends has had time to read its answer.
+            // A client that still sends has had time to read its answer.
             let _ = timeout(limits::LINGER_MAX, discarding).await;
         }
     }
 
-    /// What `poll` gives, if that is no error and the connection may go on until then.
+    /// Returns the result of `poll`, or `None` if it is an error or the connection has to end before.
     async fn unless_over<T>(&self, poll: impl Fn(&mut Context<'_>) -> Poll<std::io::Result<T>>) -> Option<T> {
         poll_fn(|context| {
             self.watch.polled_by(context.waker());

@@ -1,4 +1,5 @@
-//! Heads of requests, of all versions of HTTP: what has to be refused, and what is the same said in different ways.
+//! Checks the heads of requests of all versions of HTTP: refuses what must be refused, and brings different forms of the same
+//! request into one.
 
 use std::net::SocketAddr;
 
@@ -9,13 +10,13 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use crate::limits;
 use crate::refusal::Refusal;
 
-/// A refusal of a request that breaks HTTP.
+/// Returns the refusal of a request that breaks HTTP.
 pub fn bad_request(why: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why)
 }
 
-/// Refuses what is well-formed but not to be served; `is_chunked` says whether there is a body without a length. Cookie
-/// fields, which HTTP/2 may split, become one (RFC 9113, 8.2.3).
+/// Refuses a request that is well-formed but cannot be served. `is_chunked` says whether it has a body without a length. Joins
+/// cookie fields, which HTTP/2 may split, to one (RFC 9113, 8.2.3).
 pub fn check<B>(request: &mut Request<B>, is_chunked: bool) -> Result<(), Refusal> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         let message = format!("this host does not do {}", request.method());
@@ -36,7 +37,7 @@ pub fn check<B>(request: &mut Request<B>, is_chunked: bool) -> Result<(), Refusa
     Ok(())
 }
 
-/// Bodies come chunked, and in no other coding (RFC 9112, 6.1).
+/// Refuses every transfer coding of the body except chunked (RFC 9112, 6.1).
 fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -49,7 +50,7 @@ fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The bound that hyper keeps for HTTP/1.
+/// Refuses too many header fields: the limit that hyper keeps for HTTP/1.
 fn check_count(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers.len() <= limits::HEADERS_MAX {
         return Ok(());
@@ -64,14 +65,14 @@ fn join_cookies(headers: &mut HeaderMap) {
         return;
     }
     let all: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    // Valid values are valid with this between them.
+    // Valid values joined by this are a valid value.
     if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
 }
 
-/// Puts whom the request is for into its one `Host`, and leaves a path as its target, whichever way it came. Where an old
-/// client does not say, that is the address it connected to, `local`.
+/// Puts the name or address that the request is for into its one `Host` field, whichever way it came, and leaves only a path as
+/// its target. Where an old client names none, it is the address it connected to, `local`.
 pub fn settle_host<B>(request: &mut Request<B>, local: Option<SocketAddr>) -> Result<(), Refusal> {
     let Some(authority) = request.uri().authority() else {
         if let (Version::HTTP_10, Some(local)) = (request.version(), local)
@@ -94,7 +95,7 @@ pub fn settle_host<B>(request: &mut Request<B>, local: Option<SocketAddr>) -> Re
         }
         _ => {}
     }
-    // What the target says goes before what the field says (RFC 9112, 3.2.2).
+    // The host in the target takes precedence over the field (RFC 9112, 3.2.2).
     let host = HeaderValue::from_str(authority.as_str());
     request
         .headers_mut()
@@ -104,7 +105,7 @@ pub fn settle_host<B>(request: &mut Request<B>, local: Option<SocketAddr>) -> Re
     Ok(())
 }
 
-/// The one host that `headers` name.
+/// Returns the one host that `headers` name.
 pub fn host(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -117,7 +118,7 @@ pub fn host(headers: &HeaderMap) -> Result<&str, Refusal> {
     }
 }
 
-/// A name or an address, perhaps with a port.
+/// Whether `text` is a name or an address, perhaps with a port.
 fn is_authority(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_~:[]%".contains(&byte);
     (1..=255).contains(&text.len()) && text.bytes().all(is_plain)

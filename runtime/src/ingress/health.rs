@@ -1,7 +1,7 @@
-//! What load balancers ask a host: whether it lives, and whether requests had better come here (SPEC 11.1).
+//! Answers the health checks of load balancers: whether the host lives, and whether requests should come here (SPEC 11.1).
 //!
-//! `/.well-known/wfn/live` is always 200; `/.well-known/wfn/ready` is 503 while apps are still coming back after a start, and
-//! from the moment on that the host is ending. Every host name answers them.
+//! `/.well-known/wfn/live` is always 200. `/.well-known/wfn/ready` is 503 while apps are still coming back after a start, and
+//! again from the moment on that the host is ending. Both answer under every host name.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::limits;
 use crate::refusal::Refusal;
 use crate::run::response::ResponseBody;
 
-/// Where both are.
+/// The paths of both begin so.
 const PREFIX: &str = "/.well-known/wfn/";
 
-/// Answers what is asked of the host itself.
+/// Answers the health checks.
 pub struct Health {
     readiness: Arc<Readiness>,
 }
 
 impl Health {
-    /// Of a host that `readiness` speaks for.
+    /// Makes the health checks of a host whose state is in `readiness`.
     pub fn new(readiness: Arc<Readiness>) -> Arc<Self> {
         Arc::new(Self { readiness })
     }
 
-    /// The answer, if `path` asks for one.
+    /// Returns the answer, if `path` is that of a health check.
     pub fn answer(&self, path: &str) -> Option<Result<Response<ResponseBody>, Refusal>> {
         match path.strip_prefix(PREFIX)? {
             "live" => Some(Ok(text("live\n"))),
@@ -40,12 +40,12 @@ impl Health {
         }
     }
 
-    /// Whether apps are still coming back.
+    /// Whether apps are still coming back after a start.
     pub fn is_coming(&self) -> bool {
         self.readiness.is_coming()
     }
 
-    /// Waits until `is_back`, or no more apps are coming. Refuses when that takes too long.
+    /// Waits until `is_back`, or until no more apps are coming back. Refuses when that takes too long.
     pub async fn wait_until(&self, is_back: impl Fn() -> bool) -> Result<(), Refusal> {
         let mut coming = self.readiness.follow();
         let waited = tokio::time::timeout(limits::LINE_WAIT_MAX, async {

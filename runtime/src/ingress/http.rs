@@ -1,4 +1,4 @@
-//! One HTTP request: checked, routed, rewritten for the guest, dispatched, marked.
+//! Handles one HTTP request: checks it, finds its app, rewrites it for the guest and dispatches it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::refusal::{Refusal, mark};
 use crate::request::{Caller, GuestRequest, Invocation};
 use crate::run::response::ResponseBody;
 
-/// What the host answers to at places where no app does.
+/// Methods that the host itself answers at paths where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 /// What requests of one connection have in common.
@@ -33,7 +33,7 @@ pub struct Client {
     local: Option<SocketAddr>,
 }
 
-/// The host's own answer to a request that no app gets.
+/// The host's own answer to a request that goes to no app.
 struct Own(Box<Response<ResponseBody>>);
 
 impl From<Refusal> for Own {
@@ -43,7 +43,7 @@ impl From<Refusal> for Own {
 }
 
 impl Client {
-    /// A connection from `peer` to `local`.
+    /// Makes the client of a connection from `peer` to `local`.
     pub fn new(
         routes: Arc<LiveRoutes>,
         capabilities: Arc<CapabilityHost>,
@@ -57,7 +57,7 @@ impl Client {
         Self { routes, capabilities, health, address, local }
     }
 
-    /// Answers one request of the connection of `watch`; never fails, because every failure has an answer.
+    /// Answers one request of the connection of `watch`. Never fails, because every failure has an answer.
     pub async fn answer(
         &self,
         mut request: GuestRequest,
@@ -70,7 +70,7 @@ impl Client {
             true => Box::pin(self.wait_for_app(request.uri(), request.headers())).await,
             false => Ok(()),
         };
-        // Kept to the end: taking a share of the app would make the cores wait for each other.
+        // The guard is kept to the end. Cloning the app's `Arc` would make the cores wait for each other.
         let routes = self.routes.load();
         let admitted = waited.map_err(Own::from).and_then(|()| self.admit(&routes, &mut request, &body));
         let mut response = match admitted {
@@ -79,7 +79,7 @@ impl Client {
                 call(app, caller, request, body, invocation).await.unwrap_or_else(Refusal::into_response)
             }
             Err(Own(answer)) => {
-                // Who waits with the body until it is wanted need not send it.
+                // A client that waits for permission before it sends the body need not send it.
                 match request.headers().contains_key(EXPECT) {
                     true => drop(body),
                     false => body.discard().await,
@@ -95,7 +95,7 @@ impl Client {
         response
     }
 
-    /// Waits for an app that may be coming back, until it has, or until no more will come.
+    /// Waits for an app that may be coming back after a start, until it has, or until no more will come.
     async fn wait_for_app(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let path = uri.path();
         let host = match uri.authority() {
@@ -106,8 +106,8 @@ impl Client {
         if self.health.answer(path).is_some() { Ok(()) } else { self.health.wait_until(is_back).await }
     }
 
-    /// Who answers the request, and what was stripped from its path. It becomes what the guest is to see, whichever way it
-    /// came.
+    /// Returns the app that answers the request, and what was stripped from its path. Rewrites the request into the form that
+    /// guests see, whichever way it came.
     fn admit<'r>(
         &self,
         routes: &'r Routes<Arc<App>>,
@@ -115,7 +115,7 @@ impl Client {
         body: &RequestBody,
     ) -> Result<(&'r Arc<App>, Option<HeaderValue>), Own> {
         head::check(request, body.is_chunked())?;
-        // Of no app, and asked by those who do not know a host's name.
+        // Health checks belong to no app, and who asks them need not know a host name.
         if let Some(answer) = self.health.answer(request.uri().path()) {
             return Err(answer.map_or_else(Own::from, |answer| Own(Box::new(answer))));
         }
@@ -135,14 +135,14 @@ impl Client {
         Ok((found.target, prefix))
     }
 
-    /// What the host answers at a path where no app does.
+    /// Returns the host's own answer at a path where no app answers.
     fn own(&self, method: &Method, path: &str) -> Own {
         // No app has a name that begins with a dot.
         if let Some(document) = self.capabilities.identity().published(path) {
             return Own(Box::new(published(document)));
         }
         if method == Method::OPTIONS && matches!(path, "*" | "/") {
-            // Of the host as a whole (RFC 9110, 9.3.7): proxies ask so whether it lives.
+            // `OPTIONS *` asks about the host as a whole (RFC 9110, 9.3.7). Proxies use it to check that it lives.
             let mut response = Response::new(ResponseBody::none());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response.headers_mut().insert(ALLOW, OWN_METHODS);
@@ -152,7 +152,7 @@ impl Client {
     }
 }
 
-/// Hands the request to `app`. Where its body fails under the function, that is the answer.
+/// Dispatches the request to `app`. If the request's body fails while the function reads it, that failure is the answer.
 async fn call(
     app: &App,
     caller: Caller,
@@ -166,7 +166,7 @@ async fn call(
     invocation.body.clone_from(&verdict);
     let answered = dispatch(app, invocation).await;
     let may_follow = match &answered {
-        // Nothing was sent yet. What the function made of half a body is of no use, and says nothing of its reason.
+        // Nothing was sent yet. The function's answer to half a body is of no use, and does not give the reason.
         Ok(_) => true,
         Err(NotRun::Ended(outcome)) => outcome.may_follow_from_body(),
         Err(_) => false,
@@ -177,7 +177,7 @@ async fn call(
     }
 }
 
-/// The answer to a HEAD: what a GET would get, without its content.
+/// Returns the answer to a HEAD: that of a GET, without its content.
 fn without_content(response: Response<ResponseBody>) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
     if let Some(bytes) = body.own_bytes() {
@@ -186,7 +186,7 @@ fn without_content(response: Response<ResponseBody>) -> Response<ResponseBody> {
     Response::from_parts(parts, ResponseBody::none())
 }
 
-/// The path and query of `uri` without the first `prefix_length` bytes.
+/// Returns the path and query of `uri` without the first `prefix_length` bytes.
 fn strip(uri: &Uri, prefix_length: usize) -> Result<Uri, Refusal> {
     let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = &whole[prefix_length..];
@@ -198,7 +198,7 @@ fn strip(uri: &Uri, prefix_length: usize) -> Result<Uri, Refusal> {
     stripped.map(Uri::from).map_err(|_| head::bad_request("the path is not valid"))
 }
 
-/// What everybody may read: it changes rarely, and is asked for by whoever checks tokens.
+/// Returns a public document, for example the keys with which other services check tokens. It changes rarely.
 fn published(value: serde_json::Value) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::host(value.to_string() + "\n"));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

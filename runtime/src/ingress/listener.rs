@@ -28,12 +28,12 @@ struct Counted {
 }
 
 impl Connections {
-    /// No connections on `loops` event loops yet, and never more than `most`.
+    /// Counts no connections yet on `loops` event loops. There will never be more than `most`.
     pub fn new(loops: usize, most: usize) -> Arc<Self> {
         Arc::new(Self { most, per_loop: std::iter::repeat_with(AtomicUsize::default).take(loops).collect() })
     }
 
-    /// How many are open.
+    /// Returns how many are open.
     pub fn open(&self) -> usize {
         self.per_loop.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
@@ -55,16 +55,16 @@ impl Drop for Counted {
 /// Binds `address` for accepting.
 pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     let listener = StdListener::bind(address)?;
-    // The standard library's backlog of 128 is short of a burst of 1,000 clients.
+    // The standard library's backlog of 128 is too small for a burst of 1,000 clients.
     rustix::net::listen(&listener, 4_096)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Takes connections in. What is wrong with one of them is passed over; where something is short, it pauses.
+/// Accepts connections. Ignores errors of a single connection; pauses while descriptors or memory are short.
 pub struct Acceptor {
     listener: TcpListener,
-    /// When it was last said that something is short.
+    /// When a shortage was last logged.
     said: Option<Instant>,
 }
 
@@ -100,8 +100,8 @@ impl Acceptor {
     }
 }
 
-/// How long nothing is accepted after `error`: not at all where only the client that was about to connect is gone
-/// (accept(2) has a list), and for a while where descriptors or memory are short. The next attempt would fail as soon.
+/// Returns how long nothing is accepted after `error`. Not at all if only the client that was about to connect is gone (accept(2)
+/// has a list). For a while if descriptors or memory are short, because the next attempt would fail, too.
 fn pause_after(error: &io::Error) -> Duration {
     match error.kind() {
         ErrorKind::ConnectionAborted
@@ -115,7 +115,7 @@ fn pause_after(error: &io::Error) -> Duration {
     }
 }
 
-/// How often it is said that connections wait.
+/// How often it is logged that connections wait.
 const SAID_PERIOD: Duration = Duration::from_secs(60);
 
 /// Accepts until `stop` changes; `serve` makes the task of one connection.
@@ -135,7 +135,7 @@ where
             accepted = next(&mut acceptor, &connections) => accepted,
             _ = stop.changed() => return Ok(()),
         };
-        // Off this thread's event loop, to be registered with the one that serves it.
+        // Taken off this thread's event loop, to be registered with the one that serves it.
         let Ok(stream) = stream.into_std() else { continue };
         let counted = connections.add_to_least();
         let serve = serve.clone();

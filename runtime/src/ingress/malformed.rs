@@ -1,4 +1,4 @@
-//! Heads of HTTP/1 that cannot be read: which answer tells their client why.
+//! Chooses the answer to a head of HTTP/1 that cannot be read, so that the client learns the reason.
 
 use http::StatusCode;
 
@@ -6,8 +6,8 @@ use crate::invocation::{INVOCATION, InvocationId, OUTCOME};
 use crate::refusal::Refusal;
 use crate::{clock, limits};
 
-/// The answer to a head that hyper could not read because of `error`. `rest` is what it had not taken of it: all of the
-/// head, unless `error` is about the framing of its body.
+/// Returns the answer to a head that hyper could not read because of `error`. `rest` is what hyper had not taken of the head: all
+/// of it, unless `error` is about the framing of the body.
 pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
     let (status, code, message) = match () {
         () if error.is_parse_too_large() && !rest.contains(&b'\n') => (
@@ -34,7 +34,8 @@ pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
     Refusal::new(status, code, message)
 }
 
-/// `refusal` as the last response of a connection of HTTP/1.1, for a request that has no other way to an answer.
+/// Returns `refusal` as the bytes of the last response on an HTTP/1.1 connection, for a request that cannot be answered in
+/// another way.
 pub fn last_response(refusal: &Refusal) -> Vec<u8> {
     let now = jiff::Timestamp::from_millisecond(clock::now_ms() as i64).unwrap_or_default();
     let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
@@ -52,11 +53,11 @@ pub fn last_response(refusal: &Refusal) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Whether the first line of `head` is one of HTTP, of a version that is not spoken here (RFC 9112, 2.3).
+/// Whether the first line of `head` is a request line of HTTP in a version that is not supported (RFC 9112, 2.3).
 fn asks_for_another_version(head: &[u8]) -> bool {
     let line = head.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
     let version = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    // What is wrong with it may be known before it has come whole.
+    // The error may be known before the line has come whole.
     match version.strip_prefix(b"HTTP/") {
         Some([b'1', b'.', minor]) => matches!(minor, b'2'..=b'9'),
         Some([major] | [major, b'.'] | [major, b'.', b'0'..=b'9']) => matches!(major, b'0' | b'2'..=b'9'),

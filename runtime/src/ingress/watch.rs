@@ -1,5 +1,5 @@
-//! What each connection is doing, and the time limits it is held to: a head that never ends, a client that never reads
-//! and a connection that never asks are all cut after a bounded time.
+//! Notes what each connection is doing and enforces its time limits: a head that never ends, a client that never reads and a
+//! connection that never asks are all cut after a bounded time.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use parking_lot::Mutex;
 
 use crate::limits;
 
-/// How often the limits of all connections are looked at. Coarse on purpose: a timer per request or per
-/// connection would cost more than it is worth.
+/// How often the limits of all connections are checked. Coarse on purpose: a timer per request or per connection would cost too
+/// much.
 pub const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a connection is doing, as far as its limits and its end go. Times are milliseconds of a coarse clock; 0 means
-/// "not".
+/// What a connection is doing, as far as its time limits and its end need to know. Times are milliseconds of a coarse clock; 0
+/// means "not".
 pub struct Watch {
     requests: AtomicU32,
     idle_since: AtomicU64,
@@ -32,26 +32,26 @@ pub struct Watch {
     order: AtomicU8,
     /// Whether something that the connection waits for has come.
     has_come: AtomicBool,
-    /// Whoever polls the connection.
+    /// The task that polls the connection.
     task: Mutex<Waker>,
 }
 
 /// A request's body was not read to its end: no other request can follow it.
 const LEFT_UNREAD: u8 = 1;
-/// A response was cut whose length its client cannot know.
+/// A response was cut, and its client cannot know the length it should have had.
 const WAS_CUT: u8 = 2;
 /// The client sends nothing more.
 const CLIENT_ENDED: u8 = 4;
 
-/// What a connection is to do. A later one takes the place of an earlier one.
+/// What a connection is to do. A later order replaces an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Order {
-    /// Go on.
+    /// Go on serving.
     Serve,
-    /// Finish what is under way.
+    /// Finish the requests under way, then end.
     Drain,
-    /// Say that a head took too long, and end.
+    /// Answer that a head took too long, and end.
     Late,
     /// End at once.
     End,
@@ -81,7 +81,7 @@ impl Watches {
         });
     }
 
-    /// Lets every connection finish the requests under way and then end; new ones begin like that.
+    /// Lets every connection finish the requests under way and then end. New connections start in this state.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.open.lock().iter().filter_map(Weak::upgrade).for_each(|watch| watch.tell(Order::Drain));
@@ -109,7 +109,7 @@ impl Watches {
     }
 }
 
-/// Milliseconds of the kernel's coarse monotonic clock (some ms of resolution, no system call); never 0.
+/// Returns the kernel's coarse monotonic clock in milliseconds (resolution of some ms, no system call). Never 0.
 fn now_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     now.tv_sec as u64 * 1_000 + now.tv_nsec as u64 / 1_000_000 + 1
@@ -121,30 +121,30 @@ impl Watch {
         self.task.lock().wake_by_ref();
     }
 
-    /// The connection is polled by `task`, which is woken from now on.
+    /// Notes that `task` polls the connection. It is woken from now on.
     pub fn polled_by(&self, task: &Waker) {
         self.task.lock().clone_from(task);
     }
 
-    /// What the connection is to do; its task is woken when that changes.
+    /// Returns what the connection is to do. Its task is woken when that changes.
     pub fn order(&self) -> Order {
         let order = usize::from(self.order.load(Ordering::Acquire));
         Order::ALL.get(order).copied().unwrap_or(Order::End)
     }
 
-    /// Whether something that the connection waits for has come since this was last asked.
+    /// Whether something that the connection waits for has come since the last call.
     pub fn has_come(&self) -> bool {
         self.has_come.load(Ordering::Acquire) && self.has_come.swap(false, Ordering::AcqRel)
     }
 
-    /// A request's head is complete; the guard says when its response is out.
+    /// Notes that a request's head is complete. Dropping the guard says that its response is out.
     pub fn begin(self: &Arc<Self>, version: Version) -> ActiveRequest {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(0, Ordering::Relaxed);
         ActiveRequest { watch: self.clone(), ends_with_connection: version == Version::HTTP_10 }
     }
 
-    /// The client speaks HTTP/2.
+    /// Notes that the client speaks HTTP/2.
     pub fn speaks_http2(&self) {
         self.http2.store(true, Ordering::Relaxed);
     }
@@ -154,14 +154,14 @@ impl Watch {
         self.requests.load(Ordering::Relaxed) == 0
     }
 
-    /// Bytes came.
+    /// Notes that bytes came.
     pub fn received(&self) {
         if self.is_idle() && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(now_ms(), Ordering::Relaxed);
         }
     }
 
-    /// Bytes went, or were `blocked` by a client that does not read.
+    /// Notes that bytes went, or were `blocked` by a client that does not read.
     pub fn written(&self, blocked: bool) {
         if !blocked {
             if self.write_blocked_since.load(Ordering::Relaxed) != 0 {
@@ -177,24 +177,24 @@ impl Watch {
         self.is(LEFT_UNREAD)
     }
 
-    /// Says in the head of an answer if no other can follow it.
+    /// Writes into the head of an answer that it is the last, if no other can follow it.
     pub fn mark_last(&self, headers: &mut HeaderMap) {
         if self.has_left_unread() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
     }
 
-    /// Whether a response was cut whose length its client cannot know.
+    /// Whether a response was cut, and its client cannot know the length it should have had.
     pub fn was_cut(&self) -> bool {
         self.is(WAS_CUT)
     }
 
-    /// The client sends nothing more.
+    /// Notes that the client sends nothing more.
     pub fn client_ends(&self) {
         self.facts.fetch_or(CLIENT_ENDED, Ordering::Relaxed);
     }
 
-    /// Whether it has said so.
+    /// Whether the client has said that it sends nothing more.
     pub fn client_has_ended(&self) -> bool {
         self.is(CLIENT_ENDED)
     }
@@ -203,7 +203,7 @@ impl Watch {
         self.facts.load(Ordering::Relaxed) & fact != 0
     }
 
-    /// What follows from a limit that has passed.
+    /// Returns the order that follows from a limit that has passed, if one has.
     fn overdue(&self, now: u64) -> Option<Order> {
         let longer = |since: &AtomicU64, limit: Duration| {
             let since = since.load(Ordering::Relaxed);
@@ -225,7 +225,7 @@ impl Watch {
     }
 }
 
-/// What the connection waits for has come: its task is woken, and can tell this from other reasons.
+/// Wakes the connection's task because what it waits for has come. The task can tell this from other reasons.
 impl Wake for Watch {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
@@ -237,18 +237,18 @@ impl Wake for Watch {
     }
 }
 
-/// A request's body. If it is given up before its end, its connection has to end, too: the rest of it stands before the
-/// next request. On HTTP/2 it does not.
+/// The body of a request. If it is dropped before its end, its HTTP/1 connection has to end, too, because the rest of the body
+/// stands before the next request. On HTTP/2 it does not.
 pub struct Unfinished<B> {
     body: B,
-    /// Taken at the end.
+    /// `None` once the body has ended.
     watch: Option<Arc<Watch>>,
 }
 
 impl<B: Body> Unfinished<B> {
-    /// The `body` of a request of this `version` on the connection of `watch`.
+    /// Wraps the `body` of a request of this `version` on the connection of `watch`.
     pub fn new(body: B, version: Version, watch: &Arc<Watch>) -> Self {
-        // Nearly all requests have none.
+        // Most requests have no body.
         let has_end = version == Version::HTTP_2 || body.is_end_stream();
         Self { body, watch: (!has_end).then(|| watch.clone()) }
     }
@@ -294,7 +294,7 @@ impl<B> Drop for Unfinished<B> {
 /// A request between the end of its head and the end of its response.
 pub struct ActiveRequest {
     watch: Arc<Watch>,
-    /// Its response may have no other end than that of the connection.
+    /// Whether its response may have no other end than that of the connection.
     ends_with_connection: bool,
 }
 

@@ -1,6 +1,6 @@
-//! The bytes of one connection. What is to be sent is collected, and sent when the tasks that are ready have had their
-//! turn: answers that can be computed now leave together, and wake whoever waits for them once
-//! (docs/decisions/2026-11-22-answers-together.md). Nothing but that turn holds them back.
+//! Reads and writes the bytes of one connection. What is to be sent is collected, and sent after the tasks that are ready have
+//! run. So answers that can be computed now leave together, and wake their reader once
+//! (docs/decisions/2026-11-22-answers-together.md). Nothing else delays them.
 
 use std::io;
 use std::pin::Pin;
@@ -19,11 +19,11 @@ use crate::limits;
 
 /// What a client of HTTP/2 sends first (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes that are read before the version is known: most requests fit.
+/// Bytes read at first, until the version is known. Most requests fit.
 const FIRST_READ_BYTES: usize = 2 * 1024;
-/// Room for bytes to be sent that an idle connection keeps.
+/// Size of the send buffer that an idle connection keeps, in bytes.
 const ROOM_KEPT_BYTES: usize = 4 * 1024;
-/// Bytes that are read at once to be dropped.
+/// Bytes that are read and dropped at a time.
 const DISCARD_BYTES: usize = 16 * 1024;
 
 /// A connection as hyper sees it: reads come from the client, writes go to the [`Outbox`].
@@ -35,7 +35,7 @@ pub struct Wire {
     watch: Arc<Watch>,
 }
 
-/// What the client is to get. Whoever polls the connection sends it.
+/// What is to be sent to the client. The task that polls the connection sends it.
 pub struct Outbox {
     /// Whether [`Sending`] holds bytes.
     waits: AtomicBool,
@@ -51,7 +51,7 @@ struct Sending {
     sent: usize,
 }
 
-/// Both sides of `stream`.
+/// Splits `stream` into its reading and its writing side.
 pub fn open(stream: TcpStream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
     let (reading, writing) = stream.into_split();
     let sending = Mutex::new(Sending { stream: Some(writing), bytes: Vec::new(), sent: 0 });
@@ -60,7 +60,7 @@ pub fn open(stream: TcpStream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
 }
 
 impl Wire {
-    /// Reads until it is clear whether the client speaks HTTP/2. What was read is read again.
+    /// Reads until it is clear whether the client speaks HTTP/2. What was read is then read again by hyper.
     pub fn poll_is_http2(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
         loop {
             let (first, _) = &self.first;
@@ -130,12 +130,12 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // It leaves with the turn of the connection's task.
+        // What was written is sent in the turn of the connection's task.
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The end of a connection is the business of whoever serves it.
+        // The code that serves the connection ends it.
         Poll::Ready(Ok(()))
     }
 }
@@ -158,7 +158,7 @@ impl Outbox {
         sent
     }
 
-    /// Takes `slices`, or, if that would be too much to keep, sends what it has and then as much of them as goes.
+    /// Takes `slices` into the buffer. If that would be too much, sends the buffer first and then takes as much as fits.
     fn poll_put(&self, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut sending = self.sending.lock();
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -174,14 +174,14 @@ impl Outbox {
         polled
     }
 
-    /// Adds an answer that no part of hyper has made.
+    /// Adds an answer that was not made by hyper.
     pub fn put(&self, answer: &[u8]) {
         self.sending.lock().bytes.extend_from_slice(answer);
         self.waits.store(true, Ordering::Relaxed);
     }
 
-    /// Puts `answer` in the place of the last one, which hyper has given to a head that it could not read: one without a
-    /// body, and without what all others have.
+    /// Puts `answer` in the place of the last one, which hyper has made for a head that it could not read. That one has no body
+    /// and lacks the fields that all other answers have.
     pub fn put_instead(&self, answer: &[u8]) {
         let mut sending = self.sending.lock();
         let Sending { bytes, sent, .. } = &mut *sending;
@@ -197,22 +197,22 @@ impl Outbox {
         }
     }
 
-    /// Says that nothing more comes, after what was sent.
+    /// Tells the client that nothing more comes after what was sent.
     pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self.sending.lock().stream()?).poll_shutdown(context)
     }
 
-    /// Lets the end of the connection be seen as an error by the client.
+    /// Aborts the connection, so that the client sees an error.
     pub fn abort(&self) {
         if let Some(stream) = self.sending.lock().stream.take() {
             // If it fails, the connection has an error already.
             let _ = stream.as_ref().set_zero_linger();
-            // Dropped, it would say that this was all.
+            // Dropping it would tell the client that the response is complete.
             stream.forget();
         }
     }
 
-    /// Reads what the client still sends, and drops it. Gives how many bytes that were: 0 at their end.
+    /// Reads and drops what the client still sends. Returns the number of bytes; 0 at the end.
     pub fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut sending = self.sending.lock();
         let stream: &TcpStream = (*sending.stream()?).as_ref();
