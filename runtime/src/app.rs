@@ -18,5 +18,5 @@ use arc_swap::ArcSwap;
 use crate::app::route::Routes;
 use crate::app::running::App;
 
-/// The routes as they are now, read without a lock.
+/// The current routes, read without a lock.
 pub type LiveRoutes = ArcSwap<Routes<Arc<App>>>;

@@ -8,10 +8,10 @@ use crate::limits;
 use crate::names::{AppName, BundleHash, RevisionId};
 use crate::persist::error::DbError;
 
-/// Why a change was refused or failed. Nothing has changed then.
+/// Why a change was refused or failed. Nothing has changed in that case.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// The manifest is not consistent in itself.
+    /// The manifest contradicts itself.
     #[error("{0}")]
     Manifest(String),
     /// The module could not be made ready.
@@ -23,7 +23,7 @@ pub enum ChangeError {
     /// The guest failed while starting.
     #[error("the component does not start: {0}")]
     Start(String),
-    /// Always-ready instances that can never exist together.
+    /// Its always-ready instances cannot all exist within the quota.
     #[error("{0}")]
     Quota(String),
     /// A host name that another app has claimed.
@@ -37,33 +37,33 @@ pub enum ChangeError {
     /// No such app.
     #[error("there is no app {0}: 'wfn ls' shows what is deployed")]
     NoApp(AppName),
-    /// Stored, but it could not be brought back at start.
+    /// The app is stored, but could not be brought back at start.
     #[error("app {0} is not served: {1}; deploy it again, roll back to another revision or remove it")]
     Broken(AppName, String),
-    /// Stored, but the host has started only now.
+    /// The app is stored, but not brought back yet: the host has just started.
     #[error("app {0} is coming back: the host has just started; try again in a moment")]
     Coming(AppName),
     /// No such revision.
     #[error("app {0} has no revision {1}: 'wfn versions {0}' shows what is kept")]
     NoRevision(AppName, RevisionId),
-    /// Nothing to roll back to.
+    /// There is no revision to roll back to.
     #[error("app {0} has no revision before {1}")]
     NoEarlierRevision(AppName, RevisionId),
-    /// A share of the requests of an app that gets none.
+    /// A split of an app that gets no requests.
     #[error("app {0} is not deployed yet, so there is nothing to share: deploy it without --canary first")]
     NothingToShare(AppName),
-    /// Nothing that a split could begin with by itself.
+    /// A split without a named revision, where no revision follows the active one.
     #[error(
         "app {0} has no revision after {1}, which is active: deploy one with --canary PERCENT, or name a kept one with --revision"
     )]
     NoLaterRevision(AppName, RevisionId),
-    /// The active revision beside itself.
+    /// A split of the active revision with itself.
     #[error("revision {1} of app {0} is the active one: name another; 'wfn versions {0}' shows what is kept")]
     AlreadyActive(AppName, RevisionId),
-    /// The end of what is not there.
+    /// The app has no split to end.
     #[error("app {0} has no such split to end: 'wfn status {0}' shows what serves")]
     NoSplit(AppName),
-    /// Files that were not uploaded, or that the disk has damaged.
+    /// Files that were not uploaded, or that are damaged on the disk.
     #[error("bundle {0} {what}", what = match .1 {
         Flaw::Missing => "is not stored on this host: upload it first",
         Flaw::Damaged => "is damaged on the disk of this host: upload it again",
@@ -75,7 +75,7 @@ pub enum ChangeError {
     /// No such secret.
     #[error("app {0} has no secret {1}: 'wfn secret list {0}' shows what it has")]
     NoSecret(AppName, SecretName),
-    /// A name, a value or a number of secrets beyond its bounds.
+    /// A name, a value or a number of secrets beyond its limits.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// A stored secret that this host's key does not open.
@@ -84,10 +84,10 @@ pub enum ChangeError {
     /// A secret could not be encrypted.
     #[error("encrypt a secret: {0}")]
     Seal(std::io::Error),
-    /// [`limits::APPS_MAX`].
+    /// There are [`limits::APPS_MAX`] apps already.
     #[error("this host has {} apps, which is the most it takes", limits::APPS_MAX)]
     TooManyApps,
-    /// [`limits::COMPILE_QUEUE_MAX`].
+    /// [`limits::COMPILE_QUEUE_MAX`] modules wait to be compiled already.
     #[error("{} deployments are waiting for the compiler: try again later", limits::COMPILE_QUEUE_MAX)]
     Busy,
     /// The database failed.

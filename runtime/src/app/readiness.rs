@@ -1,15 +1,15 @@
-//! Whether the host is ready: every app that was deployed is back, or is known not to come, and nothing is ending.
+//! Holds whether the host is ready: every deployed app is back, or is known to have failed, and the host is not ending.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// What clients and load balancers may know of the host's beginning and end.
+/// What clients and load balancers may know about the start and end of the host.
 #[derive(Debug)]
 pub struct Readiness {
-    /// Whether apps are still coming back. Changes with each that has come.
+    /// Whether apps are still coming back. Also sent for each app that has come back.
     coming: watch::Sender<bool>,
-    /// The same, for those who ask for each request.
+    /// The same value, for readers that ask on each request.
     is_coming: AtomicBool,
     ends: AtomicBool,
 }
@@ -25,7 +25,7 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// Whether requests had better come here.
+    /// Whether requests should come to this host.
     pub fn is_ready(&self) -> bool {
         !self.is_coming() && !self.ends.load(Ordering::Relaxed)
     }
@@ -35,23 +35,23 @@ impl Readiness {
         self.is_coming.load(Ordering::Relaxed)
     }
 
-    /// Some more apps have come back.
+    /// Notes that more apps have come back.
     pub fn came(&self) {
         self.coming.send_replace(true);
     }
 
-    /// All that will come have come.
+    /// Notes that no more apps will come back.
     pub fn all_came(&self) {
         self.is_coming.store(false, Ordering::Relaxed);
         self.coming.send_replace(false);
     }
 
-    /// The host takes nothing new from now on.
+    /// Notes that the host takes nothing new from now on.
     pub fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
 
-    /// Hears of apps that come back.
+    /// Returns a receiver that is told of apps that come back.
     pub fn follow(&self) -> watch::Receiver<bool> {
         self.coming.subscribe()
     }

@@ -48,7 +48,7 @@ struct Broken {
     next_revision: u32,
 }
 
-/// Told of an app whenever other revisions serve than before, or none any more.
+/// Called with an app whenever the revisions that serve have changed, or none serves any more.
 pub type OnChange = Box<dyn Fn(&Arc<App>) + Send + Sync>;
 
 /// The registry of one host.
@@ -66,20 +66,20 @@ pub struct Registry {
     coming: RwLock<BTreeMap<AppName, u32>>,
     readiness: Arc<Readiness>,
     changing: Changing,
-    /// Held while all routes are read and published, so that none of an earlier look replace those of a later one.
+    /// Held while all routes are read and published, so that older routes never replace newer ones.
     publishing: parking_lot::Mutex<()>,
-    /// One compilation at a time: the other core serves.
+    /// Lets one compilation run at a time, so that the other core can serve.
     compiling: Semaphore,
     compile_queue: Semaphore,
-    /// Machine code is loaded by a few at a time: it blocks threads.
+    /// Lets few loads of machine code run at a time, because they block threads.
     loading: Semaphore,
 }
 
-/// Machine code that is loaded at a time.
+/// How many loads of machine code run at a time, at most.
 const LOADS_MAX: usize = 8;
 
 impl Registry {
-    /// A registry on `db`, with no app brought back yet; `on_change` hears of each change.
+    /// Makes a registry on `db` that has brought no app back yet. `on_change` is called at each change.
     pub fn new(
         db: Arc<Db>,
         cache: ComponentCache,
@@ -113,7 +113,7 @@ impl Registry {
         &self.cache
     }
 
-    /// Reads the signing keys of the host, and replaces the newest when it is time or `replace` says so.
+    /// Reads the host's signing keys. Replaces the newest when it is old enough, or if `replace` is set.
     pub async fn refresh_identity(&self, replace: bool) -> Result<(), IdentityError> {
         let (identity, secret_key) = (self.capabilities.identity(), self.capabilities.secret_key());
         identity.refresh(&self.db, secret_key, clock::now_ms(), replace).await
@@ -124,12 +124,12 @@ impl Registry {
         self.capabilities.bundles()
     }
 
-    /// Blobs of all apps.
+    /// The blobs of all apps.
     pub fn blobs(&self) -> &Arc<Blobs> {
         self.capabilities.blobs()
     }
 
-    /// Queues of all apps.
+    /// The queues of all apps.
     pub fn queues(&self) -> &Arc<Queues> {
         self.capabilities.queues()
     }
@@ -139,7 +139,7 @@ impl Registry {
         &self.resources
     }
 
-    /// Every app, by name.
+    /// Every served app, by name.
     pub fn apps(&self) -> Vec<Arc<App>> {
         self.apps.read().values().cloned().collect()
     }
@@ -154,7 +154,7 @@ impl Registry {
         self.coming.read().keys().cloned().collect()
     }
 
-    /// One app that is served.
+    /// Returns one app that is served.
     pub fn app(&self, name: &AppName) -> Result<Arc<App>, ChangeError> {
         if let Some(app) = self.apps.read().get(name) {
             return Ok(app.clone());
@@ -189,9 +189,8 @@ impl Registry {
         kept.ok_or_else(|| ChangeError::NoRevision(name.clone(), id))
     }
 
-    /// Deploys `module` (uploaded before) with `manifest` as the next revision: as the active one, or beside it as a
-    /// `canary` that takes this many percent of the HTTP requests. A split that was before has ended then. `progress` is
-    /// told how long compiling has taken so far.
+    /// Deploys `module` (uploaded before) with `manifest` as the next revision: as the active one, or as a `canary` that takes
+    /// this percentage of the HTTP requests. An existing split ends. `progress` is told how long compiling has taken so far.
     pub async fn deploy(
         self: &Arc<Self>,
         manifest: Manifest,
@@ -204,7 +203,7 @@ impl Registry {
         if canary.is_some() {
             self.app_to_share(&manifest.name)?;
         }
-        // Before the minutes that compiling may take.
+        // Checked first, because compiling may take minutes.
         self.check_bundles(&manifest).await?;
         let Guest { code, language, .. } = self.load(module, CompileQueue::Bounded, progress).await?;
         let kind = code.kind();
@@ -222,8 +221,8 @@ impl Registry {
         self.activate(AppChange { is_new: true, dry_run, ..AppChange::to(serving, revision) }).await
     }
 
-    /// Makes the kept revision `id` serve again, alone. Without `id` it is what was there before the latest step: the
-    /// active one where it is split, or else the one before it.
+    /// Makes the kept revision `id` serve again, alone. Without `id` it undoes the latest step: in a split it keeps the active
+    /// revision, otherwise it takes the one before it.
     pub async fn roll_back(
         self: &Arc<Self>,
         name: &AppName,
@@ -247,8 +246,8 @@ impl Registry {
         self.activate(AppChange::to(Serving::alone(target.clone()), target)).await
     }
 
-    /// Deploys the active module again with other scale settings, as the next revision. A split goes on beside it. Settings
-    /// that are what they were make no revision.
+    /// Deploys the active module again with other scale settings, as the next revision. A split goes on. Unchanged settings make
+    /// no revision.
     pub async fn scale(
         self: &Arc<Self>,
         name: &AppName,
@@ -269,8 +268,8 @@ impl Registry {
         self.activate(AppChange { is_new: true, ..AppChange::to(serving, revision) }).await
     }
 
-    /// Removes an app with all its revisions and secrets; what is in flight is finished. What it stored stays, for its
-    /// next life or for a later call `with_data`.
+    /// Removes an app with all its revisions and secrets. What is in flight is finished. Its stored data stay for a later app of
+    /// this name, or until a later call `with_data`.
     pub async fn remove(self: &Arc<Self>, name: &AppName, with_data: bool) -> Result<(), ChangeError> {
         let _changing = self.changing.app(name).await;
         let _end = self.changing.end().await;
@@ -307,7 +306,7 @@ impl Registry {
         &self.db
     }
 
-    /// Numbers go on where they were, also for an app that could not be brought back.
+    /// Returns the number of the next revision. Numbers continue, also for an app that could not be brought back.
     fn next_revision(&self, name: &AppName) -> RevisionId {
         let served = self.apps.read().get(name).map(|app| app.next_revision());
         let broken = || self.broken.read().get(name).map(|broken| RevisionId(broken.next_revision));
@@ -316,10 +315,10 @@ impl Registry {
     }
 }
 
-/// Is told how long compiling has taken so far.
+/// Called with how long compiling has taken so far.
 pub type Progress = Box<dyn FnMut(Duration) + Send>;
 
-/// Runs `work` where blocking is allowed.
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,

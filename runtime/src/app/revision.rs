@@ -8,7 +8,7 @@ use crate::manifest::function::FunctionName;
 use crate::manifest::{Language, Manifest, ScalePolicy};
 use crate::names::{ModuleHash, RevisionId};
 
-/// What was deployed. Numbered within its app, content addressed by its module, never changed.
+/// What was deployed. It has a number within its app, names its module by hash, and never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revision {
     /// Its number.
@@ -19,19 +19,19 @@ pub struct Revision {
     pub language: Language,
     /// The module it runs.
     pub module: ModuleHash,
-    /// Everything else the user decided.
+    /// All settings of the user.
     pub manifest: Manifest,
     /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
 }
 
 impl Revision {
-    /// Its scale settings with every default filled in.
+    /// Returns its scale settings with every default filled in.
     pub fn policy(&self) -> ScalePolicy {
         self.manifest.scale.resolved(self.language)
     }
 
-    /// What the instances of each function go by that a trigger calls.
+    /// Returns each function that a trigger calls, with the scale settings of its instances.
     pub fn groups(&self) -> Vec<(FunctionName, ScalePolicy)> {
         self.manifest.trigger.policies(self.policy())
     }
@@ -40,19 +40,19 @@ impl Revision {
 /// Which revisions of an app serve.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// The active one: triggers, hosts and grants go by it, and HTTP requests go to it.
+    /// The active one. It serves HTTP requests, and its triggers, hosts and grants count.
     pub active: Revision,
-    /// In a split a second one, with how many of the HTTP requests it takes.
+    /// The second one in a split, with the percentage of the HTTP requests that it takes.
     pub split: Option<(Revision, Percent)>,
 }
 
 impl Serving {
-    /// A revision that takes everything.
+    /// A revision that serves alone.
     pub fn alone(active: Revision) -> Self {
         Self { active, split: None }
     }
 
-    /// How many of a hundred HTTP requests revision `id` takes.
+    /// Returns the percentage of the HTTP requests that revision `id` takes.
     pub fn percent_of(&self, id: RevisionId) -> u32 {
         let (second, percent) = match &self.split {
             Some((second, percent)) => (Some(second.id), percent.get()),

@@ -1,9 +1,9 @@
-//! Which app answers a request: by claimed host name at its root, else by the first path segment.
+//! Finds the app that answers a request: by a claimed host name, at its root, or else by the first path segment.
 
 use std::collections::HashMap;
 
-/// The routes of a host. `T` is what answers; opaque here. Built whole for every change and swapped in,
-/// so that reading needs no lock.
+/// The routes of a host. `T` is the target that answers. They are built whole for every change and swapped in, so that reading
+/// needs no lock.
 #[derive(Debug, Clone)]
 pub struct Routes<T> {
     by_host: HashMap<Box<str>, T>,
@@ -13,7 +13,7 @@ pub struct Routes<T> {
 /// A route that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found<'a, T> {
-    /// What answers.
+    /// The target that answers.
     pub target: &'a T,
     /// Length of the prefix (`/name`) to strip from the path; 0 for a claimed host.
     pub prefix_length: usize,
@@ -34,7 +34,7 @@ impl<T: Clone> Routes<T> {
         }
     }
 
-    /// Finds who answers `path` on `authority` (host, perhaps with a port). A claimed host wins.
+    /// Finds the target for `path` on `authority` (host, perhaps with a port). A claimed host takes precedence.
     pub fn find(&self, authority: &str, path: &str) -> Option<Found<'_, T>> {
         if !self.by_host.is_empty()
             && let Some(target) = self.host(authority)
@@ -47,7 +47,7 @@ impl<T: Clone> Routes<T> {
         Some(Found { target, prefix_length: 1 + name.len() })
     }
 
-    /// The app `name`.
+    /// Returns the target of app `name`.
     pub fn app(&self, name: &str) -> Option<&T> {
         self.by_prefix.get(name)
     }

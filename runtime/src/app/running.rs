@@ -1,4 +1,4 @@
-//! An app as it runs: what is seen of it, and the revisions that serve now.
+//! Holds an app as it runs: its meter, and the revisions that serve now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -28,17 +28,17 @@ pub struct Active {
     pub revision: Revision,
     /// The instances that answer HTTP.
     pub pool: Arc<Pool>,
-    /// Those of each function that a trigger calls.
+    /// The instances of each function that a trigger calls.
     pub functions: Vec<(FunctionName, Arc<Pool>)>,
-    /// What answers HTTP beside it.
+    /// A second revision that answers HTTP beside it, in a split.
     pub split: Option<Split>,
 }
 
 /// A second revision that answers a share of the HTTP requests.
 pub struct Split {
-    /// What was deployed.
+    /// The deployed revision.
     pub revision: Revision,
-    /// Its instances that answer HTTP: it has no others.
+    /// Its instances that answer HTTP. It has no others.
     pub pool: Arc<Pool>,
     /// Which requests it takes.
     pub share: TrafficShare,
@@ -55,7 +55,7 @@ impl Active {
         }
     }
 
-    /// The pool that the next invocation of `group` goes to: the one place where HTTP requests are divided.
+    /// Returns the pool that the next invocation of `group` goes to. HTTP requests of a split are divided only here.
     pub fn next_pool_of(&self, group: Group<'_>) -> Option<&Arc<Pool>> {
         match &self.split {
             Some(split) if group == Group::Http && split.share.takes_next() => Some(&split.pool),
@@ -72,12 +72,12 @@ impl Active {
         split.map(|split| &split.pool)
     }
 
-    /// Those of the active revision.
+    /// The pools of the active revision.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
         std::iter::once(&self.pool).chain(self.functions.iter().map(|(_, pool)| pool))
     }
 
-    /// Those that `other` does not have, of the active revision and of the second one.
+    /// The pools of the active and of the second revision that `other` does not have.
     pub fn pools_beside(&self, other: Option<&Self>) -> impl Iterator<Item = &Arc<Pool>> {
         let is_kept = move |pool: &Arc<Pool>| {
             other.is_some_and(|other| other.all_pools().any(|kept| Arc::ptr_eq(kept, pool)))
@@ -89,12 +89,12 @@ impl Active {
         self.pools().chain(self.split.iter().map(|split| &split.pool))
     }
 
-    /// Lets every pool that `other` does not have take nothing new.
+    /// Drains every pool that `other` does not have.
     pub fn drain_beside(&self, other: Option<&Self>) {
         self.pools_beside(other).for_each(|pool| pool.drain());
     }
 
-    /// Which revisions these are.
+    /// Returns which revisions serve.
     pub fn serving(&self) -> Serving {
         let split = self.split.as_ref();
         let split = split.map(|split| (split.revision.clone(), split.share.percent()));
@@ -103,14 +103,14 @@ impl Active {
 }
 
 impl App {
-    /// An app that serves `active`; the next revision gets the number `next_revision`.
+    /// Makes an app that serves `active`. The next revision gets the number `next_revision`.
     pub fn new(meter: Arc<Meter>, next_revision: u32, active: Active) -> Arc<Self> {
         let name = active.revision.manifest.name.clone();
         let (next_revision, active) = (AtomicU32::new(next_revision), ArcSwap::from_pointee(active));
         Arc::new(Self { name, meter, next_revision, active, removed: AtomicBool::new(false) })
     }
 
-    /// Lets `active` serve from now on, and gives back what served until now.
+    /// Lets `active` serve from now on. Returns what served until now.
     pub fn switch(&self, active: Arc<Active>) -> Arc<Active> {
         let second = active.split.as_ref().map_or(0, |split| split.revision.id.0);
         let after = active.revision.id.0.max(second) + 1;
@@ -118,12 +118,12 @@ impl App {
         self.active.swap(active)
     }
 
-    /// Marks it as removed for whoever still holds it.
+    /// Marks it as removed, for code that still holds it.
     pub fn mark_removed(&self) {
         self.removed.store(true, Ordering::Release);
     }
 
-    /// The number the next revision gets.
+    /// Returns the number of the next revision.
     pub fn next_revision(&self) -> RevisionId {
         RevisionId(self.next_revision.load(Ordering::Acquire))
     }
@@ -133,7 +133,7 @@ impl App {
         &self.name
     }
 
-    /// What is seen of it since the host started.
+    /// Its counts and logs since the host started.
     pub fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
@@ -148,12 +148,12 @@ impl App {
         self.active.load().pool.clone()
     }
 
-    /// The pool that the next invocation of `group` goes to, if there is one.
+    /// Returns the pool that the next invocation of `group` goes to, if there is one.
     pub fn next_pool_of(&self, group: Group<'_>) -> Option<Arc<Pool>> {
         self.active.load().next_pool_of(group).cloned()
     }
 
-    /// Whether it was removed while somebody still holds it.
+    /// Whether it was removed.
     pub fn is_removed(&self) -> bool {
         self.removed.load(Ordering::Acquire)
     }

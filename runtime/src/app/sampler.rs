@@ -13,10 +13,10 @@ use crate::meter::series::PoolView;
 use crate::pool::resources::Resources;
 use crate::trace::Tracer;
 
-/// From one look to the next, in milliseconds: at the end of each second of the clock.
+/// Time between two samples, in milliseconds. Samples are taken at the end of each second of the clock.
 pub const PERIOD_MS: u64 = 1_000;
 
-/// Looks until `stop` changes.
+/// Samples until `stop` changes.
 pub async fn run(registry: Arc<Registry>, host: Arc<CapabilityHost>, mut stop: watch::Receiver<bool>) {
     loop {
         let second_ms = clock::now_ms() / PERIOD_MS * PERIOD_MS;
@@ -27,7 +27,7 @@ pub async fn run(registry: Arc<Registry>, host: Arc<CapabilityHost>, mut stop: w
     }
 }
 
-/// Looks at the end of the second that began at `second_ms`.
+/// Takes the sample of the second that began at `second_ms`, at its end.
 fn look(registry: &Registry, tracer: &Tracer, second_ms: u64) {
     let now_ms = second_ms + PERIOD_MS;
     tracer.passed(now_ms);
@@ -43,7 +43,7 @@ fn look(registry: &Registry, tracer: &Tracer, second_ms: u64) {
     }
 }
 
-/// What the pools of each group show together: that of the active revision, and those that drain.
+/// Returns the sum of each group's pools: the one of the active revision, and those that drain.
 pub fn views(resources: &Resources) -> HashMap<*const GroupMeter, PoolView> {
     let mut views = HashMap::<_, PoolView>::new();
     for pool in resources.pools() {

@@ -1,4 +1,4 @@
-//! Secrets in the database, sealed: each function is one read or one change.
+//! Reads and writes sealed secrets in the database. Each function is one read or one change.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -15,7 +15,7 @@ pub struct StoredSecret {
     pub updated_ms: u64,
 }
 
-/// The secrets of an app, by name.
+/// Returns the secrets of an app, by name.
 pub fn secrets(connection: &Connection, app: &AppName) -> rusqlite::Result<Vec<StoredSecret>> {
     let query = "SELECT name, sealed, updated_ms FROM secret WHERE app = ?1 ORDER BY name";
     let mut statement = connection.prepare_cached(query)?;
@@ -48,7 +48,7 @@ pub fn change(
     Ok(())
 }
 
-/// Removes all secrets of an app; says how many.
+/// Removes all secrets of an app. Returns their number.
 pub fn remove_all(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
     transaction.execute("DELETE FROM secret WHERE app = ?1", [app.as_str()])
 }

@@ -1,41 +1,41 @@
-//! Which requests the second revision of a split takes: exact in every hundred, and evenly spread.
+//! Chooses the requests that the second revision of a split takes: an exact number of every hundred, evenly spread.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::manifest::values::Bounded;
 
-/// How many of a hundred HTTP requests a second revision takes. With none or all of them there is no split.
+/// Percentage of the HTTP requests that a second revision takes. At 0 or 100 there is no split.
 pub type Percent = Bounded<1, 99>;
 
-/// What is asked for: with none a revision is in no split, with all of them it is the active one.
+/// Percentage that a user asks for. At 0 the revision is in no split, at 100 it is the active one.
 pub type Portion = Bounded<0, 100>;
 
 /// The share of a second revision.
 #[derive(Debug)]
 pub struct TrafficShare {
     percent: Percent,
-    /// Requests that were divided; it would take centuries to pass its end.
+    /// Number of requests that were divided. It cannot overflow within centuries.
     divided: AtomicU64,
 }
 
 impl TrafficShare {
-    /// A share of which no request has been taken yet.
+    /// A share that no request has been counted for yet.
     pub fn new(percent: Percent) -> Self {
         Self { percent, divided: AtomicU64::new(0) }
     }
 
-    /// How large it is.
+    /// Returns the percentage.
     pub fn percent(&self) -> Percent {
         self.percent
     }
 
-    /// Whether the next request is one of them. Never waits; calls at the same time get answers of their own.
+    /// Whether the next request goes to the second revision. Never waits. Concurrent calls are counted one after another.
     pub fn takes_next(&self) -> bool {
         takes(self.percent, self.divided.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// Whether request `number` is one of `percent` in a hundred: where the sum of shares passes a whole one.
+/// Whether request `number` is one of `percent` in a hundred: those at which the sum of shares passes a whole number.
 fn takes(percent: Percent, number: u64) -> bool {
     let (percent, number) = (u64::from(percent.get()), number % 100);
     number * percent / 100 != (number + 1) * percent / 100
@@ -76,7 +76,7 @@ mod tests {
 
         #[test]
         fn it_is_spread_evenly(percent in 1u32..100, begin in 0u64..1_000, length in 1u64..100) {
-            // Any stretch has the share that its length is due, but for less than one request.
+            // Every sequence has the share for its length, with an error of less than one request.
             let due = length * u64::from(percent);
             let taken = taken(percent, begin..begin + length) * 100;
             prop_assert!(taken.abs_diff(due) < 100, "{taken} hundredths of {due}");

@@ -1,4 +1,4 @@
-//! Apps and revisions in the database: each function is one change, whole or not at all.
+//! Reads and writes apps and revisions in the database. Each function is one change, whole or not at all.
 
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -13,7 +13,7 @@ pub struct StoredApp {
     pub name: AppName,
     /// The number the next revision gets.
     pub next_revision: u32,
-    /// What serves.
+    /// The revisions that serve.
     pub serving: Serving,
 }
 
@@ -34,7 +34,7 @@ fn revision(row: &Row<'_>, first: usize) -> rusqlite::Result<Revision> {
     })
 }
 
-/// Every app with the revisions that serve.
+/// Returns every app with the revisions that serve.
 pub fn apps(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<StoredApp>> {
     let query = "SELECT next_revision, split.revision, percent, id, kind, module, manifest, revision.created_ms, language
                  FROM app JOIN revision ON revision.app = app.name AND revision.id = app.active
@@ -56,7 +56,8 @@ pub fn apps(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<StoredApp>> {
     Ok(apps)
 }
 
-/// Stores which revisions serve, and `new`, if one of them is; the oldest beyond [`limits::REVISIONS_KEPT`] go.
+/// Stores which revisions serve, and `new`, if one of them is new. Removes the oldest revisions beyond
+/// [`limits::REVISIONS_KEPT`].
 pub fn serve(
     transaction: &Transaction<'_>,
     app: &AppName,
@@ -108,7 +109,7 @@ fn insert(transaction: &Transaction<'_>, name: &str, new: &Revision) -> rusqlite
     Ok(())
 }
 
-/// One kept revision.
+/// Returns one kept revision.
 pub fn revision_of(
     transaction: &Transaction<'_>,
     app: &AppName,
@@ -118,7 +119,7 @@ pub fn revision_of(
     transaction.query_row(&query, params![app.as_str(), id.0], |row| revision(row, 0)).optional()
 }
 
-/// The kept revisions of an app, the latest first.
+/// Returns the kept revisions of an app, the latest first.
 pub fn revisions(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<Vec<Revision>> {
     let query = format!("SELECT {REVISION_COLUMNS} FROM revision WHERE app = ?1 ORDER BY id DESC");
     let mut statement = transaction.prepare_cached(&query)?;
@@ -126,14 +127,14 @@ pub fn revisions(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Resu
     rows.collect()
 }
 
-/// Every module that some revision runs, as hexadecimal text.
+/// Returns every module that a revision runs, as hexadecimal text.
 pub fn modules(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     let mut statement = transaction.prepare_cached("SELECT DISTINCT module FROM revision")?;
     let rows = statement.query_map([], |row| row.get(0))?;
     rows.collect()
 }
 
-/// Every bundle that some revision mounts, as hexadecimal text.
+/// Returns every bundle that a revision mounts, as hexadecimal text.
 pub fn bundles(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     let query =
         "SELECT DISTINCT mount.value ->> 'bundle' FROM revision, json_each(manifest, '$.files') AS mount";

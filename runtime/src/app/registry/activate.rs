@@ -1,4 +1,4 @@
-//! The common end of every change of an app: prepare, commit, switch, drain.
+//! Ends every change of an app: prepare, commit, switch, drain.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,11 +26,11 @@ use crate::names::{ModuleHash, RevisionId};
 use crate::pool::Pool;
 use crate::request::Group;
 
-/// The pools of a revision: that of HTTP, and those of functions.
+/// The pools of a revision: the one of HTTP, and those of functions.
 type Pools = (Arc<Pool>, Vec<(FunctionName, Arc<Pool>)>);
 
 impl Registry {
-    /// Carries out a change, which is the only one of its app.
+    /// Carries out a change. The caller makes sure that no other change of this app runs.
     pub(super) async fn activate(&self, change: AppChange) -> Result<Deployed, ChangeError> {
         let AppChange { revision, is_new, serving, dry_run, secrets: secret_changes } = change;
         let name = revision.manifest.name.clone();
@@ -40,7 +40,7 @@ impl Registry {
         let before = known.as_ref().map(|app| app.active());
         let begun = Instant::now();
         let secrets = self.secrets(&name, &secret_changes).await?;
-        // Guests have the secrets that they were made with.
+        // Guests keep the secrets that they started with, so a change of secrets needs new instances.
         let kept = before.as_deref().filter(|_| secret_changes.is_empty());
         let active = self.make_active(&serving, &secrets, &meter, kept).await?;
         let second = before.as_ref().and_then(|before| before.split.as_ref()).map(|split| split.revision.id);
@@ -52,7 +52,7 @@ impl Registry {
             return Ok(deployed);
         }
         let _end = self.changing.end().await;
-        // Others may have claimed a name or memory while the guests started.
+        // Other apps may have claimed a host name or memory while the guests started.
         if let Err(error) = self.check_against_others(&deployed.serving, known.is_none()) {
             active.drain_beside(kept);
             return Err(error);
@@ -71,7 +71,7 @@ impl Registry {
         Ok(deployed)
     }
 
-    /// Lets `active` serve, and what it does without drain.
+    /// Lets `active` serve, and drains the pools that no longer serve.
     pub(super) fn switch(&self, known: Option<Arc<App>>, active: Active, meter: Arc<Meter>) {
         let Some(app) = known else {
             tell_of_change(&meter, None, &active);
@@ -93,8 +93,8 @@ impl Registry {
         old.drain_beside(Some(&active));
     }
 
-    /// The pools of what is to serve, with their always-ready instances. Those of `kept` go on; of the others none is
-    /// left if one cannot be made.
+    /// Returns the pools that are to serve, with their always-ready instances. Pools of `kept` go on. If one of the others cannot
+    /// be made, none of them is left.
     pub(super) async fn make_active(
         &self,
         serving: &Serving,
@@ -122,7 +122,7 @@ impl Registry {
         Ok(active)
     }
 
-    /// The pools of one revision: those that `kept` has, and new ones without instances.
+    /// Returns the pools of one revision: those that `kept` has, and new ones without instances.
     async fn pools(
         &self,
         revision: &Revision,
@@ -133,12 +133,12 @@ impl Registry {
     ) -> Result<Pools, ChangeError> {
         let kept = |group: Group<'_>| kept.and_then(|kept| kept.pool_in(revision.id, group)).cloned();
         let functions = if has_functions { revision.groups() } else { Vec::new() };
-        // Nothing is loaded, so that ending a split needs nothing that could fail.
+        // Loads nothing, so that nothing can fail when a split ends.
         let all = functions.iter().map(|(name, _)| Some((name.clone(), kept(Group::Function(name))?)));
         if let Some(pools) = kept(Group::Http).zip(all.collect()) {
             return Ok(pools);
         }
-        // What garbage collection has removed since it was uploaded is missed here, while this change is under way.
+        // Finds out, under the lock of this change, if garbage collection has removed a bundle since its upload.
         self.check_bundles(&revision.manifest).await?;
         let guest = self.load(revision.module, CompileQueue::Unbounded, Box::new(|_| {})).await?;
         let engines = self.resources.machinery().engines();
@@ -160,7 +160,7 @@ impl Registry {
         Ok((http, functions.collect::<Result<_, ChangeError>>()?))
     }
 
-    /// The machine code of a module; made, if it is not there.
+    /// Returns the machine code of a module. Compiles the module if there is none.
     pub(super) async fn load(
         &self,
         module: ModuleHash,
@@ -175,7 +175,7 @@ impl Registry {
             CompileQueue::Unbounded => None,
         };
         let _turn = self.compiling.acquire().await.map_err(|_| ChangeError::Busy)?;
-        // Whoever came before may have made it.
+        // A change that had the compiler before may have made it.
         if let Some(guest) = self.load_compiled(module).await {
             return Ok(guest);
         }
@@ -184,13 +184,13 @@ impl Registry {
     }
 
     async fn load_compiled(&self, module: ModuleHash) -> Option<Guest> {
-        // Closed by nobody.
+        // The semaphore is never closed.
         let _place = self.loading.acquire().await;
         let cache = self.cache.clone();
         blocking(move || cache.load_compiled(module)).await
     }
 
-    /// Looks whether the files that a revision mounts are what was uploaded.
+    /// Checks that the files that a revision mounts are stored and undamaged.
     pub(super) async fn check_bundles(&self, manifest: &Manifest) -> Result<(), ChangeError> {
         for hash in manifest.files.iter().map(|mount| mount.bundle) {
             let capabilities = self.capabilities.clone();
@@ -220,7 +220,7 @@ impl Registry {
         check_always_ready(&own.collect::<Vec<_>>(), &others, quota_mb).map_err(ChangeError::Quota)
     }
 
-    /// Makes the hosts and paths of all apps known.
+    /// Publishes the hosts and paths of all apps.
     pub(super) fn publish_routes(&self) {
         let _publishing = self.publishing.lock();
         let mut routes = Routes::default();
@@ -233,7 +233,7 @@ impl Registry {
     }
 }
 
-/// The always-ready instances of an app: all of its active revision, and those for HTTP of a second one, if it has some.
+/// Returns the always-ready instances of an app: all of its active revision, and those for HTTP of a second revision.
 fn always_ready(active: &Revision, second: Option<&Revision>) -> impl Iterator<Item = AlwaysReady> {
     let functions = active.groups().into_iter().map(|(_, policy)| policy.always_ready).sum::<u32>();
     let of_http = |revision: &Revision| {
@@ -245,7 +245,7 @@ fn always_ready(active: &Revision, second: Option<&Revision>) -> impl Iterator<I
     std::iter::once(first).chain(second.map(of_http).filter(|second| second.instances > 0))
 }
 
-/// Says in the log of the app what serves from now on, as far as it is another than before.
+/// Writes into the app's log what serves from now on, if that has changed.
 fn tell_of_change(meter: &Meter, before: Option<&Active>, active: &Active) {
     let say = |id: RevisionId, text: String| meter.log.push(LogStream::Host, None, id, text);
     let id = active.revision.id;

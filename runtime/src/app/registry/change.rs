@@ -1,4 +1,4 @@
-//! What is to become of an app, and what became of it.
+//! Describes a change of an app, and its result.
 
 use std::time::Duration;
 
@@ -9,51 +9,51 @@ use crate::names::RevisionId;
 /// What a change did or, on a dry run, would do.
 #[derive(Debug, Clone)]
 pub struct Deployed {
-    /// The revision that it was about.
+    /// The revision that the change was about.
     pub revision: Revision,
-    /// What serves after it.
+    /// What serves after the change.
     pub serving: Serving,
-    /// The second revision of a split that has ended with it.
+    /// The second revision of a split that ended with the change.
     pub split_ended: Option<RevisionId>,
-    /// How long the always-ready instances took to make.
+    /// How long making the always-ready instances took.
     pub prepared_in: Duration,
-    /// Whether it is only a trial.
+    /// Whether the change was only tried.
     pub dry_run: bool,
 }
 
 impl Deployed {
-    /// What a change did that changed nothing: `revision` serves as it did.
+    /// Returns the result of a change that changed nothing: `revision` serves as before.
     pub(super) fn unchanged(revision: Revision, serving: Serving) -> Self {
         Self { revision, serving, split_ended: None, prepared_in: Duration::ZERO, dry_run: false }
     }
 }
 
-/// What is to become of an app.
+/// A change of an app.
 pub(super) struct AppChange {
-    /// The revision that it is about.
+    /// The revision that the change is about.
     pub revision: Revision,
-    /// Whether that is stored, too, or was before.
+    /// Whether that revision is new and has to be stored.
     pub is_new: bool,
-    /// What is to serve.
+    /// What is to serve after the change.
     pub serving: Serving,
-    /// Whether everything but the switch is done.
+    /// Whether to stop before the commit.
     pub dry_run: bool,
-    /// What becomes of the app's secrets at the same time.
+    /// Changes of the app's secrets that are made together with it.
     pub secrets: SecretChanges,
 }
 
 impl AppChange {
-    /// Lets kept revisions serve.
+    /// A change that lets kept revisions serve.
     pub fn to(serving: Serving, revision: Revision) -> Self {
         Self { revision, is_new: false, serving, dry_run: false, secrets: SecretChanges::new() }
     }
 }
 
-/// How who wants a module compiled waits for the compiler.
+/// How many others may wait for the compiler already.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CompileQueue {
-    /// With [`crate::limits::COMPILE_QUEUE_MAX`] others at most.
+    /// At most [`crate::limits::COMPILE_QUEUE_MAX`].
     Bounded,
-    /// However many wait: apps that come back, of which there are as many as there were.
+    /// Any number: apps that come back at start, whose number is bounded.
     Unbounded,
 }

@@ -1,5 +1,5 @@
-//! Which changes may go on at once: one at a time for an app, and those of different apps beside each other while their
-//! guests start. The end of each, from the last look at the other apps to the switch, is alone.
+//! Orders changes: one at a time for each app. Different apps may start their guests at the same time, but the last part of a
+//! change, from the check against the other apps to the switch, runs alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -21,13 +21,13 @@ pub(super) struct Changing {
     any: Arc<RwLock<()>>,
 }
 
-/// A change of one app is under way until this is dropped.
+/// Marks a change of one app as under way until it is dropped.
 pub(super) struct AppChange {
     _any: OwnedRwLockReadGuard<()>,
     _app: OwnedMutexGuard<()>,
 }
 
-/// How often it is looked for a moment without any change.
+/// How long to wait before trying again whether no change is under way.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Changing {
@@ -37,8 +37,8 @@ impl Changing {
         AppChange { _any: self.any.clone().read_owned().await, _app }
     }
 
-    /// Waits for a moment without any change, and lets none begin until this is dropped. Changes do not wait for it to
-    /// come: one may take minutes, and others are not to wait behind it.
+    /// Waits for a moment without any change, and lets none begin until the result is dropped. Changes do not queue behind this
+    /// wait: a change may take minutes, and the others would have to wait for it.
     pub async fn none(&self) -> RwLockWriteGuard<'_, ()> {
         loop {
             if let Ok(none) = self.any.try_write() {
@@ -48,7 +48,7 @@ impl Changing {
         }
     }
 
-    /// Waits until no other change ends.
+    /// Waits until no other change is in its last part.
     pub async fn end(&self) -> MutexGuard<'_, ()> {
         self.end.lock().await
     }

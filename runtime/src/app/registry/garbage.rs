@@ -1,4 +1,4 @@
-//! Removes what nobody needs any more: modules, bundles, and what dropped stores and queues hold.
+//! Removes what is not needed any more: modules, bundles, and the data of dropped stores and queues.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::persist::db::Db;
 use crate::persist::error::DbError;
 
 impl Registry {
-    /// Gives the room of dropped stores and queues back.
+    /// Frees the disk space of dropped stores and queues.
     pub async fn sweep_stores(&self) {
         if let Err(error) = key_value::sweep(&self.db).await {
             tracing::warn!("remove what dropped key-value stores hold: {error}");
@@ -37,14 +37,14 @@ impl Registry {
     }
 }
 
-/// What kept revisions refer to.
+/// The modules and bundles that kept revisions refer to.
 struct Referenced {
     modules: HashSet<ModuleHash>,
     bundles: HashSet<BundleHash>,
 }
 
-/// Lets `retain` keep what is referred to. No change is under way meanwhile: one may be about to refer to what nobody
-/// refers to yet.
+/// Calls `retain` with what is referred to, to remove the rest. No change is under way meanwhile, because a change may be about
+/// to refer to a file that nothing refers to yet.
 async fn collect(
     changing: &Changing,
     db: &Db,
@@ -84,7 +84,7 @@ mod tests {
                 referenced.await.unwrap()
             }
         });
-        // Turns enough for one that does not wait for the change.
+        // Enough turns for a task that does not wait for the change.
         for _ in 0..10 {
             db.write(store::modules).await.unwrap();
             blocking(|| ()).await;

@@ -1,5 +1,5 @@
-//! Brings back every app that was deployed, when the host starts: beside each other, so that one whose guest does not
-//! start keeps no other waiting, and while the host already listens.
+//! Brings back every deployed app when the host starts. Apps come back in parallel, so that a guest that does not start delays no
+//! other, and while the host already listens.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use crate::capability::secrets::SecretChanges;
 use crate::meter::Meter;
 use crate::persist::error::DbError;
 
-/// New routes are published at most so often: each time all of them are written.
+/// Shortest time between two publications of the routes: each one writes all of them.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(10);
 
-/// What has to be brought back. Until then nobody else changes these apps.
+/// The apps to bring back. Until they are back nobody else changes them.
 pub struct Restoring {
     apps: Vec<(store::StoredApp, AppChange)>,
 }
 
 impl Registry {
-    /// Reads what was deployed.
+    /// Reads which apps were deployed.
     pub async fn stored(&self) -> Result<Restoring, DbError> {
         self.resources.learned().restore(&self.db).await?;
         let mut apps = Vec::new();
@@ -36,8 +36,8 @@ impl Registry {
         Ok(Restoring { apps })
     }
 
-    /// Brings these apps back, from cached machine code. An app that cannot be brought back is reported and left
-    /// stored; the others serve, each as soon as it can.
+    /// Brings these apps back, from cached machine code. Each serves as soon as it can. An app that cannot be brought back is
+    /// reported and stays stored.
     pub async fn restore(self: &Arc<Self>, stored: Restoring) {
         let mut active = JoinSet::new();
         for (app, change) in stored.apps {
@@ -48,7 +48,7 @@ impl Registry {
                 (app, change)
             });
         }
-        // What is active comes first, where the quota is less than it was.
+        // Active revisions come first, in case the quota is smaller than before.
         let mut splits = JoinSet::new();
         for (app, change) in self.publish_as_they_come(active).await {
             let registry = self.clone();
@@ -66,7 +66,7 @@ impl Registry {
         while !apps.is_empty() {
             let wait = if unpublished { PUBLISH_PERIOD } else { Duration::MAX };
             if let Ok(Some(app)) = tokio::time::timeout(wait, apps.join_next()).await {
-                // A panic is in the log; that app is not served.
+                // A panic is in the log; the app is not served.
                 came.extend(app.ok());
                 unpublished = true;
             }
@@ -79,7 +79,7 @@ impl Registry {
         came
     }
 
-    /// Serves the active revision of a stored app, or says why not.
+    /// Serves the active revision of a stored app, or notes why it cannot.
     pub(super) async fn bring_back(&self, stored: &store::StoredApp) {
         let (name, next_revision) = (stored.name.clone(), stored.next_revision);
         match self.restore_app(stored).await {

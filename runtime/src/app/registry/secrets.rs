@@ -1,4 +1,4 @@
-//! The secrets of apps: a change of them is a change of the app, prepared, committed and switched as one.
+//! Changes the secrets of apps. Such a change is a change of the app: prepared, committed and switched as one.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,18 +13,19 @@ use crate::capability::secrets::{SecretChanges, SecretName, SecretValue, Secrets
 use crate::clock;
 use crate::names::AppName;
 
-/// The values of changed secrets as they are stored; `None` removes one.
+/// Changed secrets, sealed, as they are stored; `None` removes one.
 pub(super) type Sealed = Vec<(SecretName, Option<Vec<u8>>)>;
 
 impl Registry {
-    /// The secrets of an app, sealed. An app that is not deployed yet may have some.
+    /// Returns the secrets of an app, sealed. An app may have secrets before it is deployed.
     pub async fn stored_secrets(&self, app: &AppName) -> Result<Vec<StoredSecret>, ChangeError> {
         let app = app.clone();
         Ok(self.db.read(move |connection| secret_store::secrets(connection, &app)).await?)
     }
 
-    /// Sets and removes secrets. A served app goes on as a new revision with them, and so does the second one of a split; one that is not served because of
-    /// secrets that cannot be read is brought back once none is left; the others have them when they are deployed.
+    /// Sets and removes secrets. A served app goes on as a new revision with them, and so does the second revision of a split. An
+    /// app that is not served because its secrets cannot be read is brought back once all can be. Other apps get them when they
+    /// are deployed.
     pub async fn change_secrets(
         self: &Arc<Self>,
         name: &AppName,
@@ -37,7 +38,7 @@ impl Registry {
             return Err(ChangeError::NoSecret(name.clone(), missing.clone()));
         }
         let Ok(app) = self.app(name) else {
-            // What cannot be read is about to be set again, and counts when it is.
+            // A secret that cannot be read is to be set again, and is counted then.
             let present = stored.iter().filter_map(|stored| self.open(name, stored).ok()).collect();
             changed(present, &changes)?;
             let (app, sealed) = (name.clone(), self.seal(name, &changes)?);
@@ -52,7 +53,7 @@ impl Registry {
         self.activate(change).await.map(Some)
     }
 
-    /// Serves an app again that could not be brought back before, if that is possible now.
+    /// Serves an app that could not be brought back before, if that is possible now.
     async fn bring_back_broken(&self, name: &AppName) -> Result<Option<Deployed>, ChangeError> {
         if !self.broken.read().contains_key(name) {
             return Ok(None);
@@ -74,8 +75,8 @@ impl Registry {
         }))
     }
 
-    /// The secrets of an app after `changes`, as its guests get them. What is changed need not be readable: so a lost key
-    /// is mended.
+    /// Returns the secrets of an app after `changes`, as its guests get them. A changed secret need not be readable before, so
+    /// this repairs an app whose key was lost.
     pub(super) async fn secrets(
         &self,
         app: &AppName,

@@ -1,4 +1,4 @@
-//! A split: a second revision takes a percentage of the HTTP requests beside the active one (SPEC 1.4).
+//! Splits an app: a second revision takes a percentage of the HTTP requests beside the active one (SPEC 1.4).
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use crate::capability::secrets::SecretChanges;
 use crate::names::{AppName, RevisionId};
 
 impl Registry {
-    /// Lets a kept revision take `percent` of the HTTP requests. Without `id` it is the one that is in a split, or else the
-    /// latest, if it came after the active one.
+    /// Lets a kept revision take `percent` of the HTTP requests. Without `id` it is the second revision of the present split, or
+    /// else the latest one, if that is newer than the active one.
     pub async fn split(
         self: &Arc<Self>,
         name: &AppName,
@@ -47,7 +47,7 @@ impl Registry {
         self.activate(AppChange::to(serving, second)).await
     }
 
-    /// The app whose requests a new revision is to share.
+    /// Returns the app whose requests a new revision is to share.
     pub(super) fn app_to_share(&self, name: &AppName) -> Result<Arc<App>, ChangeError> {
         self.app(name).map_err(|error| match error {
             ChangeError::NoApp(name) => ChangeError::NothingToShare(name),
@@ -55,8 +55,8 @@ impl Registry {
         })
     }
 
-    /// Brings the second revision of a stored app back beside the active one. Where that cannot be done the split has
-    /// ended, and the active revision takes everything.
+    /// Brings back the second revision of a stored app beside the active one. If that fails the split ends, and the active
+    /// revision takes everything.
     pub(super) async fn bring_back_split(&self, stored: &store::StoredApp) {
         let (Some((second, _)), Ok(app)) = (&stored.serving.split, self.app(&stored.name)) else { return };
         let secrets = self.secrets(&stored.name, &SecretChanges::new()).await;
