@@ -1,5 +1,5 @@
-//! The one door: an invocation becomes a slot in the pool of the active revision, or of the second one of a
-//! split, and its outcome an answer. Every trigger comes through here.
+//! Runs an [`Invocation`]: takes a slot in the pool of the active revision, or of the second revision of a split, and turns the
+//! outcome into an answer. Every invocation, also of triggers, comes through here.
 
 pub mod neighbours;
 
@@ -15,21 +15,21 @@ use crate::run::record::RequestInfo;
 use crate::run::response::ResponseBody;
 use crate::run::run;
 
-/// Why there is no answer of a guest.
+/// Why an invocation has no answer of a guest.
 #[derive(Debug, Clone)]
 pub enum NotRun {
     /// The app has no function of this name.
     NoFunction,
     /// The app was removed.
     Removed,
-    /// A bound refused it before it had a slot.
+    /// A limit or quota refused it before it had a slot.
     Throttled(Throttle),
-    /// It had a slot, and ended so.
+    /// It had a slot, and ended with this outcome.
     Ended(Outcome),
 }
 
 impl NotRun {
-    /// Whether a bound of the host refused it before the guest saw it.
+    /// Whether a limit of the host refused it before the guest saw it.
     pub fn is_throttled(&self) -> bool {
         matches!(self, Self::Throttled(_) | Self::Ended(Outcome::Throttled(_)))
     }
@@ -47,13 +47,13 @@ impl From<NotRun> for Refusal {
     }
 }
 
-/// Runs `invocation` in what serves of `app`, and gives back the guest's answer. Dropping the future cancels it.
+/// Runs `invocation` in a serving revision of `app` and returns the guest's answer. Dropping the future cancels it.
 pub async fn dispatch(app: &App, mut invocation: Invocation) -> Result<Response<ResponseBody>, NotRun> {
     let slot = loop {
         let Some(pool) = app.next_pool_of(invocation.group()) else { return Err(NotRun::NoFunction) };
         match pool.take().await {
             Ok(slot) => break slot,
-            // Another revision took over between the two lines above; it serves by now.
+            // Another revision took over between the two lines above; it serves already.
             Err(NotTaken::Draining) => {}
             Err(NotTaken::Throttled(throttle)) => return Err(refuse(app, throttle, &invocation)),
         }
@@ -65,11 +65,11 @@ pub async fn dispatch(app: &App, mut invocation: Invocation) -> Result<Response<
     if let Some(traced) = tracer.arrived(invocation.request.headers_mut()) {
         invocation.set_traced(traced);
     }
-    // On the heap: the future of a request is moved from hand to hand, all of it each time.
+    // On the heap: the future of a request is moved several times, with all that it holds.
     Box::pin(run(slot, invocation)).await.map_err(NotRun::Ended)
 }
 
-/// Counts an invocation that a bound refused, and says so.
+/// Counts and logs an invocation that a limit refused.
 fn refuse(app: &App, throttle: Throttle, invocation: &Invocation) -> NotRun {
     let (outcome, group) = (Outcome::Throttled(throttle), invocation.group().to_string());
     let meter = app.meter();

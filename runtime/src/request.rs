@@ -1,7 +1,7 @@
-//! One invocation on its way to a guest: the request as guests get it, who calls, and where it came from.
+//! Holds one invocation on its way to a guest: the request as the guest gets it, who calls, and where it came from.
 //!
-//! The header fields by which the host says who calls are its word alone. Every invocation comes through [`Caller::mark`], which
-//! removes what anybody else wrote there, so that neither a client nor an app can forge them (docs/guests.md lists them).
+//! Only the host may set the header fields that say who calls. Every invocation passes [`Caller::mark`], which removes such
+//! fields of others, so that neither a client nor an app can forge them (docs/guests.md lists them).
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,39 +20,39 @@ use crate::trace::state::TRACESTATE;
 
 /// Tells the app that is called which one calls.
 pub const CALLER: HeaderName = HeaderName::from_static("wfn-caller");
-/// Tells a function that a trigger calls it, and by which name.
+/// Tells a function that a trigger calls it, and the name of the trigger.
 pub const TRIGGER: HeaderName = HeaderName::from_static("wfn-trigger");
 /// Tells a guest which part of the path was stripped.
 pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-/// Tells a guest from which address it is called: the last entry. What stands before it is the caller's claim.
+/// Tells a guest from which address it is called: the last entry. Entries before it are claims of the caller.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// From where this host itself calls.
+/// The address of calls that this host itself makes.
 const THIS_HOST: HeaderValue = HeaderValue::from_static("127.0.0.1");
 
 /// A body as the WASI library takes it.
 pub type GuestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, HttpError>;
 
-/// A request on its way to a guest. Boxed, because it is handed on from one to the next, and kept while they wait.
+/// A request on its way to a guest. Boxed, because it is moved many times and kept while it waits.
 pub type GuestRequest = Box<http::Request<GuestBody>>;
 
 /// Where a request came from; copied to the requests that its guest sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// How many calls from app to app; 0 for one from outside.
+    /// How many calls from app to app led to it; 0 for one from outside.
     pub depth: u32,
-    /// Where it stands in its trace, if it is part of one.
+    /// Its place in a trace, if it is part of one.
     pub trace: Option<TraceContext>,
-    /// What other tracers say of that trace.
+    /// The `tracestate` of that trace: what other tracers noted.
     pub trace_state: Option<HeaderValue>,
 }
 
-/// Which instances of an app are meant (SPEC 2.5).
+/// Which instances of an app an invocation is for (SPEC 2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group<'a> {
-    /// Those that answer HTTP.
+    /// The instances that answer HTTP.
     Http,
-    /// Those of a function that a trigger calls.
+    /// The instances of a function that a trigger calls.
     Function(&'a FunctionName),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Group<'_> {
     }
 }
 
-/// Who calls.
+/// Who calls a function.
 #[derive(Debug, Clone)]
 pub enum Caller {
     /// A client of the functions listener.
@@ -82,7 +82,7 @@ pub enum Caller {
         /// How many calls from app to app this is, counted from a request from outside.
         depth: u32,
     },
-    /// Whoever may use the admin API.
+    /// A user of the admin API.
     Operator {
         /// What was stripped from the path.
         prefix: Option<HeaderValue>,
@@ -91,13 +91,13 @@ pub enum Caller {
     Trigger {
         /// The function that it calls.
         function: FunctionName,
-        /// With what.
+        /// What it calls the function for.
         cause: Cause,
     },
 }
 
 impl Caller {
-    /// Says in `headers` who calls, and removes what others have said of it.
+    /// Writes into `headers` who calls, and removes such fields of others.
     pub fn mark(&self, headers: &mut HeaderMap) {
         // Names of apps and functions are valid header values.
         let word = |name: &str| HeaderValue::from_str(name).ok();
@@ -124,25 +124,25 @@ impl Caller {
     }
 }
 
-/// One invocation, until it has a slot and a worker. Every way to a function makes one, and here alone the header fields that
-/// are the host's word are set, and removed where others wrote them.
+/// One invocation, until it has a slot and a worker. Every call of a function makes one. Only here the header fields that belong
+/// to the host are set, and removed if others wrote them.
 pub struct Invocation {
     /// Its id.
     pub id: InvocationId,
     /// The request as the guest sees it.
     pub request: GuestRequest,
-    /// For the requests that the guest sends.
+    /// Where the request came from; copied to the requests that the guest sends.
     pub origin: Origin,
     /// Its place in a trace.
     pub traced: Option<Traced>,
-    /// Whether its body failed, if that is read while it arrives.
+    /// Whether the request's body failed, if that is read while it arrives.
     pub body: Option<Arc<BodyVerdict>>,
-    /// Which function a trigger calls, and with what.
+    /// Which function a trigger calls, and what for.
     event: Option<Box<(FunctionName, Cause)>>,
 }
 
 impl Invocation {
-    /// The invocation `id`, by which `caller` sends `request`.
+    /// Makes the invocation `id`, in which `caller` sends `request`.
     pub fn new(id: InvocationId, caller: Caller, mut request: GuestRequest) -> Self {
         caller.mark(request.headers_mut());
         let (mut origin, mut event) = (Origin::default(), None);
@@ -154,17 +154,17 @@ impl Invocation {
         Self { id, request, origin, traced: None, body: None, event }
     }
 
-    /// Which instances of the app it calls.
+    /// Returns which instances of the app it is for.
     pub fn group(&self) -> Group<'_> {
         self.event.as_ref().map_or(Group::Http, |event| Group::Function(&event.0))
     }
 
-    /// What a trigger calls with.
+    /// Returns what a trigger calls for, if one does.
     pub fn cause(&self) -> Option<&Cause> {
         self.event.as_ref().map(|event| &event.1)
     }
 
-    /// Notes where it stands in a trace.
+    /// Notes its place in a trace.
     pub fn set_traced(&mut self, traced: Traced) {
         self.origin.trace = Some(traced.context);
         self.origin.trace_state = self.request.headers().get(TRACESTATE).cloned();

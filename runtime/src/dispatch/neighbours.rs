@@ -1,4 +1,4 @@
-//! How apps of this host reach each other: each call comes through the one door.
+//! Lets apps of this host call each other. Each such call is dispatched like any other.
 
 use std::sync::{Arc, Weak};
 
@@ -18,11 +18,11 @@ use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
 use crate::request::{Caller, GuestRequest, Invocation};
 
-/// The apps that are served. Weak: they have capabilities, which have this.
+/// The apps that are served. A weak reference, because apps hold capabilities and those hold this.
 pub struct ServedApps(Weak<LiveRoutes>);
 
 impl ServedApps {
-    /// Those of `routes`.
+    /// The apps in `routes`.
     pub fn new(routes: &Arc<LiveRoutes>) -> Self {
         Self(Arc::downgrade(routes))
     }
@@ -48,12 +48,12 @@ impl Neighbours for ServedApps {
         let app = self.app(app)?;
         let id = InvocationId::next();
         let invocation = Invocation::new(id, Caller::App { name: caller.clone(), depth }, request);
-        // A task of its own, which ends with this future: one guest is never polled within another's turn.
+        // A task of its own, which ends with this future: no guest is polled while another one is.
         let mut call = JoinSet::new();
         call.spawn(async move { dispatch(&app, invocation).await });
         let answer = match call.join_next().await {
             Some(Ok(answer)) => answer,
-            // The host's own fault, which its log has, or it is ending.
+            // The host's own fault, which is in its log, or the host is ending.
             _ => Err(NotRun::Ended(Outcome::HostFailed)),
         };
         let mut response = answer.unwrap_or_else(|why| Refusal::from(why).into_response());
