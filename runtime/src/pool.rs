@@ -1,8 +1,7 @@
 //! The instances and the wait queue of one scale group of one revision.
 //!
-//! `take` is the whole way of an invocation to its slot: a free slot is taken, or an instance is added
-//! within maximum and quota, or the invocation waits in the queue. A [`Slot`] gives itself back when it is
-//! dropped, and serves the queue with it.
+//! `take` gets an invocation its slot: a free slot is taken, or an instance is added within maximum and quota, or the invocation
+//! waits in the wait queue. A [`Slot`] gives itself back when it is dropped, and serves the wait queue with it.
 
 pub mod dynamic;
 mod dynamic_pool;
@@ -60,26 +59,26 @@ struct State {
     queue: WaitQueue,
     /// When missing always-ready instances may be made.
     refill: Refill,
-    /// Of a pool whose concurrency the host finds.
+    /// Set in a pool whose concurrency the host finds.
     adjusting: Option<Adjusting>,
     draining: bool,
-    /// Somebody comes back when the pace allows the next instance.
+    /// Whether the wait queue is to be served again when the pace allows the next instance.
     is_awaited: bool,
 }
 
 /// Why an invocation got no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotTaken {
-    /// The bound that refused it.
+    /// The limit or quota that refused it.
     Throttled(Throttle),
     /// The pool takes nothing new: ask the route again.
     Draining,
 }
 
-/// Room that an instance gives back which is not yet free: the kernel takes long to take back much memory.
+/// Memory of a retired instance that is not yet free: the kernel takes long to take back much memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Freed {
-    /// Of the quota, in MB.
+    /// Of the memory quota, in MB.
     pub class_mb: u64,
     /// Of the host's budget of real memory.
     pub bytes: u64,
@@ -93,7 +92,7 @@ impl AddAssign for Freed {
 }
 
 impl Pool {
-    /// A pool without instances. It is known to the host's resources from now on.
+    /// Makes a pool without instances, and registers it with the host's resources.
     pub fn new(template: Template, resources: Arc<Resources>) -> Arc<Self> {
         let policy = *template.policy();
         let ledger = Ledger::new(Bounds {
@@ -125,12 +124,12 @@ impl Pool {
         pool
     }
 
-    /// What its scale group is called: `http`, or `function:NAME`.
+    /// Returns the name of its scale group: `http`, or `function:NAME`.
     pub fn group(&self) -> &str {
         self.meter().name()
     }
 
-    /// What this pool goes by.
+    /// Returns its scale settings.
     pub fn policy(&self) -> &ScalePolicy {
         &self.policy
     }
@@ -140,17 +139,17 @@ impl Pool {
         &self.template
     }
 
-    /// What is seen of its app.
+    /// Returns the meter of its app.
     pub fn app(&self) -> &Meter {
         self.template.capabilities().meter()
     }
 
-    /// What is seen of its scale group.
+    /// Returns the meter of its scale group.
     pub fn meter(&self) -> &Arc<GroupMeter> {
         self.template.meter()
     }
 
-    /// Whether its calls compute.
+    /// Returns where its invocations start.
     pub fn placement(&self) -> &Placement {
         &self.placement
     }
@@ -160,7 +159,7 @@ impl Pool {
         &self.resources
     }
 
-    /// The present numbers.
+    /// Returns the present numbers.
     pub fn view(&self) -> PoolView {
         let state = self.state.lock();
         PoolView {
@@ -172,7 +171,7 @@ impl Pool {
         }
     }
 
-    /// Takes a slot, waiting in the queue if every one is taken.
+    /// Takes a slot. Waits in the wait queue if every slot is taken.
     pub async fn take(self: Arc<Self>) -> Result<Slot, NotTaken> {
         let waiting = match self.take_or_join_line()? {
             Ok(taken) => return Ok(Slot::new(self, taken)),
@@ -195,7 +194,7 @@ impl Pool {
         if state.draining {
             return Err(NotTaken::Draining);
         }
-        // Whoever waits has tried before and comes first.
+        // A waiting caller has tried before and comes first.
         let first =
             if state.queue.is_empty() { self.take_now(&mut state) } else { Err(state.queue.throttle) };
         let throttle = match first {
@@ -218,8 +217,9 @@ impl Pool {
         Ok(Err(waiting))
     }
 
-    /// Takes a slot in a new instance for which others make room; their locks are taken without holding ours.
-    /// Where there is none, the lock is still held, so that who joins the queue now is seen when room comes free.
+    /// Takes a slot in a new instance, for which idle instances of other pools are retired; their locks are taken without holding
+    /// ours. If there is none, our lock is still held when this returns, so that a caller that joins the queue now is seen when
+    /// room comes free.
     fn take_with_room(self: &Arc<Self>) -> (MutexGuard<'_, State>, Result<TakenNow, Throttle>) {
         loop {
             self.resources.capacity().want();
@@ -258,7 +258,7 @@ impl Pool {
         Ok(TakenNow { taken, cold_since: Some(now) })
     }
 
-    /// Serves the queue when the pace allows the next instance.
+    /// Arranges that the wait queue is served when the pace allows the next instance.
     fn come_back(self: &Arc<Self>, state: &mut State, wait: Duration) {
         if !std::mem::replace(&mut state.is_awaited, true) {
             let pool = self.clone();
@@ -280,7 +280,7 @@ impl Pool {
         }
     }
 
-    /// Notes a decision that has been carried out on `state`.
+    /// Logs a scaling decision that has been carried out on `state`.
     fn note(&self, state: &State, reason: Reason, count: usize, before: Inputs) {
         if count > 0 {
             let (revision, states) = (self.template.revision(), [before, self.inputs(state)]);
@@ -297,8 +297,8 @@ impl Pool {
         self.drop_closed(closed);
     }
 
-    /// Retires one idle instance beyond the always-ready ones (any idle one when draining), because
-    /// others need the room; says what comes free, if there was one.
+    /// Retires one idle instance beyond the always-ready ones (any idle one when draining), because other pools need its memory.
+    /// Returns what comes free, if there was one.
     pub fn yield_one_idle(&self) -> Option<Freed> {
         let closed = {
             let mut state = self.state.lock();
@@ -309,7 +309,7 @@ impl Pool {
         };
         let held_bytes = closed.first()?.0.memory.used_bytes();
         if held_bytes <= limits::INLINE_DROP_BYTES_MAX || is_compute() {
-            // Here and now: whoever asks needs the room.
+            // Dropped here and now, because the caller needs the memory.
             drop(closed);
             return Some(Freed::default());
         }
@@ -327,7 +327,7 @@ impl Pool {
         self.drop_closed(closed);
     }
 
-    /// Hands what its instances have used since the last time to those who keep it.
+    /// Adds what its instances have used since the last call to the stored usage.
     pub fn publish_usage(&self) {
         let used = self.state.lock().ledger.take_used(clock::now());
         self.resources.usage().note(self.template.capabilities().app(), self.group(), used);

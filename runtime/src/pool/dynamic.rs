@@ -1,4 +1,4 @@
-//! How many invocations a function may have in flight when its manifest says "dynamic" (SPEC 3.2).
+//! Decides how many invocations a function may have in flight when its manifest says "dynamic" (SPEC 3.2).
 //!
 //! Once a second the host is sampled ([`HostSamples`]) and the reading goes to each function's own
 //! [`DynamicConcurrency`], which moves its value up while the host is healthy and down while it is throttled. The
@@ -10,39 +10,39 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How often the host is sampled and every function's value is looked at: one sample, one reading.
+/// How often the host is sampled and the value of every function is reconsidered. One sample gives one reading.
 pub const SAMPLE_PERIOD: Duration = Duration::from_secs(1);
-/// Period of the canary, a task of the event loops that does nothing but be on time.
+/// Period of the canary: a task of the event loops whose only work is to be on time.
 pub const CANARY_PERIOD: Duration = Duration::from_millis(100);
 
-/// One-second CPU samples that are averaged: a burst of a second is no throttle, five seconds are.
+/// One-second CPU samples that are averaged, so that a burst of one second is no throttle but five seconds are.
 const CPU_SAMPLES: usize = 5;
-/// Thousandths of all cores from which the CPU throttle is enabled: the rest is for the host and for bursts.
+/// CPU use, in thousandths of all cores, from which the CPU throttle is enabled. The rest is for the host and for bursts.
 const CPU_PERMILLE_THROTTLED: u32 = 800;
-/// Thousandths of the memory from which the memory throttle is enabled.
+/// Memory use, in thousandths, from which the memory throttle is enabled.
 const MEMORY_PERMILLE_THROTTLED: u32 = 800;
-/// A sample says nothing about the scheduler with fewer canary ticks due than this, half a second of them.
+/// Canary ticks that a sample must have been due, half a second of them, to say something about the scheduler.
 const CANARY_TICKS_MIN: u32 = 5;
-/// Healthy readings in a row before the value goes up: five seconds without a throttle are more than luck.
+/// Healthy readings in a row before the value goes up. Five seconds without a throttle are not chance.
 const HEALTHY_READINGS: u32 = 5;
-/// Throttled readings in a row before the value goes down: harm is undone sooner than luck is tried.
+/// Throttled readings in a row before the value goes down. Fewer than for an increase, so that overload ends soon.
 const THROTTLED_READINGS: u32 = 3;
-/// Time after a move in which nothing moves: this and the mean latency, so that the move can show in a reading.
+/// Least time after a move in which nothing moves, so that the move shows in a reading. The mean latency is added.
 const SETTLE_MIN: Duration = Duration::from_secs(2);
-/// Most of that time, for slow functions and those of which no call has ended.
+/// Most of that time, for slow functions and those of which no invocation has ended.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
-/// Time after a decrease in which nothing increases: this and [`QUIET_LATENCIES`] times the mean latency.
+/// Least time after a decrease in which nothing increases. [`QUIET_LATENCIES`] times the mean latency is added.
 const QUIET_MIN: Duration = Duration::from_secs(10);
 /// Most of that time.
 const QUIET_MAX: Duration = Duration::from_secs(30);
-/// How many mean latencies the quiet time is longer by.
+/// How many mean latencies are added to the quiet time.
 const QUIET_LATENCIES: u32 = 10;
-/// A move that comes later than this after the last one does not follow it, though it goes the same way.
+/// A move that comes later than this after the last one does not continue its run, though it goes the same way.
 const RUN_GAP_MAX: Duration = Duration::from_secs(10);
 /// Moves of a run that make the next step longer: a step is at most one more than this, in invocations.
 const RUN_COUNTED_MAX: u32 = 5;
 
-/// What says that the host has enough to do.
+/// Signs that the host has enough to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostThrottle {
     /// The mean of the last five CPU samples is at 80 % of all cores or above.
@@ -63,12 +63,12 @@ impl fmt::Display for HostThrottle {
     }
 }
 
-/// What a throttle, or all of them together, says.
+/// State of one throttle, or of all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThrottleState {
     /// Above its threshold.
     Enabled,
-    /// Below it. All of them: the host is healthy.
+    /// Below its threshold. All of them: the host is healthy.
     Disabled,
     /// Not measured, or not often enough yet.
     Unknown,
@@ -93,7 +93,7 @@ pub struct HostSample {
     pub canary_ticks_missed: u32,
 }
 
-/// The latest samples of the host: as many as its throttles go by.
+/// The latest samples of the host: as many as its throttles need.
 ///
 /// The window of the scheduler throttle is one sample, ten ticks of the canary: three readings in a row have to be
 /// bad before a value goes down, so a single bad one does no harm.
@@ -114,9 +114,9 @@ impl Default for HostSamples {
 }
 
 impl HostSamples {
-    /// Takes in the sample of the last [`SAMPLE_PERIOD`] and says what it makes of the throttles.
+    /// Adds the sample of the last [`SAMPLE_PERIOD`] and returns the state of the throttles.
     pub fn add(&mut self, sample: HostSample) -> Reading {
-        // A late sample can seem to hold more time than there was; it must not outweigh the others.
+        // A late sample can seem to hold more time than there was. It must not outweigh the others.
         self.cpu_permille[self.next_cpu] = sample.cpu_permille.map(|share| share.min(1_000));
         self.next_cpu = (self.next_cpu + 1) % CPU_SAMPLES;
         self.memory = match sample.memory_permille {
@@ -132,10 +132,11 @@ impl HostSamples {
         self.reading()
     }
 
-    /// What the samples so far say: unknown where there are too few.
+    /// Returns what the samples so far say. Unknown if there are too few.
     #[must_use]
     pub fn reading(&self) -> Reading {
-        // The mean is at the threshold when the sum is at as many thresholds; a sample that is missing is no sum.
+        // The mean reaches the threshold when the sum reaches the threshold times the number of samples. Without all samples
+        // there is no sum.
         let sum: Option<usize> =
             self.cpu_permille.iter().map(|share| share.map(|share| share as usize)).sum();
         let cpu = match sum {
@@ -181,10 +182,10 @@ impl Reading {
         all.into_iter().filter(|(_, state)| *state == ThrottleState::Enabled).map(|(throttle, _)| throttle)
     }
 
-    /// Whether triggers that fetch their work may fetch. What is unknown stops nobody.
+    /// Whether triggers that fetch their work may fetch. An unknown state stops nothing.
     ///
-    /// Other than in SPEC 3.2, a throttle of the CPU alone does not stop them: values come down all the same, and idle cores
-    /// would only end the throttle, which would come back, so that a fifth of the machine stood still (docs/decisions).
+    /// Unlike SPEC 3.2, a CPU throttle alone does not stop them. Values go down in any case, and idle cores would only end the
+    /// throttle, which would then come back, so that a fifth of the machine would be unused (docs/decisions).
     #[must_use]
     pub fn fetching(&self) -> Fetching {
         match [self.memory, self.scheduler].contains(&ThrottleState::Enabled) {
@@ -197,7 +198,7 @@ impl Reading {
 /// Whether triggers that fetch their work may fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fetching {
-    /// As much as their values say.
+    /// As many as their values allow.
     #[default]
     Free,
     /// Nothing.
@@ -222,7 +223,7 @@ pub struct Adjustment {
     pub to: u32,
     /// Which way that is.
     pub direction: Direction,
-    /// What the host was like; [`Reading::enabled`] names the throttles behind a decrease.
+    /// State of the host at that time; [`Reading::enabled`] names the throttles that caused a decrease.
     pub reading: Reading,
     /// The most invocations seen in flight since the move before this one.
     pub in_flight: u32,
@@ -244,7 +245,7 @@ impl fmt::Display for Adjustment {
     }
 }
 
-/// What a function has learned, to be kept over a restart of the host.
+/// What a function has learned; kept over a restart of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The value, in invocations.
@@ -254,7 +255,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The value for a machine with `cores`: by the ratio of cores, rounded, halves up; 1 ≤ value ≤ `maximum`.
+    /// Returns the value for a machine with `cores`: scaled by the ratio of cores, rounded (halves up), with 1 ≤ value ≤
+    /// `maximum`.
     #[must_use]
     pub fn scaled(&self, cores: NonZeroU32, maximum: u32) -> u32 {
         let learned_on = u64::from(self.cores.get());
@@ -268,25 +270,25 @@ impl Snapshot {
 pub struct DynamicConcurrency {
     value: u32,
     maximum: u32,
-    /// What the last reading said, and how many before it said the same, itself included. Unknown is a state like
-    /// the others here: it moves nothing, and the readings before it are not in a row with those after it.
+    /// State of the last reading, and how many readings in a row had it. Unknown is a state like the others here: it moves
+    /// nothing, and it ends a row.
     state: ThrottleState,
     equal_readings: u32,
     /// Most in flight since the last move.
     in_flight_peak: u32,
-    /// When the value last moved, or came to be.
+    /// When the value last moved, or was created.
     adjusted_at: Instant,
     decreased_at: Option<Instant>,
     /// Which way the value last moved.
     direction: Option<Direction>,
-    /// How many moves, up to the last, each followed one in the same direction within [`RUN_GAP_MAX`]. The move after
-    /// a turn or a pause follows none, so the second step is as short as the first: the CPU samples still hold what
-    /// was before the turn.
+    /// How many moves in a row, up to the last, each followed one in the same direction within [`RUN_GAP_MAX`]. The first move
+    /// after a turn or a pause follows none, so the second step is as short as the first: the CPU samples still contain the time
+    /// before the turn.
     run: u32,
 }
 
 impl DynamicConcurrency {
-    /// A function nothing is known of: the value is 1. `maximum` is in invocations; 0 counts as 1.
+    /// Makes a function that nothing is known of: the value is 1. `maximum` is in invocations; 0 counts as 1.
     #[must_use]
     pub fn new(maximum: u32, now: Instant) -> Self {
         Self {
@@ -302,25 +304,25 @@ impl DynamicConcurrency {
         }
     }
 
-    /// A function that goes on from what it has learned, on a machine with `cores`.
+    /// Makes a function that continues with what it has learned, on a machine with `cores`.
     #[must_use]
     pub fn restore(snapshot: Snapshot, cores: NonZeroU32, maximum: u32, now: Instant) -> Self {
         Self { value: snapshot.scaled(cores, maximum), ..Self::new(maximum, now) }
     }
 
-    /// What to keep, on a machine with `cores`.
+    /// Returns what to keep, on a machine with `cores`.
     #[must_use]
     pub fn snapshot(&self, cores: NonZeroU32) -> Snapshot {
         Snapshot { value: self.value, cores }
     }
 
-    /// Most invocations that may be in flight now. After a decrease more of them may be left from before.
+    /// Returns the most invocations that may be in flight now. After a decrease more may still be in flight from before.
     #[must_use]
     pub fn value(&self) -> u32 {
         self.value
     }
 
-    /// Takes in the reading of this [`SAMPLE_PERIOD`] and says whether the value moved.
+    /// Takes the reading of this [`SAMPLE_PERIOD`] and returns the move of the value, if it moved.
     ///
     /// `in_flight` is the most invocations in flight since the last call of this; `mean_latency` is that of the
     /// invocations that have ended since the last move, `None` if none has.
@@ -380,7 +382,7 @@ impl DynamicConcurrency {
     }
 }
 
-/// `least` and so many times the mean latency, at most `most`; that too if there is no latency to go by.
+/// Returns `least` plus `times` × the mean latency, at most `most`. Without a latency it is `most`.
 fn with_latency(least: Duration, times: u32, mean_latency: Option<Duration>, most: Duration) -> Duration {
     mean_latency.map_or(most, |latency| least.saturating_add(latency.saturating_mul(times)).min(most))
 }

@@ -1,4 +1,4 @@
-//! The concurrency of a pool that leaves it to the host: what the pool measures of itself, and what it does with its value.
+//! Holds the dynamic concurrency of a pool: what the pool measures of itself, and how it applies its value.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::pool::Pool;
 use crate::pool::dynamic::{DynamicConcurrency, Reading, Snapshot};
 use crate::pool::learned_concurrency::GroupKey;
 
-/// The value of one pool, and the latency of what has ended since it last moved.
+/// The value of one pool, and the latency of the invocations that have ended since it last moved.
 pub(super) struct Adjusting {
     value: DynamicConcurrency,
     held: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Adjusting {
 }
 
 impl Adjusting {
-    /// One that goes on from what was learned.
+    /// Makes one that continues with what was learned.
     pub(super) fn new(learned: Option<Snapshot>, cores: usize, most: u32, now: Instant) -> Self {
         let value = match learned {
             Some(learned) => DynamicConcurrency::restore(learned, count(cores), most, now),
@@ -25,19 +25,19 @@ impl Adjusting {
         Self { value, held: Duration::ZERO, ended: 0 }
     }
 
-    /// How many slots an instance has now.
+    /// Returns how many slots an instance has now.
     pub(super) fn value(&self) -> u32 {
         self.value.value()
     }
 
-    /// A slot was given back that was held for so long.
+    /// Notes that a slot was given back after it was held for this time.
     pub(super) fn ended(&mut self, held: Duration) {
         self.held += held;
         self.ended = self.ended.saturating_add(1);
     }
 }
 
-/// A number of cores, which is never none.
+/// A number of cores, at least one.
 pub(super) fn count(cores: usize) -> NonZeroU32 {
     NonZeroU32::new(cores as u32).unwrap_or(NonZeroU32::MIN)
 }
@@ -48,12 +48,12 @@ impl Pool {
         self.policy.is_dynamic
     }
 
-    /// How many slots an instance has now.
+    /// Returns how many slots an instance has now.
     pub fn concurrency(&self) -> u32 {
         if self.policy.is_dynamic { self.state.lock().ledger.concurrency() } else { self.policy.concurrency }
     }
 
-    /// Looks at the value of a dynamic pool, once a second. Says whether it has moved.
+    /// Reconsiders the value of a dynamic pool, once a second. Returns whether it has moved.
     pub fn observe(self: &Arc<Self>, reading: Reading, now: Instant) -> bool {
         let cores = count(self.resources.machinery().cores());
         let (moved, snapshot) = {
@@ -74,7 +74,7 @@ impl Pool {
         true
     }
 
-    /// Which group it is, for what outlives its revision.
+    /// Returns the key of its group, which stays the same across revisions.
     fn key(&self) -> GroupKey {
         (self.template.capabilities().app().clone(), self.group().to_owned())
     }

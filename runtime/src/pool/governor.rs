@@ -1,5 +1,5 @@
-//! Watches the machine for groups of dynamic concurrency (SPEC 3.2): samples it once a second, lets each group look at its
-//! value, and keeps what they find. What to do is decided by [`crate::pool::dynamic`].
+//! Samples the machine for groups with dynamic concurrency (SPEC 3.2): once a second it lets each group reconsider its value, and
+//! it stores what they learn. What to do is decided by [`crate::pool::dynamic`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,21 +15,21 @@ use crate::pool::resources::Resources;
 
 /// Ticks of the canary in one sample.
 const TICKS: u32 = (SAMPLE_PERIOD.as_millis() / CANARY_PERIOD.as_millis()) as u32;
-/// Samples from one storing of what was learned to the next: ten seconds (SPEC 3.1).
+/// How many samples are taken between two times that the learned values are stored: ten seconds (SPEC 3.1).
 const STORE_EVERY: u32 = 10;
 
-/// The one who watches.
+/// Samples the machine.
 pub struct Governor {
     resources: Arc<Resources>,
     db: Arc<Db>,
-    /// Where the canary sits.
+    /// The event loops on which the canary runs.
     loops: Vec<Handle>,
     fetching: watch::Sender<Fetching>,
 }
 
 impl Governor {
-    /// One that has seen nothing yet, and where others hear from it how much they may fetch: again whenever that, or a
-    /// value, has changed.
+    /// Makes a governor without samples, and a receiver that is told how much triggers may fetch whenever that, or a value, has
+    /// changed.
     pub fn new(
         resources: Arc<Resources>,
         db: Arc<Db>,
@@ -39,7 +39,7 @@ impl Governor {
         (Self { resources, db, loops, fetching }, heard)
     }
 
-    /// Watches as long as there are groups of dynamic concurrency, and otherwise waits for some. Does not end.
+    /// Samples as long as there are groups with dynamic concurrency, and otherwise waits for one. Never ends.
     pub async fn run(self) {
         let mut machine = MachineMeter::default();
         let mut samples = HostSamples::default();
@@ -76,8 +76,8 @@ impl Governor {
         }
     }
 
-    /// Sends something to do to each event loop every tenth of a second, for a second. Says how many ticks were due and how
-    /// many of them the worst loop did not get to in time.
+    /// Sends a small task to each event loop every tenth of a second, for a second. Returns how many ticks were due, and how many
+    /// of them the worst loop did not run in time.
     async fn canary(&self) -> (u32, u32) {
         let seen: Vec<Arc<AtomicU32>> = self.loops.iter().map(|_| Arc::default()).collect();
         let mut missed = vec![0; self.loops.len()];
@@ -92,7 +92,7 @@ impl Governor {
                 *missed += u32::from(seen.load(Ordering::Relaxed) != tick);
             }
         }
-        // Who was late to send them has missed those, too.
+        // If this task was late to send ticks, those are missed, too.
         let due = (begun.elapsed().as_millis() / CANARY_PERIOD.as_millis()) as u32;
         let late = due.saturating_sub(TICKS);
         (due.max(TICKS), missed.into_iter().max().unwrap_or_default() + late)

@@ -1,4 +1,4 @@
-//! The concurrency that groups have found, kept from one revision to the next and from one start of the host to the next.
+//! Keeps the concurrency that groups have found, from one revision to the next and from one start of the host to the next.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use crate::persist::db::Db;
 use crate::persist::error::DbError;
 use crate::pool::dynamic::Snapshot;
 
-/// Which scale group: its app and its name there.
+/// Names a scale group: its app, and its name within the app.
 pub type GroupKey = (AppName, String);
 
 /// What all groups have found.
@@ -23,24 +23,24 @@ pub struct LearnedConcurrency {
 #[derive(Default)]
 struct State {
     snapshots: HashMap<GroupKey, Snapshot>,
-    /// Those that are not stored yet.
+    /// The groups whose value is not stored yet.
     changed: Vec<GroupKey>,
 }
 
 impl LearnedConcurrency {
-    /// Reads what was stored.
+    /// Reads the stored values.
     pub async fn restore(&self, db: &Db) -> Result<(), DbError> {
         let stored = db.read(stored).await?;
         self.state.lock().snapshots.extend(stored);
         Ok(())
     }
 
-    /// What that group has found.
+    /// Returns what `group` has found.
     pub fn of(&self, group: &GroupKey) -> Option<Snapshot> {
         self.state.lock().snapshots.get(group).copied()
     }
 
-    /// Notes what that group has found.
+    /// Notes what `group` has found.
     pub fn note(&self, group: GroupKey, snapshot: Snapshot) {
         let mut state = self.state.lock();
         state.snapshots.insert(group.clone(), snapshot);
@@ -54,7 +54,7 @@ impl LearnedConcurrency {
         state.changed.retain(|(known, _)| known != app);
     }
 
-    /// Stores what has changed since the last time.
+    /// Stores what has changed since the last call.
     pub async fn store(&self, db: &Db) -> Result<(), DbError> {
         let rows: Vec<(GroupKey, Snapshot)> = {
             let mut state = self.state.lock();
@@ -83,11 +83,11 @@ fn stored(connection: &Connection) -> rusqlite::Result<Vec<(GroupKey, Snapshot)>
         let (app, cores) = (AppName::new(&app).ok(), NonZeroU32::new(cores));
         Ok(app.zip(cores).map(|(app, cores)| ((app, group), Snapshot { value, cores })))
     };
-    // What cannot be read is learned again.
+    // A value that cannot be read is learned again.
     statement.query_map([], row)?.filter_map(Result::transpose).collect()
 }
 
-/// Stores `rows`, but nothing of an app that was removed.
+/// Stores `rows`, except those of an app that was removed.
 fn put(transaction: &Transaction<'_>, rows: &[(GroupKey, Snapshot)]) -> rusqlite::Result<()> {
     let statement = "INSERT OR REPLACE INTO learned_concurrency (app, grp, value, cores)
                      SELECT name, ?2, ?3, ?4 FROM app WHERE name = ?1";

@@ -1,7 +1,7 @@
-//! Which instance takes the next invocation: the pure bookkeeping of a pool.
+//! Chooses the instance that takes the next invocation: the pure bookkeeping of a pool.
 //!
-//! The ledger knows instances, their slots and their idle workers, and decides; it makes nothing and
-//! takes no time of its own. Rules (SPEC 2.2–2.7):
+//! The ledger knows instances, their slots and their idle workers, and decides. It makes nothing and reads no clock. Rules (SPEC
+//! 2.2–2.7):
 //! - an invocation goes to the lowest-numbered instance with a free slot, so always-ready instances are
 //!   used first and the surplus falls idle;
 //! - a further instance is asked for only when every slot is taken, so the number of instances is
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::meter::usage::Amounts;
 use crate::meter::usage::instance::InstanceMeter;
 
-/// What the ledger goes by; a part of [`crate::manifest::ScalePolicy`].
+/// The limits of the ledger; a part of [`crate::manifest::ScalePolicy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Slots of an instance.
@@ -23,7 +23,7 @@ pub struct Bounds {
     pub always_ready: u32,
     /// Most instances beyond them.
     pub max_instances: u32,
-    /// Memory of an instance, in MB: what its use is counted in.
+    /// Memory of an instance, in MB. Its usage is counted in this.
     pub class_mb: u64,
 }
 
@@ -32,11 +32,11 @@ pub struct Bounds {
 pub struct Taken<I, W> {
     /// Number of the instance within the pool.
     pub number: usize,
-    /// What the holder of the slot uses.
+    /// What the holder of the slot runs in.
     pub room: SlotRoom<I, W>,
 }
 
-/// What a taken slot has to offer.
+/// What a taken slot runs in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SlotRoom<I, W> {
     /// An idle worker.
@@ -72,17 +72,17 @@ pub struct Ledger<I, W> {
     instances: usize,
     instances_peak: usize,
     in_flight: usize,
-    /// The most slots of one instance that were taken at once, since that was last asked.
+    /// The most slots of one instance that were taken at once since the last time this was asked for.
     fullest: u32,
-    /// What instances that are closed have used and nobody has taken out.
+    /// Usage of closed instances that was not taken out yet.
     used: Amounts,
 }
 
-/// How many of the most recently used idle workers are looked at for one of the same core.
+/// How many of the most recently used idle workers are searched for one of the same core.
 const SAME_CORE_SEARCH: usize = 16;
 
 impl<I, W> Seat<I, W> {
-    /// The idle worker used last on `core`, or else the one used last.
+    /// Returns the idle worker that was used last on `core`, or else the one that was used last.
     fn take_idle(&mut self, core: usize) -> Option<W> {
         let recent = self.idle.len().saturating_sub(SAME_CORE_SEARCH);
         match self.idle[recent..].iter().rposition(|(last, _)| *last == core) {
@@ -108,7 +108,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         }
     }
 
-    /// From now on an instance has so many slots. Those beyond that are given back before others are taken.
+    /// Sets the number of slots of an instance. If more are taken than that, they have to be given back before others are taken.
     pub fn set_concurrency(&mut self, concurrency: u32) {
         self.bounds.concurrency = concurrency;
         for number in 0..self.seats.len() {
@@ -117,18 +117,18 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         }
     }
 
-    /// Slots of an instance.
+    /// Returns the number of slots of an instance.
     pub fn concurrency(&self) -> u32 {
         self.bounds.concurrency
     }
 
-    /// The most slots of one instance that were taken at once, since this was last asked.
+    /// Returns the most slots of one instance that were taken at once since the last call.
     pub fn take_fullest(&mut self) -> u32 {
         let now = self.seats.iter().flatten().map(|seat| seat.in_flight).max().unwrap_or_default();
         std::mem::replace(&mut self.fullest, now)
     }
 
-    /// Takes a slot for an invocation that runs on `core`. The clock is asked only where that matters.
+    /// Takes a slot for an invocation that runs on `core`. The clock is read only where it matters.
     pub fn take(&mut self, core: usize, now: impl FnOnce() -> Instant) -> Result<Taken<I, W>, NoSlot> {
         let Some(number) = self.lowest_open() else {
             return Err(if self.vacant().is_some() { NoSlot::MayOpen } else { NoSlot::AtMaximum });
@@ -149,22 +149,22 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         Ok(Taken { number, room })
     }
 
-    /// The holder of a taken slot begins later: leaves its worker to whoever begins before. Gives the instance in which
-    /// it begins then, with [`Self::idle_worker`] or a new one. So those that wait sit on no workers: few stay warm instead
-    /// of all of them cold.
+    /// Gives back the worker of a taken slot whose holder begins later, so that others can use it until then. Returns the
+    /// instance in which the holder will begin, with [`Self::idle_worker`] or a new worker. So waiting holders keep no workers,
+    /// and a few workers stay warm instead of all of them cold.
     pub fn leave_worker(&mut self, number: usize, worker: W, core: usize) -> I {
         let seat = self.seat(number);
         seat.idle.push((core, worker));
         seat.instance.clone()
     }
 
-    /// The idle worker of a taken slot's instance that was used last, for a holder that has none.
+    /// Returns the idle worker of a taken slot's instance that was used last, for a holder without a worker.
     pub fn idle_worker(&mut self, number: usize, core: usize) -> Option<W> {
         self.seat(number).take_idle(core)
     }
 
-    /// Gives a slot back, with its worker if that may be used again. Says whether its instance is idle now and may
-    /// make room for others.
+    /// Gives a slot back, with its worker if that may be used again. Returns whether its instance is idle now and may be retired
+    /// for others.
     ///
     /// # Panics
     /// If the instance has no slot taken: a slot was given back twice.
@@ -184,7 +184,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         is_idle && number >= self.bounds.always_ready as usize
     }
 
-    /// The number the next instance would get: always-ready numbers come first.
+    /// Returns the number that the next instance would get. Always-ready numbers come first.
     pub fn vacant(&self) -> Option<usize> {
         if self.instances == self.seats.len() {
             return None;
@@ -207,7 +207,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         number
     }
 
-    /// Adds a worker, made ahead for an instance, if that still exists and has room for it.
+    /// Adds a worker that was made in advance for an instance, if that still exists and has room for it.
     pub fn stock(&mut self, number: usize, instance: &I, worker: W, core: usize) -> Result<(), W> {
         let concurrency = self.bounds.concurrency as usize;
         match self.seats[number].as_mut() {
@@ -221,8 +221,8 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         }
     }
 
-    /// Closes instances beyond the always-ready ones that have been idle for `idle_timeout`, and hands
-    /// out what they held, to be dropped outside the lock.
+    /// Closes instances beyond the always-ready ones that have been idle for `idle_timeout`. Returns what they held, which the
+    /// caller drops outside the lock.
     pub fn close_idle(&mut self, idle_timeout: Duration, now: Instant) -> Vec<(I, Vec<W>)> {
         let always_ready = self.bounds.always_ready as usize;
         self.close_where(now, |number, seat| {
@@ -261,7 +261,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         closed
     }
 
-    /// Takes out what its instances have used until now and what was not taken out before.
+    /// Takes out the usage of its instances until now that was not taken out before.
     pub fn take_used(&mut self, now: Instant) -> Amounts {
         let mut used = std::mem::take(&mut self.used);
         for seat in self.seats.iter_mut().flatten() {
@@ -270,7 +270,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         used
     }
 
-    /// An instance that exists.
+    /// Returns the instance with this number, if it exists.
     pub fn instance(&self, number: usize) -> Option<&I> {
         self.seats[number].as_ref().map(|seat| &seat.instance)
     }
@@ -280,27 +280,27 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         self.seats[..self.bounds.always_ready as usize].iter().any(Option::is_none)
     }
 
-    /// The instances that exist.
+    /// Returns the instances that exist.
     pub fn live(&self) -> impl Iterator<Item = &I> {
         self.seats.iter().flatten().map(|seat| &seat.instance)
     }
 
-    /// How many instances exist.
+    /// Returns how many instances exist.
     pub fn instances(&self) -> usize {
         self.instances
     }
 
-    /// The most that existed at once.
+    /// Returns the most instances that existed at once.
     pub fn instances_peak(&self) -> usize {
         self.instances_peak
     }
 
-    /// How many slots are taken.
+    /// Returns how many slots are taken.
     pub fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// How many idle workers there are.
+    /// Returns how many idle workers there are.
     pub fn idle_workers(&self) -> usize {
         self.seats.iter().flatten().map(|seat| seat.idle.len()).sum()
     }
@@ -326,7 +326,7 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
 
 #[cfg(test)]
 impl<I, W> Ledger<I, W> {
-    /// How many instances beyond the always-ready ones have nothing to do.
+    /// Returns how many instances beyond the always-ready ones are idle.
     pub fn idle_surplus(&self) -> usize {
         let surplus = &self.seats[self.bounds.always_ready as usize..];
         surplus.iter().flatten().filter(|seat| seat.in_flight == 0).count()

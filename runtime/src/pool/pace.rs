@@ -1,6 +1,6 @@
-//! How fast a group may grow: a burst at once, then so many instances a second (SPEC 2.9).
+//! Limits how fast a group may grow: a burst at once, then a number of instances per second (SPEC 2.9).
 //!
-//! Always-ready instances are not paced: they were promised.
+//! Always-ready instances are not limited, because the manifest promises them.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,23 @@ use crate::manifest::ScaleOut;
 #[derive(Debug)]
 pub struct Pace {
     policy: ScaleOut,
-    /// When the burst is whole again: each instance puts it off by one interval. `None`: it is.
+    /// When the burst is full again: each added instance delays it by one interval. `None`: it is full.
     whole_at: Option<Instant>,
 }
 
 impl Pace {
-    /// The whole burst is there.
+    /// Makes a pace with a full burst.
     pub fn new(policy: ScaleOut) -> Self {
         Self { policy, whole_at: None }
     }
 
-    /// When the next instance may be added: at `now`, or so much later.
+    /// Returns how long to wait, from `now` on, until the next instance may be added.
     pub fn wait(&self, now: Instant) -> Duration {
         let missing = self.whole_at.map_or(Duration::ZERO, |whole| whole.saturating_duration_since(now));
         missing.saturating_sub(self.interval() * (self.policy.burst - 1))
     }
 
-    /// An instance was added.
+    /// Notes that an instance was added.
     pub fn added(&mut self, now: Instant) {
         let whole_at = self.whole_at.map_or(now, |whole| whole.max(now));
         self.whole_at = Some(whole_at + self.interval());
@@ -55,7 +55,7 @@ mod tests {
         assert_eq!(pace.wait(later), Duration::ZERO);
         pace.added(later);
         assert_eq!(pace.wait(later), Duration::from_millis(100));
-        // A quiet time brings the burst back, and no more than that.
+        // Quiet time fills the burst, but no further.
         let rested = later + Duration::from_secs(60);
         for _ in 0..3 {
             assert_eq!(pace.wait(rested), Duration::ZERO);

@@ -1,32 +1,32 @@
-//! Where the calls of a pool begin: on the event loop of their connection, or, if its guest is known to compute,
-//! on the compute threads at once.
+//! Chooses where the invocations of a pool start: on the event loop of their connection, or, if the guest is known to compute, on
+//! the compute threads at once.
 //!
-//! A call that turns out to compute has held its event loop for a tick by then; with a thousand of them at once
-//! that is a second in which nobody else is served, and no instance is added for those that wait.
+//! An invocation that turns out to compute has already held its event loop for a tick. A thousand of them at once would hold it
+//! for a second, in which nobody else is served and no instance is added for those that wait.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the latest calls of a pool did. Approximate: calls that end at the same moment may overwrite each other.
+/// What the latest invocations of a pool did. Approximate: invocations that end at the same moment may overwrite each other.
 #[derive(Debug, Default)]
 pub struct Placement {
     score: AtomicU8,
 }
 
-/// A call that computes weighs as much as so many that do not: moving a call costs some ten microseconds, holding
-/// an event loop a thousand.
+/// Weight of an invocation that computes against one that does not: moving one to another thread costs about ten microseconds,
+/// holding an event loop a thousand.
 const COMPUTED_WEIGHT: u8 = 8;
-/// From here on calls begin on the compute threads: three that computed without a quick one between them.
+/// From this score on, invocations start on the compute threads: three that computed, without a quick one between them.
 const COMPUTES: u8 = 3 * COMPUTED_WEIGHT;
-/// A pool whose guest has changed its ways is known as such after so many calls.
+/// Highest score. It bounds after how many invocations a guest that no longer computes is recognized as such.
 const SCORE_MAX: u8 = 5 * COMPUTED_WEIGHT;
 
 impl Placement {
-    /// Whether the next call had better begin on the compute threads.
+    /// Whether the next invocation should start on the compute threads.
     pub fn computes(&self) -> bool {
         self.score.load(Ordering::Relaxed) >= COMPUTES
     }
 
-    /// A call has been polled for the first time: it computed through a tick, or it did not.
+    /// Notes the first poll of an invocation: whether it computed through a tick.
     pub fn note(&self, computed: bool) {
         let score = self.score.load(Ordering::Relaxed);
         let next = if computed {
@@ -34,7 +34,7 @@ impl Placement {
         } else {
             score.saturating_sub(1)
         };
-        // Most pools never compute: their calls only read.
+        // Most pools never compute, so their invocations only read.
         if next != score {
             self.score.store(next, Ordering::Relaxed);
         }

@@ -1,4 +1,4 @@
-//! What a pool makes before an invocation asks for it: always-ready instances, and workers in place of used ones.
+//! Makes always-ready instances, and workers that replace used ones, before an invocation needs them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,17 +39,17 @@ impl Refill {
     }
 }
 
-/// The pause after so many failures in a row, at least one.
+/// Returns the pause after `failures` in a row, at least one.
 fn pause(failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     limits::REFILL_PAUSE_MIN.saturating_mul(doubled).min(limits::REFILL_PAUSE_MAX)
 }
 
 impl Pool {
-    /// Makes the always-ready instances, or, if there are none, tries whether the guest starts at all.
+    /// Makes the always-ready instances. If there are none to make, tries whether the guest starts at all.
     pub async fn prepare(self: &Arc<Self>) -> Result<(), Fault> {
         if self.policy.always_ready == 0 {
-            // Without room in the quota the trial is left out: the first invocation will tell.
+            // Without room in the quota this trial is left out; the first invocation will show whether the guest starts.
             if let Ok(instance) = self.resources.new_instance(self.policy.memory) {
                 self.start_within(&instance).await?;
             }
@@ -58,8 +58,8 @@ impl Pool {
         self.fill_always_ready().await
     }
 
-    /// Makes the always-ready instances that are missing, as far as the quota has room now; what does not
-    /// fit yet is made when a later call finds room.
+    /// Makes the missing always-ready instances, as far as the quota has room now. The others are made by a later call that finds
+    /// room.
     pub async fn fill_always_ready(self: &Arc<Self>) -> Result<(), Fault> {
         while self.lacks_always_ready() {
             let decided = clock::now();
@@ -73,14 +73,13 @@ impl Pool {
             self.meter().counts.cold_start(clock::now() - decided);
             self.open_always_ready(instance, worker);
             self.serve_queue();
-            // Others get a turn between two instances.
+            // Lets other tasks run between two instances.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    /// Makes the always-ready instances that are missing, apart from the caller and from other pools; after a failure
-    /// only when its pause is over.
+    /// Makes the missing always-ready instances in a task of its own. After a failure it does so only when the pause is over.
     pub fn keep_always_ready(self: &Arc<Self>, now: Instant) {
         {
             let mut state = self.state.lock();
@@ -104,7 +103,7 @@ impl Pool {
 
     fn open_always_ready(&self, instance: Arc<Instance>, worker: Option<Box<Worker>>) {
         let mut state = self.state.lock();
-        // Demand may have opened the missing one meanwhile; then this one is surplus.
+        // An invocation may have opened the missing instance meanwhile. Then this one is not needed.
         if !state.draining && state.ledger.lacks_always_ready() {
             let core = state.ledger.instances() % self.resources.machinery().cores();
             let before = self.inputs(&state);
@@ -118,7 +117,7 @@ impl Pool {
         !state.draining && state.ledger.lacks_always_ready()
     }
 
-    /// Makes a worker ahead: for a slot, or one that stays with `instance`.
+    /// Makes a worker in advance: one for a slot, or one that stays with `instance`.
     async fn start_within(&self, instance: &Arc<Instance>) -> Result<Option<Box<Worker>>, Fault> {
         let deadline = clock::now() + limits::START_TIMEOUT;
         let (template, machinery) = (&self.template, self.resources.machinery());
@@ -132,12 +131,12 @@ impl Pool {
         }
     }
 
-    /// A used-up worker is replaced ahead of the next invocation where one must not wait for it.
+    /// Whether a used worker is replaced now, so that the next invocation does not wait for a new one.
     pub(super) fn wants_stock(&self, number: usize) -> bool {
         self.policy.isolation == Isolation::Fresh || number < self.policy.always_ready as usize
     }
 
-    /// Makes a worker for `instance` on this core, after what this thread is doing now.
+    /// Makes a worker for `instance` on this core, after this thread's current work.
     pub(super) fn restock(self: &Arc<Self>, number: usize, instance: Arc<Instance>) {
         let Ok(here) = Handle::try_current() else { return };
         let pool = self.clone();
@@ -146,7 +145,7 @@ impl Pool {
                 Ok(None) => {}
                 Ok(Some(worker)) => {
                     let refused = pool.state.lock().ledger.stock(number, &instance, worker, current_core());
-                    // The instance was retired meanwhile or made a worker of its own: this one is surplus.
+                    // The instance was retired meanwhile, or made a worker of its own. This one is not needed.
                     drop(refused);
                 }
                 Err(error) => {

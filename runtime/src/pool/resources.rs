@@ -1,4 +1,4 @@
-//! What all pools of a host share and compete for: quota, memory, what guests run on.
+//! Holds what all pools of a host share and compete for: quota, memory, and what guests run on.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -27,12 +27,11 @@ pub struct Resources {
     capacity: Arc<CapacityNotifier>,
     learned: LearnedConcurrency,
     usage: UsageKeeper,
-    /// Which pool is served first when room comes free: each in turn.
+    /// Index of the pool that is served first when room comes free. It changes each time, so that all get their turn.
     first_served: AtomicUsize,
 }
 
-/// Share of the host's memory budget, in percent, above which no new instance is made: what is left lets
-/// the present ones grow.
+/// Share of the host's memory budget, in percent, above which no new instance is made. The rest lets the existing ones grow.
 const NEW_INSTANCE_MEMORY_PERCENT: u64 = 95;
 
 impl Resources {
@@ -87,15 +86,15 @@ impl Resources {
         used_bytes > self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
     }
 
-    /// Whether there is room for one more instance as soon as `coming` is free.
+    /// Whether there is room for one more instance once `coming` is free.
     fn fits(&self, class: MemoryClass, coming: Freed) -> bool {
         let used_bytes = self.memory.used_bytes().saturating_sub(coming.bytes);
         self.quota.reserved_mb() + class.megabytes() <= self.quota.limit_mb() + coming.class_mb
             && !self.is_short(used_bytes)
     }
 
-    /// Retires idle instances of other pools, one by one, until an instance of `asking` fits, now or as soon as their
-    /// memory is free: then [`CapacityNotifier`] says so. A pool calls it without holding its own lock.
+    /// Retires idle instances of other pools, one by one, until an instance of `asking` fits, now or once their memory is free
+    /// (then [`CapacityNotifier`] tells). A pool calls it without holding its own lock.
     pub fn make_room(&self, asking: &Arc<Pool>) {
         let class = asking.policy().memory;
         let mut coming = Freed::default();
@@ -107,29 +106,29 @@ impl Resources {
         }
     }
 
-    /// Makes `pool` known, for retiring idle instances and serving its wait queue.
+    /// Registers `pool`, so that its idle instances can be retired and its wait queue served.
     pub fn register(&self, pool: &Arc<Pool>) {
         let mut pools = self.pools.lock();
         pools.retain(|known| known.strong_count() > 0);
         pools.push(Arc::downgrade(pool));
     }
 
-    /// The pools that exist.
+    /// Returns the pools that exist.
     pub fn pools(&self) -> Vec<Arc<Pool>> {
         self.pools.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The concurrency that groups have found.
+    /// Returns the concurrency that groups have found.
     pub fn learned(&self) -> &LearnedConcurrency {
         &self.learned
     }
 
-    /// What apps have used.
+    /// Returns the usage of apps.
     pub fn usage(&self) -> &UsageKeeper {
         &self.usage
     }
 
-    /// Stores what apps have used until now. Goes on if it is cancelled.
+    /// Stores the usage of apps until now. Continues if the caller is cancelled.
     pub async fn store_usage(self: &Arc<Self>, db: &Arc<Db>) -> Result<(), DbError> {
         self.pools().iter().for_each(|pool| pool.publish_usage());
         let (resources, db) = (self.clone(), db.clone());
@@ -137,12 +136,12 @@ impl Resources {
         stored.await.unwrap_or_else(|error| Err(DbError::of_task(error)))
     }
 
-    /// Who waits for room, and hears of it.
+    /// Returns the notifier for pools that wait for room.
     pub fn capacity(&self) -> &CapacityNotifier {
         &self.capacity
     }
 
-    /// Goes round the queues that wait for room whenever there may be some. Never ends.
+    /// Serves, in turns, the wait queues that wait for room whenever there may be some. Never ends.
     pub async fn serve_lines(&self) {
         loop {
             self.capacity.came().await;
@@ -151,7 +150,7 @@ impl Resources {
                 let first = self.first_served.fetch_add(1, Ordering::Relaxed) % pools.len();
                 pools.rotate_left(first);
             }
-            // Who finds no room stands for all that need as much.
+            // If one pool finds no room, none that needs as much is asked.
             let mut refused_mb = u64::MAX;
             for pool in &pools {
                 let class_mb = pool.policy().memory.megabytes();

@@ -1,4 +1,4 @@
-//! A taken slot: room for one invocation, which gives itself back when it is dropped.
+//! A taken slot: the right to run one invocation. It gives itself back when it is dropped.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,23 +11,23 @@ use crate::pool::Pool;
 use crate::pool::ledger::{SlotRoom, Taken};
 use crate::{clock, limits};
 
-/// Room for one invocation in an instance, held until its response body has ended.
+/// The right to run one invocation in an instance, held until the response body has ended.
 pub struct Slot {
     pool: Arc<Pool>,
     number: usize,
-    /// The worker to use, or to give back; taken out while it runs and left out if it must not run again.
+    /// The worker of the slot. Taken out while it runs, and left out if it must not run again.
     pub worker: Option<Box<Worker>>,
-    /// Where to make a worker, if there was no idle one.
+    /// The instance to make a worker in, if there was no idle one.
     instance: Option<Arc<Instance>>,
-    /// When the instance was asked for, if this invocation is the reason why it exists.
+    /// When the instance was asked for, if it was made for this invocation.
     cold_since: Option<Instant>,
-    /// When it was taken, where the pool wants to know how long it is held.
+    /// When the slot was taken, if the pool wants to know how long it is held.
     taken_at: Option<Instant>,
-    /// How its invocation came to it.
+    /// How the invocation got its slot.
     timing: Timing,
 }
 
-/// How an invocation came to its slot and worker.
+/// How an invocation got its slot and worker.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Timing {
     /// Whether its instance was made for it.
@@ -38,7 +38,7 @@ pub struct Timing {
     pub started_us: u32,
 }
 
-/// A slot that was taken under the lock, before it is a value of its own.
+/// A slot that was taken under the lock, before it becomes a [`Slot`].
 pub(super) struct TakenNow {
     pub(super) taken: Taken<Arc<Instance>, Box<Worker>>,
     pub(super) cold_since: Option<Instant>,
@@ -67,7 +67,7 @@ impl Slot {
         self.number
     }
 
-    /// How its invocation came to it so far.
+    /// How the invocation got its slot so far.
     pub fn timing(&self) -> Timing {
         self.timing
     }
@@ -77,8 +77,8 @@ impl Slot {
         &self.pool
     }
 
-    /// Takes `worker` for the next invocation, or drops it if it must not run again. One that holds much
-    /// memory takes the slot along ([`Self::retire`]).
+    /// Keeps `worker` for the next invocation, or drops it if it must not run again. One that holds much memory takes the slot
+    /// with it ([`Self::retire`]).
     pub fn keep_if_reusable(mut self, worker: Option<Box<Worker>>) -> Option<Self> {
         let Some(mut worker) = worker else { return Some(self) };
         if worker.is_reusable(&self.pool.policy) {
@@ -90,8 +90,8 @@ impl Slot {
         Some(self)
     }
 
-    /// Drops a worker that must not run again, then gives the slot back: it is taken until the memory is
-    /// free. Where that takes long, it happens on the compute threads.
+    /// Drops a worker that must not run again, and then gives the slot back, so that the slot is taken until the memory is free.
+    /// If that takes long, it happens on the compute threads.
     pub fn retire(self, worker: Box<Worker>) {
         worker.memory().leave_instance();
         if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
@@ -103,18 +103,18 @@ impl Slot {
         }
     }
 
-    /// The invocation begins later than its slot was taken: others may use its worker until then.
+    /// Says that the invocation begins later: others may use the slot's worker until then.
     pub fn begins_later(&mut self) {
         if let Some(worker) = self.worker.take() {
             self.instance = Some(self.pool.leave_worker(self.number, worker));
         }
     }
 
-    /// The slot's worker, made now if the instance has no idle one.
+    /// Returns the slot's worker. Makes one if the instance has no idle one.
     pub async fn worker(&mut self, deadline: Instant) -> Result<Box<Worker>, Fault> {
         match self.worker.take().or_else(|| self.pool.idle_worker(self.number)) {
             Some(worker) => Ok(worker),
-            // On the heap: nearly always there is one, and its future is to be small.
+            // On the heap, because the future must be small and this is rare.
             None => Box::pin(self.make_worker(deadline)).await,
         }
     }
@@ -131,7 +131,7 @@ impl Slot {
         Ok(worker)
     }
 
-    /// The worker of the slot's instance that takes the invocation, among those that take many.
+    /// Returns the worker of the slot's instance that takes the invocation, where workers run many.
     pub async fn shared_worker(&mut self, deadline: Instant) -> Result<Arc<AsyncWorker>, Fault> {
         let Some(instance) = &self.instance else {
             return Err(Fault::plain(Outcome::StartFailed("the slot has no instance".into())));
@@ -145,7 +145,7 @@ impl Slot {
         Ok(worker)
     }
 
-    /// How the start failed that a call waited for until its `deadline`: by that, if it has passed.
+    /// Returns the fault of a start that an invocation waited for: that of the timeout, if `deadline` has passed.
     fn start_fault(&self, fault: Fault, deadline: Instant) -> Fault {
         match fault.outcome {
             Outcome::StartFailed(_) if clock::now() >= deadline => {
@@ -156,7 +156,7 @@ impl Slot {
         }
     }
 
-    /// A worker was made that had been asked for `since`: the first of its instance, if that is `cold`.
+    /// Notes that a worker was made that was asked for at `since`. `cold`: it is the first of its instance.
     fn has_started(&mut self, since: Instant, cold: bool) {
         let started = clock::now().saturating_duration_since(since);
         self.timing.started_us = microseconds(started);
@@ -166,7 +166,7 @@ impl Slot {
     }
 }
 
-/// Neither the wait nor a start may take more than an hour.
+/// Microseconds, as `u32`: neither a wait nor a start may take more than an hour.
 fn microseconds(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
 }

@@ -11,14 +11,14 @@ use crate::limits;
 use crate::pool::slot::{Slot, TakenNow};
 use crate::pool::{Pool, State};
 
-/// Those who wait, and for what.
+/// The callers that wait, and what for.
 pub(super) struct WaitQueue {
     places: VecDeque<oneshot::Sender<Slot>>,
     /// Why the first one waits.
     pub(super) throttle: Throttle,
 }
 
-/// A place in the queue, unless that is full.
+/// A place in the wait queue.
 pub(super) struct WaitingCaller {
     pub(super) throttle: Throttle,
     pub(super) slot: Option<oneshot::Receiver<Slot>>,
@@ -31,27 +31,27 @@ impl Default for WaitQueue {
 }
 
 impl WaitQueue {
-    /// Whether nobody waits in it.
+    /// Whether it has no places.
     pub(super) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// How many places it has, those of callers who have left among them.
+    /// Returns how many places it has, including those of callers that have left.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// How many still wait.
+    /// Returns how many callers still wait.
     pub(super) fn waiting(&self) -> usize {
         self.places.iter().filter(|place| !place.is_closed()).count()
     }
 
-    /// Whether somebody waits for the host's quota or memory.
+    /// Whether a caller waits for the host's quota or memory.
     pub(super) fn waits_for_room(&self) -> bool {
         !self.is_empty() && matches!(self.throttle, Throttle::MemoryQuota | Throttle::HostMemory)
     }
 
-    /// Waits in the queue, unless that is full.
+    /// Joins the queue, unless it is full.
     pub(super) fn join(&mut self, throttle: Throttle) -> WaitingCaller {
         if self.is_empty() {
             self.throttle = throttle;
@@ -73,12 +73,12 @@ impl WaitQueue {
 }
 
 impl Pool {
-    /// Hands free slots to whoever waits, in new instances too; called when such may be had.
+    /// Gives free slots to waiting callers, also in new instances. Called when there may be some.
     pub fn serve_queue(self: &Arc<Self>) {
         while self.serve_one() {}
     }
 
-    /// The same after room came free on the host. Says whether there may be room for others, too.
+    /// Does the same after room came free on the host. Returns whether there may be room for other pools, too.
     pub fn serve_queue_with_room(self: &Arc<Self>) -> bool {
         loop {
             self.serve_queue();
@@ -97,7 +97,7 @@ impl Pool {
         }
     }
 
-    /// Hands one slot to the first who waits; says whether it did.
+    /// Gives one slot to the first waiting caller. Returns whether it did.
     pub(super) fn serve_one(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
         if state.queue.is_empty() {
@@ -107,7 +107,7 @@ impl Pool {
             Ok(taken) => self.hand_over(state, taken),
             Err(throttle) => {
                 let before = std::mem::replace(&mut state.queue.throttle, throttle);
-                // What it waits for now may be there already.
+                // What it waits for now may already be there.
                 if before != throttle && state.queue.waits_for_room() {
                     self.resources.capacity().want();
                     self.resources.capacity().may_be_made();
@@ -117,7 +117,7 @@ impl Pool {
         }
     }
 
-    /// Gives a slot to the first in the queue that still waits; says whether somebody did.
+    /// Gives a slot to the first caller in the queue that still waits. Returns whether there was one.
     fn hand_over(self: &Arc<Self>, mut state: MutexGuard<'_, State>, taken: TakenNow) -> bool {
         let mut slot = Slot::new(self.clone(), taken);
         while let Some(waiter) = state.queue.next() {
@@ -126,7 +126,7 @@ impl Pool {
                 Err(refused) => slot = refused,
             }
         }
-        // Given back after the lock: giving back takes the lock, too.
+        // Dropped after the lock is released, because dropping a slot takes the lock, too.
         drop(state);
         drop(slot);
         false
