@@ -37,7 +37,7 @@ use crate::run::shared::run_shared;
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
 pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Response<ResponseBody>, Outcome> {
     if slot.pool().template().is_shared() {
-        // On the heap, so that the way of all others is short: a future is moved more than once.
+        // On the heap, so that the future of all other invocations stays small: a future is moved more than once.
         return Box::pin(run_shared(slot, invocation)).await;
     }
     let bodiless = invocation.request.method() == http::Method::HEAD;
@@ -67,7 +67,7 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
     Box::pin(go_on(running, head, bodiless, here)).await
 }
 
-/// Runs a call to its end that did not answer at once.
+/// Finishes an invocation that did not answer at once.
 async fn go_on(
     running: RunningCall,
     mut head: oneshot::Receiver<Head>,
@@ -80,21 +80,21 @@ async fn go_on(
     here.spawn(drive(running, ended, verdict.clone(), client_end));
     let early = tokio::select! {
         biased;
-        // Most guests that wait still answer and return in one go: then there is nothing to stream.
+        // Most guests that wait still answer and return in one step: then there is nothing to stream.
         ended = &mut has_ended => Err(ended),
         head_set = &mut head => Ok(head_set),
     };
     let (ended, head) = match early {
         Err(ended) => (ended.ok(), head.try_recv().ok()),
         Ok(Ok(head)) => {
-            // From here on a call that ends does so behind a streamed response, unless it just has.
+            // From here on the answer is streamed when the call ends, unless the call has just ended.
             has_ended.close();
             match has_ended.try_recv() {
                 Err(_) => return response::streamed(head, bodiless, verdict, client),
                 Ok(ended) => (Some(ended), Some(head)),
             }
         }
-        // The guest let go of its chance to answer; how it ends is still of interest.
+        // The guest gave up its right to answer. How it ends still matters.
         Ok(Err(_)) => (has_ended.await.ok(), None),
     };
     match ended {
@@ -103,7 +103,7 @@ async fn go_on(
     }
 }
 
-/// The guest has returned, or failed, before anything was sent.
+/// Makes the answer of a guest that has returned, or failed, before anything was sent.
 fn conclude(
     ended: EndedCall,
     mut record: InvocationRecord,
@@ -119,7 +119,7 @@ fn conclude(
     answer.map_err(|fault| fault.outcome)
 }
 
-/// A call under way; owns slot and worker. Dropping it drops the worker and gives the slot back.
+/// A call in progress; owns slot and worker. Dropping it drops the worker and gives the slot back.
 struct RunningCall {
     call: GuestTask<EndedCall>,
     deadline: Instant,
@@ -178,8 +178,8 @@ async fn call(mut slot: Slot, call: Call) -> EndedCall {
     EndedCall { slot, worker: Some(worker), result, head: None }
 }
 
-/// Polls a call that did not answer at once to its end, under its deadline. If nothing was streamed by then,
-/// `early` takes what it left; otherwise the slot is kept until the response body has ended, too.
+/// Polls a call that did not answer at once to its end, until its deadline. If nothing is streamed by then, the ended call goes
+/// to `early`; otherwise the slot is kept until the response body has ended, too.
 fn drive(
     mut running: RunningCall,
     early: oneshot::Sender<(EndedCall, InvocationRecord)>,
@@ -216,7 +216,7 @@ fn drive(
                     }
                 },
                 end = &mut client, if !body_ended => match end {
-                    // The guest may go on after its answer is out.
+                    // The guest may continue after its answer is sent.
                     Ok(ClientEnd::Whole(status, bytes)) => {
                         running.record.answers(status, bytes);
                         body_ended = true;
@@ -232,12 +232,12 @@ fn drive(
         let RunningCall { call, mut record, .. } = running;
         if let Some(fault) = fault {
             record.end(Some(&fault));
-            // Before the call is dropped: whoever reads the body must find it.
+            // Set before the call is dropped, because the reader of the body must find it.
             verdict.set(fault);
         }
         drop(record);
-        // Like a worker that is retired: a suspended guest may hold much memory. Who waits for an answer gets it
-        // when that is free: what they ask for next must find room in the instance.
+        // Like a worker that is retired: a suspended guest may hold much memory. The caller gets its answer when that is free,
+        // because its next request must find room in the instance.
         compute.spawn(async move {
             drop(call);
             drop(early);
@@ -245,7 +245,7 @@ fn drive(
     })
 }
 
-/// The guest has returned, or failed: keeps the slot until the body is out, then gives the worker back.
+/// Ends a call whose guest has returned or failed: keeps the slot until the body is sent, then gives the worker back.
 async fn finish(
     ended: EndedCall,
     mut record: InvocationRecord,
@@ -256,20 +256,20 @@ async fn finish(
     let EndedCall { slot, worker, result, head: _head } = ended;
     record.begun(slot.timing(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
     if let Err(fault) = result {
-        // A guest that could not write to a client who has gone, and failed because of that, was cancelled.
+        // If the guest failed because it could not write to a client that has gone, the invocation was cancelled.
         let has_gone =
             client.is_some_and(|mut client| matches!(client.try_recv(), Err(TryRecvError::Closed)));
         if !has_gone {
             record.end(Some(&fault));
         }
-        // Before the worker is dropped: whoever reads the body must find it.
+        // Set before the worker is dropped, because the reader of the body must find it.
         verdict.set(fault);
         if let Some(worker) = worker {
             slot.retire(worker);
         }
         return;
     }
-    // Kept until the body is out.
+    // Kept until the body is sent.
     let _slot = slot.keep_if_reusable(worker);
     let Some(client) = client else { return record.end(None) };
     tokio::select! {

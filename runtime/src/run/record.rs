@@ -1,4 +1,4 @@
-//! Counts, keeps and logs one invocation, once, whichever way it ends.
+//! Counts, records and logs each invocation exactly once, however it ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,14 +17,14 @@ use crate::trace::cause::Cause;
 use crate::trace::context::Traced;
 use crate::{clock, limits};
 
-/// The reckoning of one invocation. Dropped before its end, the invocation was cancelled.
+/// The record of one invocation while it runs. If it is dropped before its end, the invocation was cancelled.
 pub struct InvocationRecord {
     pool: Arc<Pool>,
     request: RequestInfo,
     begun: Instant,
     instance: usize,
     timing: Timing,
-    /// Whether [`Self::timing`] is all of it.
+    /// Whether [`Self::timing`] is complete.
     has_begun: bool,
     cpu: Option<Duration>,
     memory_bytes: Option<u64>,
@@ -32,23 +32,23 @@ pub struct InvocationRecord {
     counted: bool,
 }
 
-/// What an invocation was asked for.
+/// What is known of a request.
 pub struct RequestInfo {
     /// Its id.
     pub invocation: InvocationId,
     method: Method,
     path: Option<PathAndQuery>,
     request_bytes: Option<u64>,
-    /// Who calls, if it is no client.
+    /// What called, if it is no client.
     cause: Option<Cause>,
     /// Its place in a trace.
     traced: Option<Traced>,
-    /// Whether its body failed, if it is read while it arrives.
+    /// Whether the request's body failed, if that is read while it arrives.
     body: Option<Arc<BodyVerdict>>,
 }
 
 impl RequestInfo {
-    /// What `invocation` asks for.
+    /// Notes what is known of `invocation`.
     pub fn new(invocation: &Invocation) -> Self {
         let request = &invocation.request;
         Self {
@@ -62,14 +62,15 @@ impl RequestInfo {
         }
     }
 
-    /// What is to blame if the body failed and the function could not go on without it: not the function.
+    /// Returns the fault of the request's body, if that failed and the function could therefore not go on. The function is not to
+    /// blame then.
     fn blame_of_body(&self, fault: &Fault) -> Option<Fault> {
         let error = self.body.as_ref()?.get()?;
         let outcome = Outcome::BadBody(error);
         fault.outcome.may_follow_from_body().then(|| Fault { outcome, detail: fault.detail.clone() })
     }
 
-    /// A record of it, so far as nothing else is known, without what `redactor` takes out.
+    /// Makes a record from what is known before it runs. `redactor` removes secrets.
     pub fn record(&self, group: &str, outcome: &'static str, redactor: &Redactor) -> Record {
         let path = redactor.redact(self.path.as_ref().map_or("/", PathAndQuery::path).to_owned());
         Record {
@@ -98,7 +99,7 @@ impl RequestInfo {
 }
 
 impl InvocationRecord {
-    /// The record of an invocation that has got its slot.
+    /// Starts the record of an invocation that has got its slot.
     pub fn new(slot: &Slot, request: RequestInfo) -> Self {
         Self {
             pool: slot.pool().clone(),
@@ -114,32 +115,32 @@ impl InvocationRecord {
         }
     }
 
-    /// Where it runs.
+    /// Returns the pool in which it runs.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// When it must be over.
+    /// Returns its deadline.
     pub fn deadline(&self) -> Instant {
         self.begun + self.pool.policy().timeout
     }
 
-    /// The guest has used so much processor time for it, in a worker of its own.
+    /// Adds processor time that the guest used for it, in a worker of its own.
     pub fn computed(&mut self, cpu: Duration) {
         *self.cpu.get_or_insert_default() += cpu;
     }
 
-    /// It had a worker, which holds so much memory now.
+    /// Notes that it had a worker, which holds `memory_bytes` now.
     pub fn begun(&mut self, timing: Timing, memory_bytes: Option<u64>) {
         (self.timing, self.memory_bytes, self.has_begun) = (timing, memory_bytes, true);
     }
 
-    /// This is its answer, with a body of so many bytes.
+    /// Notes the status of its answer and the bytes of the body.
     pub fn answers(&mut self, status: StatusCode, bytes: u64) {
         self.answer = Some((status, bytes));
     }
 
-    /// It has ended, by `fault` if there is one.
+    /// Notes that it has ended, by `fault` if there is one.
     pub fn end(&mut self, fault: Option<&Fault>) {
         let Some(fault) = fault else { return self.count(&Outcome::Answered, None) };
         let blamed = self.request.blame_of_body(fault);
@@ -207,7 +208,7 @@ fn microseconds(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The first `most` bytes of a text, or a little less: characters stay whole.
+/// Returns the first `most` bytes of a text, or a little less, so that no character is cut.
 fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }

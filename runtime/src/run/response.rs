@@ -1,4 +1,4 @@
-//! The guest's answer on its way to the client: whole when it was there at once, streamed otherwise.
+//! Brings the guest's answer to the client: whole if it was there at once, streamed otherwise.
 
 mod body;
 mod head;
@@ -27,7 +27,7 @@ use crate::invocation::{Fault, Outcome};
 use crate::pool::slot::Slot;
 use crate::short_queue::ShortQueue;
 
-/// A call that has ended. Worker and head are kept so that nothing shows before the outcome is known.
+/// A call that has ended. Worker and head are kept, so that the client sees nothing before the outcome is known.
 pub struct EndedCall {
     /// The slot, still taken.
     pub slot: Slot,
@@ -35,11 +35,11 @@ pub struct EndedCall {
     pub worker: Option<Box<Worker>>,
     /// Whether the guest returned.
     pub result: Result<(), Fault>,
-    /// What was not handed to the guest, because it did not start.
+    /// The sender of the head, if the guest did not start and so did not get it.
     pub head: Option<oneshot::Sender<Head>>,
 }
 
-/// The answer of a guest that has returned before anything was sent: everything it wrote is there.
+/// Returns the answer of a guest that returned before anything was sent: all it wrote is there.
 pub fn whole(
     ended: EndedCall,
     head: Option<Head>,
@@ -55,14 +55,14 @@ pub fn whole(
     let slot = slot.keep_if_reusable(worker);
     let head = head.ok_or_else(|| Fault::plain(Outcome::NoResponse))?;
     let mut collected = Collected::new(checked(answered(head)?)?, for_head);
-    // The guest returned, and what it holds was checked: nothing can come any more.
+    // The guest has returned, and what it still holds was checked: nothing more can come.
     if !collected.is_complete(&Verdict::default())? {
         return Err(invalid("the function returned without finishing its response body"));
     }
     Ok(collected.into_answer(slot))
 }
 
-/// What has come of an answer without waiting.
+/// The part of an answer that came without waiting.
 pub struct Collected {
     parts: http::response::Parts,
     frames: ShortQueue<Frame<Bytes>>,
@@ -73,15 +73,15 @@ pub struct Collected {
     pub ended: bool,
 }
 
-/// Content that is not sent, whatever its function writes: that of an answer to HEAD, or of a status that has none.
+/// Content that is not sent although the function writes it: of an answer to HEAD, or of a status without content.
 struct LeftOut {
     bytes: u64,
-    /// Whether a GET would get it, with its length.
+    /// Whether its length is stated in the head, as for a GET.
     is_measured: bool,
 }
 
 impl Collected {
-    /// Nothing of the body of `head` yet; it is left out if `for_head`, because a HEAD is answered.
+    /// Begins with nothing of the body of `head`. `for_head`: a HEAD is answered, so the body is left out.
     pub fn new(head: http::Response<AnswerBody>, for_head: bool) -> Self {
         let (mut parts, body) = head.into_parts();
         let has_none = has_no_content(parts.status);
@@ -95,12 +95,12 @@ impl Collected {
         Self { parts, frames: ShortQueue::default(), body, promise, left_out, ended: false }
     }
 
-    /// Takes what is there now and says whether that is all. A body that was cut is an error.
+    /// Takes what is there now and returns whether that is all. A body that was cut is an error.
     pub fn is_complete(&mut self, verdict: &Verdict) -> Result<bool, Fault> {
         let mut context = Context::from_waker(Waker::noop());
         while !self.ended {
             match (Pin::new(&mut self.body).poll_frame(&mut context), &mut self.left_out) {
-                // An empty frame would be forwarded as one, without bound on HTTP/2.
+                // hyper would forward an empty frame, and on HTTP/2 any number of them.
                 (Poll::Ready(Some(Ok(frame))), None) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 (Poll::Ready(Some(Ok(frame))), None) => {
                     self.promise.take(&frame);
@@ -121,7 +121,7 @@ impl Collected {
                 (Poll::Pending, _) => return Ok(false),
             }
         }
-        // An end without a verdict is the guest's own.
+        // If there is no verdict, the guest itself ended the body.
         match verdict.get() {
             Some(fault) => Err(fault.clone()),
             None if self.promise.is_kept() => Ok(true),
@@ -129,12 +129,12 @@ impl Collected {
         }
     }
 
-    /// The whole answer; `slot` is kept until its last frame is taken.
+    /// Returns the whole answer. `slot` is kept until the last frame is taken.
     pub fn into_whole(self, slot: Slot) -> http::Response<ResponseBody> {
         self.into_answer(Some(slot))
     }
 
-    /// Status and bytes of the body, when nothing more can come.
+    /// Returns the status and the bytes of the body, when nothing more can come.
     pub fn size(&self) -> (StatusCode, u64) {
         let bytes = self.frames.iter().filter_map(Frame::data_ref).map(Bytes::len).sum::<usize>();
         (self.parts.status, bytes as u64)
@@ -142,7 +142,7 @@ impl Collected {
 
     fn into_answer(mut self, slot: Option<Slot>) -> http::Response<ResponseBody> {
         if let Some(left_out) = self.left_out {
-            // Who writes nothing because a HEAD is asked does not say how long it would be.
+            // A guest that writes nothing for a HEAD does not say how long the content would be.
             if left_out.is_measured && left_out.bytes > 0 {
                 self.parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(left_out.bytes));
             }
@@ -155,7 +155,7 @@ impl Collected {
         http::Response::from_parts(self.parts, body)
     }
 
-    /// The answer with its body as it comes. `client` is told how it ends.
+    /// Returns the answer with a body that streams. `client` is told how it ends.
     pub fn into_streamed(
         self,
         verdict: Arc<Verdict>,
@@ -177,7 +177,7 @@ impl Collected {
         if left_out.is_none() {
             return http::Response::from_parts(parts, ResponseBody(Inner::Streamed(streamed)));
         }
-        // A guest that writes it nevertheless does not notice. Ends with the guest, at its deadline at the latest.
+        // The guest can write it and does not notice that it is dropped. Ends with the guest, at its deadline at the latest.
         tokio::spawn(async move {
             while let Some(Ok(_)) = poll_fn(|context| streamed.poll_frame(context)).await {}
         });
@@ -185,7 +185,7 @@ impl Collected {
     }
 }
 
-/// The answer of a guest that has set its head and goes on.
+/// Returns the answer of a guest that has set its head and continues.
 pub fn streamed(
     head: Head,
     for_head: bool,
@@ -200,7 +200,7 @@ pub fn streamed(
 
 /// Tells the running call that its answer was refused.
 fn refuse(client: oneshot::Sender<ClientEnd>, fault: Fault) -> Fault {
-    // A call that has ended meanwhile has its own verdict.
+    // Fails if the call has ended meanwhile: then it has its own verdict.
     let _ = client.send(ClientEnd::Refused(fault.clone()));
     fault
 }

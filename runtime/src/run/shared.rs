@@ -30,7 +30,7 @@ pub async fn run_shared(
         fault.outcome
     };
     loop {
-        // Nearly always there is one, and no timer is made.
+        // A worker is nearly always there, and then no timer is made.
         let started = tokio::time::timeout_at(deadline.into(), slot.shared_worker(deadline)).await;
         let timeout = record.pool().policy().timeout;
         let worker = match started.unwrap_or_else(|_| Err(Fault::timed_out(timeout, "while it started"))) {
@@ -48,7 +48,7 @@ pub async fn run_shared(
                 return answered(head, bodiless, slot, call, record, deadline).map_err(|fault| fault.outcome);
             }
             Some(WorkerAnswer::Failed(fault)) => return Err(failed(&mut record, fault)),
-            // The worker ended under it before the guest saw it: another one takes it.
+            // The worker ended before the guest saw the request: another worker takes it.
             Some(WorkerAnswer::NotBegun(again)) => request = again,
             None => {
                 call.retire_worker();
@@ -59,14 +59,14 @@ pub async fn run_shared(
     }
 }
 
-/// An invocation that waits for its answer. Dropped meanwhile, it keeps its place until the guest is done with it.
+/// An invocation that waits for its answer. If it is dropped, it keeps its slot until the guest is done with it.
 struct WaitingCall {
     place: Option<(Slot, AsyncCall)>,
     deadline: Instant,
 }
 
 impl WaitingCall {
-    /// What becomes of it; `None` if the deadline passes.
+    /// Returns the answer; `None` if the deadline passes.
     async fn answer(&mut self) -> Option<WorkerAnswer> {
         let (_, call) = self.place.as_mut()?;
         let answer = match call.answer.try_recv() {
@@ -96,7 +96,7 @@ impl Drop for WaitingCall {
     }
 }
 
-/// The guest's head is there: sends the whole answer if it has come to its end, otherwise streams it.
+/// Handles the guest's head: sends the whole answer if that is complete, otherwise streams it.
 fn answered(
     head: http::Response<AnswerBody>,
     bodiless: bool,
@@ -108,7 +108,7 @@ fn answered(
     let collected = response::checked(head).and_then(|head| {
         let mut collecting = Collected::new(head, bodiless);
         if !collecting.is_complete(&call.verdict)? {
-            // Taking what was there may have made room for the rest.
+            // Reading what was there may have made room for the rest.
             call.turn();
             collecting.is_complete(&call.verdict)?;
         }
@@ -133,7 +133,7 @@ fn answered(
     Ok(streamed)
 }
 
-/// Keeps the slot until the body is out, or its time is over.
+/// Keeps the slot until the body is sent, or the deadline has passed.
 async fn attend(
     slot: Slot,
     call: AsyncCall,
@@ -160,7 +160,7 @@ async fn attend(
             call.retire_worker();
         }
     }
-    // Its place in the worker first: what comes next finds room there.
+    // The place in the worker is freed first, so that the next invocation finds room there.
     drop(call);
     drop(slot);
 }

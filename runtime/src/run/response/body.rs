@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the client: all of it, or as the guest writes it.
+//! The body of an answer to the client: all of it, or streamed as the guest writes it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::short_queue::ShortQueue;
 /// The body of a response on the functions listener.
 pub struct ResponseBody(pub(super) Inner);
 
-/// What a body consists of.
+/// The kinds of body.
 pub enum Inner {
-    /// The host's own words.
+    /// Text of the host itself.
     Host(Option<Bytes>),
     /// All frames are here; the slot is kept until the last is taken.
     Whole(Box<Whole>),
-    /// The guest, or its buffer, goes on.
+    /// The guest, or its buffer, may still add to it.
     Streamed(Box<Streamed>),
 }
 
-/// A body that is all there. Apart, because an answer is handed on from one to the next.
+/// A body that is complete. Boxed, because an answer is moved many times.
 pub struct Whole {
     pub(super) frames: ShortQueue<Frame<Bytes>>,
     /// Its bytes, unless trailers follow them.
@@ -43,23 +43,23 @@ pub struct Streamed {
     pub(super) ahead: ShortQueue<Frame<Bytes>>,
     pub(super) inner: AnswerBody,
     pub(super) verdict: Arc<Verdict>,
-    /// Taken when the body has ended; dropped unused, the client went away.
+    /// Taken when the body has ended. If it is dropped unused, the client has gone.
     pub(super) client: Option<oneshot::Sender<ClientEnd>>,
     pub(super) promise: Promise,
     pub(super) status: StatusCode,
     /// Bytes passed on.
     pub(super) bytes: u64,
-    /// Whether nobody reads it.
+    /// Whether its content is not sent.
     pub(super) is_left_out: bool,
-    /// Whether the head, or a frame, was passed on since the reader last waited: it may not be out yet.
+    /// Whether the head, or a frame, was passed on since the reader last waited. It may not be sent yet.
     pub(super) is_behind: bool,
-    /// What the response is cut for.
+    /// Why the response is cut, if it is.
     pub(super) cut: Option<&'static str>,
 }
 
 /// How the client's side of an invocation ended.
 pub enum ClientEnd {
-    /// The answer of this status was passed on whole, with a body of so many bytes.
+    /// The answer was passed on whole: its status, and the bytes of its body.
     Whole(StatusCode, u64),
     /// The guest's answer was refused.
     Refused(Fault),
@@ -78,17 +78,17 @@ impl From<String> for ResponseBody {
 }
 
 impl ResponseBody {
-    /// A body of the host's own.
+    /// Makes a body with a text of the host itself.
     pub fn host(text: impl Into<Bytes>) -> Self {
         Self(Inner::Host(Some(text.into())))
     }
 
-    /// No content.
+    /// Makes a body without content.
     pub fn none() -> Self {
         Self(Inner::Host(None))
     }
 
-    /// Bytes of the host's own.
+    /// Returns the bytes of a body that the host itself made.
     pub fn own_bytes(&self) -> Option<usize> {
         match &self.0 {
             Inner::Host(text) => text.as_ref().map(Bytes::len),
@@ -97,16 +97,15 @@ impl ResponseBody {
     }
 }
 
-/// What the guest's own `content-length` says of its body, checked here for every kind of guest: the library
-/// loses its own verdict on a body that ends early if nobody has read what came before
-/// (wasmtime-wasi-http 48, `LimitedGuestBodyConsumer`).
+/// The length that the guest's `content-length` states, checked here for every kind of guest. The library loses its own verdict
+/// on a body that ends early if nobody has read what came before (wasmtime-wasi-http 48, `LimitedGuestBodyConsumer`).
 pub struct Promise {
     /// Bytes still to come; `None` where no length was given.
     pub(super) remaining: Option<u64>,
 }
 
 impl Promise {
-    /// A frame of it has come.
+    /// Notes that a frame of the body has come.
     pub fn take(&mut self, frame: &Frame<Bytes>) {
         self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes_of(frame)));
     }
@@ -117,7 +116,7 @@ impl Promise {
     }
 }
 
-/// Bytes of content in `frame`.
+/// Returns the bytes of content in `frame`.
 pub fn bytes_of(frame: &Frame<Bytes>) -> u64 {
     frame.data_ref().map_or(0, Bytes::len) as u64
 }
@@ -161,7 +160,7 @@ impl Body for ResponseBody {
 }
 
 impl Streamed {
-    /// The next frame.
+    /// Returns the next frame.
     pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(code) = self.cut {
             return Poll::Ready(Some(Err(Cut(code))));
@@ -185,7 +184,7 @@ impl Streamed {
                     self.end_whole();
                     return Poll::Ready(None);
                 }
-                // That a length was promised and not kept is right where there is no content.
+                // Where there is no content, a stated length that does not come is no error.
                 Some(Err(_)) if self.is_left_out && self.verdict.get().is_none() => {
                     self.end_whole();
                     return Poll::Ready(None);
@@ -196,7 +195,7 @@ impl Streamed {
                 }
                 Some(Ok(frame)) => {
                     self.promise.take(&frame);
-                    // An empty frame would be forwarded as one, without bound on HTTP/2.
+                    // hyper would forward an empty frame, and on HTTP/2 any number of them.
                     if frame.data_ref().is_none_or(|data| !data.is_empty()) {
                         return Poll::Ready(Some(Ok(self.passed_on(frame))));
                     }
@@ -205,7 +204,7 @@ impl Streamed {
         }
     }
 
-    /// Cuts the response when what came before has had its chance to go out: hyper drops what it holds.
+    /// Cuts the response after what came before could be sent, because hyper drops what it still holds.
     fn poll_cut(
         &mut self,
         context: &Context<'_>,
@@ -219,7 +218,7 @@ impl Streamed {
         Poll::Ready(Some(Err(Cut(code))))
     }
 
-    /// Trailers are the last frame: the body is not polled once more.
+    /// Notes a frame as passed on. After trailers, which are the last frame, the body is not polled again.
     fn passed_on(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         self.is_behind = true;
         if !self.is_left_out {
@@ -245,7 +244,7 @@ impl Streamed {
 
 impl Drop for Streamed {
     fn drop(&mut self) {
-        // A body of known length is not polled once more after its last byte.
+        // A body of known length is not polled again after its last byte.
         if self.ahead.is_empty() && self.promise.remaining == Some(0) {
             self.end_whole();
         }

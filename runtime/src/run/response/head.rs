@@ -1,4 +1,4 @@
-//! The head of a guest's answer: what a hostile guest could do with it.
+//! Checks the head of a guest's answer, which a hostile guest may have written.
 
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
@@ -9,7 +9,7 @@ use crate::instance::kept_body::AnswerBody;
 use crate::invocation::{Fault, OUTCOME};
 use crate::limits;
 
-/// The guest's response, if that is its answer.
+/// Returns the guest's response, if its answer is one.
 pub fn answered(head: Head) -> Result<http::Response<AnswerBody>, Fault> {
     match head {
         Ok(response) => Ok(response.map(AnswerBody::Own)),
@@ -18,9 +18,9 @@ pub fn answered(head: Head) -> Result<http::Response<AnswerBody>, Fault> {
     }
 }
 
-/// Checks what a hostile guest could do to the response's head.
+/// Checks the head for what a hostile guest could write into it.
 pub fn checked(mut response: http::Response<AnswerBody>) -> Result<http::Response<AnswerBody>, Fault> {
-    // The host's own words; a guest cannot put them into its mouth.
+    // Only the host may set this field.
     response.headers_mut().remove(OUTCOME);
     settle_length(response.headers_mut())?;
     let headers = response.headers();
@@ -41,7 +41,7 @@ pub fn checked(mut response: http::Response<AnswerBody>) -> Result<http::Respons
     Ok(response)
 }
 
-/// Leaves one `content-length`, if there is any, which is a number (RFC 9110, 8.6).
+/// Leaves at most one `content-length`, which must be a number (RFC 9110, 8.6).
 fn settle_length(headers: &mut HeaderMap) -> Result<(), Fault> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let Some(length) = lengths.next() else { return Ok(()) };
@@ -58,12 +58,12 @@ fn settle_length(headers: &mut HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An answer that breaks HTTP because of `why`.
+/// Returns the fault of an answer that breaks HTTP because of `why`.
 pub fn invalid(why: &'static str) -> Fault {
     Fault::invalid_response(why, why.to_owned())
 }
 
-/// A body that is not what its head says.
+/// Returns the fault of a body that does not match its head.
 pub fn broken_body() -> Fault {
     invalid("the body ended early or does not match its content-length")
 }
