@@ -1,4 +1,4 @@
-//! What all instances share and compete for: the quota of their classes, and real memory.
+//! Holds what all instances share and compete for: the memory quota, and real memory.
 
 pub mod capacity;
 pub mod memory;

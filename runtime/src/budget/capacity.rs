@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// One for the host; whatever gives back quota or memory knows it.
+/// One for the host. It is called by everything that gives back quota or memory.
 #[derive(Debug, Default)]
 pub struct CapacityNotifier {
     wanted: AtomicBool,
@@ -12,25 +12,25 @@ pub struct CapacityNotifier {
 }
 
 impl CapacityNotifier {
-    /// Says that a queue is about to wait for room. Called before the last attempt to make some, so that what comes
-    /// free after that is not missed.
+    /// Notes that a pool's wait queue is about to wait for quota or memory. Called before the last attempt to get some, so that
+    /// what comes free after that is not missed.
     pub fn want(&self) {
         self.wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nobody has gone round the queues since [`Self::want`].
+    /// Whether the wait queues were not served since [`Self::want`].
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst)
     }
 
-    /// Says that quota or memory came free, or that an instance fell idle which may make room.
+    /// Notes that quota or memory came free, or that an instance became idle and can be retired.
     pub fn may_be_made(&self) {
         if self.is_wanted() {
             self.came.notify_one();
         }
     }
 
-    /// Waits until there may be room for somebody who wants it; who asks next wants it anew.
+    /// Waits until there may be room for a pool that wants it. A pool that still wants room has to call [`Self::want`] again.
     pub async fn came(&self) {
         self.came.notified().await;
         self.wanted.store(false, Ordering::SeqCst);

@@ -20,12 +20,12 @@ pub struct HostMemory {
 }
 
 impl HostMemory {
-    /// A budget of `limit_bytes`; `capacity` is told what is given back.
+    /// Makes a budget of `limit_bytes`. `capacity` is told of what is given back.
     pub fn new(limit_bytes: u64, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
         Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0), capacity })
     }
 
-    /// Most bytes of linear memory all guests may hold.
+    /// Returns the most bytes of linear memory that all guests may hold.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
@@ -111,14 +111,14 @@ fn charge(used: &AtomicU64, bytes: u64, limit: u64) -> bool {
     .is_ok()
 }
 
-/// Which bound refused a guest its memory.
+/// The limit that refused memory to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedBy {
     /// The memory class of its instance.
     Class,
     /// The host's budget of real memory.
     Host,
-    /// [`limits::TABLE_ELEMENTS_MAX`].
+    /// The limit [`limits::TABLE_ELEMENTS_MAX`].
     Table,
 }
 
@@ -126,13 +126,13 @@ pub enum RefusedBy {
 #[derive(Debug)]
 pub struct WorkerMemory {
     instance: Arc<InstanceMemory>,
-    /// Whether what it holds is the instance's: not once it is only waiting to be freed.
+    /// Whether what it holds counts for the instance. Not once it only waits to be freed.
     in_instance: AtomicBool,
     charged_bytes: AtomicU64,
 }
 
 impl WorkerMemory {
-    /// The memory of one more worker of `instance`; `None` if the host has as many as it can.
+    /// Makes the memory of one more worker of `instance`. `None` if the host has as many workers as it may.
     pub fn new(instance: Arc<InstanceMemory>) -> Option<Arc<Self>> {
         let more = |live| (live < limits::WORKERS_MAX).then_some(live + 1);
         instance.host.workers.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
@@ -148,19 +148,19 @@ impl WorkerMemory {
         self.charged_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether its guest runs on the compute threads alone.
+    /// Whether its guest runs only on the compute threads.
     pub fn is_large(&self) -> bool {
         self.charged_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX
     }
 
-    /// Charges `bytes` more, while the worker runs.
+    /// Charges `bytes` more while the worker runs.
     pub fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
         self.instance.take(bytes)?;
         self.charged_bytes.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Gives `bytes` of what was taken back.
+    /// Gives back `bytes` that were charged.
     pub fn release(&self, bytes: u64) {
         self.charged_bytes.fetch_sub(bytes, Ordering::AcqRel);
         if self.in_instance.load(Ordering::Acquire) {
@@ -169,15 +169,14 @@ impl WorkerMemory {
         self.instance.host.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// The worker runs no more: its memory, until it is freed, is the host's to bear and no longer counts
-    /// against the siblings in its instance.
+    /// Notes that the worker runs no more. Until its memory is freed, that counts for the host but not for the instance.
     pub fn leave_instance(&self) {
         if self.in_instance.swap(false, Ordering::AcqRel) {
             self.instance.used_bytes.fetch_sub(self.charged_bytes(), Ordering::AcqRel);
         }
     }
 
-    /// The worker is gone, and so is all that it held.
+    /// Notes that the worker is gone, with all that it held.
     pub fn free(&self) {
         self.release(self.charged_bytes());
         let host = &self.instance.host;

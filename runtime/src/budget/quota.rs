@@ -1,4 +1,4 @@
-//! The memory quota: what the classes of all instances of the host may add up to (SPEC 2.8).
+//! Holds the memory quota: the most that the memory classes of all instances of the host may add up to (SPEC 2.8).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,12 +15,12 @@ pub struct MemoryQuota {
 }
 
 impl MemoryQuota {
-    /// A quota of `limit_mb` with nothing reserved; `capacity` is told what is given back.
+    /// Makes a quota of `limit_mb` with nothing reserved. `capacity` is told of what is given back.
     pub fn new(limit_mb: u64, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
         Arc::new(Self { limit_mb, reserved_mb: AtomicU64::new(0), capacity })
     }
 
-    /// Reserves `megabytes`, or nothing.
+    /// Reserves `megabytes`. `None` if there is not so much.
     pub fn reserve(self: &Arc<Self>, megabytes: u64) -> Option<QuotaLease> {
         self.reserved_mb
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |reserved| {
@@ -30,12 +30,12 @@ impl MemoryQuota {
             .map(|_| QuotaLease { quota: self.clone(), megabytes })
     }
 
-    /// The whole quota in MB.
+    /// Returns the whole quota in MB.
     pub fn limit_mb(&self) -> u64 {
         self.limit_mb
     }
 
-    /// What instances hold of it now, in MB.
+    /// Returns what instances have reserved of it, in MB.
     pub fn reserved_mb(&self) -> u64 {
         self.reserved_mb.load(Ordering::Acquire)
     }
@@ -70,9 +70,8 @@ impl AlwaysReady {
     }
 }
 
-/// Refuses always-ready instances that can never exist together, with the arithmetic
-/// ("3 always-ready × 2,048 MB = 6,144 MB > quota 4,096 MB"): those of the revisions of the app that is changed, and those
-/// of other apps.
+/// Refuses always-ready instances that can never exist together: those of the changed app's revisions (`own`), and those of other
+/// apps. The error has the arithmetic ("3 always-ready × 2,048 MB = 6,144 MB > quota 4,096 MB").
 pub fn check_always_ready(own: &[AlwaysReady], others: &[AlwaysReady], quota_mb: u64) -> Result<(), String> {
     let sum = |all: &[AlwaysReady]| all.iter().map(|one| one.megabytes()).sum::<u64>();
     let (own_mb, others_mb) = (sum(own), sum(others));
