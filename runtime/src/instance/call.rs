@@ -1,4 +1,4 @@
-//! One call of a guest, whatever kind of worker it goes to.
+//! Describes one call of a guest, for every kind of worker.
 
 use std::time::Instant;
 
@@ -12,15 +12,15 @@ use crate::request::{GuestRequest, Origin};
 /// What the guest hands over as its answer: head and body, or its own error code.
 pub type Head = Result<http::Response<HyperOutgoingBody>, ErrorCode>;
 
-/// What one invocation brings along.
+/// The parts of one call.
 pub struct Call {
     /// Its id, for the log.
     pub invocation: InvocationId,
     /// The request as the guest sees it; it has an authority or a `Host` header that is text.
     pub request: GuestRequest,
-    /// Where that came from.
+    /// Where the request came from.
     pub origin: Origin,
-    /// When it must be over.
+    /// Its deadline.
     pub deadline: Instant,
     /// Where the guest's answer goes, as soon as it is set.
     pub head: oneshot::Sender<Head>,

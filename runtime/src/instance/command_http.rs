@@ -3,10 +3,10 @@
 //!
 //! A connection is a stream of bytes that leads to the host, which speaks HTTP/1.1 on it as a server does: the program
 //! writes requests and reads responses, with the HTTP client of its language or by hand. Where a request goes is what
-//! its `Host` says, and the way there is that of every guest (`Capabilities::send`): what the app may ask, and
-//! `http://wfn.internal`. With `tls` it is an `https` request, whose encryption is the host's business.
+//! its `Host` says. It takes the way of every guest's requests (`Capabilities::send`), to what the manifest grants and
+//! `http://wfn.internal`. With `tls` it is an `https` request, and the host encrypts it.
 //!
-//! No function but `wait` makes the program wait, so that one thread can attend to many connections.
+//! No function except `wait` blocks, so that one thread can serve many connections.
 //!
 //! | function | gives |
 //! |---|---|
@@ -16,7 +16,7 @@
 //! | `wait(milliseconds: i32) -> i32` | 0 once one of the connections that said [`AGAIN`] can go on, or when the time is over; a negative time is without end |
 //! | `close(connection) -> i32` | 0 |
 //!
-//! What is negative is an error: [`AGAIN`], [`NO_SUCH_CONNECTION`], [`TOO_MANY`], [`BROKEN`].
+//! Negative values are errors: [`AGAIN`], [`NO_SUCH_CONNECTION`], [`TOO_MANY`], [`BROKEN`].
 
 use std::io;
 use std::sync::Arc;
@@ -42,11 +42,11 @@ use crate::request::Origin;
 /// The import module.
 const MODULE: &str = "wfn_http";
 
-/// Nothing has come yet, or there is no room: `wait`.
+/// Nothing has come yet, or there is no room: call `wait`.
 const AGAIN: i32 = -1;
 /// No connection has this number.
 const NO_SUCH_CONNECTION: i32 = -2;
-/// [`limits::COMMAND_CONNECTIONS_MAX`].
+/// The program has [`limits::COMMAND_CONNECTIONS_MAX`] connections already.
 const TOO_MANY: i32 = -3;
 /// The connection takes no more.
 const BROKEN: i32 = -4;
@@ -54,11 +54,11 @@ const BROKEN: i32 = -4;
 /// The connections of one program.
 pub struct Connections {
     way_out: WayOut,
-    /// By number; closed ones leave a gap.
+    /// By number. A closed connection leaves a gap.
     open: Vec<Option<Connection>>,
 }
 
-/// What a request of the program needs on its way.
+/// What is needed to send a request of the program.
 #[derive(Clone)]
 struct WayOut {
     capabilities: Arc<Capabilities>,
@@ -68,13 +68,13 @@ struct WayOut {
 
 struct Connection {
     stream: UnixStream,
-    /// What it last said [`AGAIN`] to.
+    /// The connection answered [`AGAIN`] to the last read.
     waits_to_read: bool,
     waits_to_write: bool,
 }
 
 impl Connections {
-    /// None yet, for a program that may use `capabilities` and to which `origin` led.
+    /// Has no connections yet. The program may use `capabilities`; `origin` is where its request came from.
     pub fn new(capabilities: Arc<Capabilities>, output: GuestOutput, origin: Origin) -> Self {
         Self { way_out: WayOut { capabilities, output, origin }, open: Vec::new() }
     }
@@ -103,7 +103,7 @@ impl Connections {
     }
 
     fn poll_any(&self, context: &mut Context<'_>) -> Poll<()> {
-        // All are asked, so that each of them wakes who waits.
+        // All are polled, so that each of them can wake the program.
         let ready = self.open.iter().flatten().filter(|connection| connection.poll(context).is_ready());
         if ready.count() > 0 { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -143,11 +143,11 @@ fn counted(done: io::Result<usize>) -> i32 {
 
 /// The data of a store whose guest has connections.
 pub trait Connects {
-    /// Its connections; none before it has a request.
+    /// Returns its connections; `None` before it has a request.
     fn connections(&mut self) -> Option<&mut Connections>;
 }
 
-/// Adds the functions.
+/// Adds these functions to `linker`.
 pub fn add_to_linker<T: Connects + Send + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     linker.func_wrap(MODULE, "connect", |mut caller: Caller<'_, T>, tls: i32| {
         let Some(connections) = caller.data_mut().connections() else { return Ok(BROKEN) };
@@ -172,7 +172,7 @@ pub fn add_to_linker<T: Connects + Send + 'static>(linker: &mut Linker<T>) -> wa
             let Some(connections) = caller.data_mut().connections() else { return 0 };
             let any = std::future::poll_fn(|context| connections.poll_any(context));
             match u64::try_from(milliseconds) {
-                // The deadline of the invocation ends what nothing else does.
+                // Without a time limit, the deadline of the invocation ends the wait.
                 Err(_) => any.await,
                 Ok(milliseconds) => {
                     let _ = timeout(Duration::from_millis(milliseconds), any).await;
@@ -187,7 +187,7 @@ pub fn add_to_linker<T: Connects + Send + 'static>(linker: &mut Linker<T>) -> wa
     Ok(())
 }
 
-/// Does something with a connection and bytes of the program's memory. A place outside of it is a trap.
+/// Runs a function with a connection and bytes of the program's memory. An address outside of that memory is a trap.
 fn with_bytes<T: Connects + 'static>(
     caller: &mut Caller<'_, T>,
     number: i32,
@@ -219,7 +219,7 @@ async fn serve(stream: UnixStream, way_out: WayOut, scheme: &'static str) {
     });
     let mut server = hyper::server::conn::http1::Builder::new();
     server.max_buf_size(limits::HEAD_BYTES_MAX).max_headers(limits::HEADERS_MAX);
-    // What is wrong with its requests the program has read by now.
+    // The program has already read what was wrong with its requests.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -240,7 +240,7 @@ async fn answer(way_out: &WayOut, scheme: &str, mut request: Request<Incoming>) 
     }
 }
 
-/// What the request is for, whole: its own target where that says so, as with a proxy.
+/// Returns the full URI of the request. A target that is a full URI, as with a proxy, is taken as it is.
 fn destination(scheme: &str, request: &Request<Incoming>) -> Option<Uri> {
     let uri = request.uri();
     if uri.scheme().is_some() && uri.authority().is_some() {
@@ -251,7 +251,7 @@ fn destination(scheme: &str, request: &Request<Incoming>) -> Option<Uri> {
     Uri::builder().scheme(scheme).authority(host).path_and_query(path).build().ok()
 }
 
-/// Headers are those of a message, not of this connection.
+/// Removes the header fields that concern only this connection.
 fn remove_hops(headers: &mut HeaderMap) {
     for name in &DEFAULT_FORBIDDEN_HEADERS {
         headers.remove(name);

@@ -43,8 +43,8 @@ pub struct Guest {
     http: WasiHttpCtx,
     hooks: Hooks,
     files: FileLease,
-    /// The invocation of each task that began one, and what led to it, in a worker that runs several. One that has ended
-    /// stays until another gets its number: a guest may go on after its answer.
+    /// The invocation of each task, and where its request came from, in a worker that runs several. Kept after the end of the
+    /// invocation until another task gets the number, because a guest may continue after its answer.
     tasks: FxHashMap<GuestTaskId, (InvocationId, Origin)>,
     _scratch: Option<Arc<Scratch>>,
     /// Charges memory to the instance and the host.
@@ -56,8 +56,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Store data for one worker that may use `capabilities` and `scratch`; what it prints goes to `output`; it has to
-    /// be ready by `deadline`.
+    /// Makes the store data of one worker that may use `capabilities` and `scratch`. What it prints goes to `output`. It must be
+    /// ready by `deadline`.
     pub fn new(
         output: &GuestOutput,
         capabilities: &Arc<Capabilities>,
@@ -86,29 +86,29 @@ impl Guest {
         })
     }
 
-    /// An invocation begins to which `origin` led.
+    /// Notes that an invocation begins, whose request came from `origin`.
     pub fn begin(&mut self, origin: Origin) {
         self.hooks.origin = origin;
     }
 
-    /// `task` runs an invocation, to which `origin` led.
+    /// Notes that `task` runs `invocation`, whose request came from `origin`.
     pub fn runs(&mut self, task: GuestTaskId, invocation: InvocationId, origin: Origin) {
         self.tasks.insert(task, (invocation, origin));
     }
 
-    /// What is sent next is sent by `task`, if that is known.
+    /// Notes that `task` (if known) sends the next request.
     pub fn sends(&mut self, task: Option<GuestTaskId>) {
         let known = task.and_then(|task| self.tasks.get(&task));
         self.hooks.origin = known.map(|(_, origin)| origin.clone()).unwrap_or_default();
     }
 
-    /// What is written next is written by `task`, if that is known.
+    /// Notes that `task` (if known) writes the next output.
     pub fn writes(&mut self, task: Option<GuestTaskId>) {
         let known = task.and_then(|task| self.tasks.get(&task));
         self.hooks.output.writes(known.map(|(invocation, _)| *invocation));
     }
 
-    /// Its handles, and the descriptors that it may hold for files.
+    /// Returns its handles, and the lease of file descriptors.
     pub fn table_and_files(&mut self) -> (&mut ResourceTable, &mut FileLease) {
         (&mut self.table, &mut self.files)
     }

@@ -1,8 +1,8 @@
 //! The only way to poll a guest: a call, a start or the event loop of an asynchronous worker.
 //!
-//! What enters a guest is a [`GuestTask`], which is no future: only [`GuestTask::poll`] can poll it. So every poll keeps
-//! the guest interruptible ([`Pulse`]), measures what it computes, tells the thread what runs on it, and catches a panic
-//! of the host's own code, which ends this guest and nothing else. `tests/tidy.rs` names the files that may enter a store.
+//! Code that enters a guest is a [`GuestTask`]. It is no future: only [`GuestTask::poll`] can poll it. So every poll keeps the
+//! guest interruptible ([`Pulse`]), measures what it computes, tells the thread what runs on it, and catches a panic of the
+//! host's own code, which then ends only this guest. `tests/tidy.rs` names the files that may enter a store.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -28,9 +28,9 @@ struct Polled {
     may_not_stop: bool,
 }
 
-/// Something that runs a guest, and gives `T` in the end.
+/// Something that runs a guest and returns `T` at its end.
 pub struct GuestTask<T> {
-    /// Nothing, once it is over.
+    /// `None` once it is over.
     future: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     /// Whether the guest may be expected to compute when it is polled on a compute thread.
     may_compute: bool,
@@ -38,11 +38,11 @@ pub struct GuestTask<T> {
     may_not_stop: bool,
 }
 
-/// What came of one poll of a guest.
+/// Result of one poll of a guest.
 pub struct GuestTurn<T> {
-    /// What it gave, or how the host failed while it served the guest; the task is over then.
+    /// What the task returned, or how the host failed while it served the guest. The task is then over.
     pub result: Poll<Result<T, HostPanic>>,
-    /// What the guest did meanwhile.
+    /// What the guest computed meanwhile.
     pub computed: Computed,
 }
 
@@ -62,17 +62,17 @@ pub struct HostPanic {
 }
 
 impl<T> GuestTask<T> {
-    /// A task of `future`, which enters a guest.
+    /// Makes a task of `future`, which enters a guest.
     pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { future: Some(Box::pin(future)), may_compute: true, may_not_stop: false }
     }
 
-    /// A task that is over in some microseconds, unless it turns out to compute: nothing is arranged for it before.
+    /// Makes a task that ends within some microseconds, unless it turns out to compute. Nothing is prepared for that.
     pub fn quick(future: impl Future<Output = T> + Send + 'static) -> Self {
         Self { may_compute: false, ..Self::new(future) }
     }
 
-    /// From now on nothing is known of how long the guest computes without being interruptible.
+    /// Notes that from now on the guest may compute for any time without being interruptible.
     pub fn may_not_stop(&mut self) {
         self.may_not_stop = true;
     }
@@ -110,7 +110,7 @@ impl<T> GuestTask<T> {
         GuestTurn { result, computed }
     }
 
-    /// What is left of the task is dropped; it is never polled again.
+    /// Drops the rest of the task, which is never polled again.
     #[cold]
     fn lost(&mut self, panic: &(dyn Any + Send)) -> HostPanic {
         let text = panic.downcast_ref::<&str>().map(ToString::to_string);
@@ -125,25 +125,25 @@ impl<T> GuestTask<T> {
 }
 
 impl HostPanic {
-    /// The fault of the invocations that it ended.
+    /// Returns the fault of the invocations that it ended.
     pub fn fault(&self) -> Fault {
         let detail = format!("a fault of the host, not of the function: {}", self.message);
         Fault { outcome: Outcome::HostFailed, detail }
     }
 }
 
-/// Whether this thread polls a guest at this moment. Then it must not poll another: each has its turn apart.
+/// Whether this thread is polling a guest. It must not poll another one meanwhile.
 pub fn is_polling() -> bool {
     POLLED.get().is_some()
 }
 
-/// The guest that is polled has computed for long enough: others get a turn.
+/// Notes that the polled guest has computed for long enough, and others get their turn.
 pub fn note_computed() {
     POLLED.set(POLLED.get().map(|polled| Polled { through_tick: true, ..polled }));
 }
 
-/// The guest that is polled has so much memory that one instruction may take long: it goes on where that holds up
-/// nobody.
+/// Called when the polled guest has so much memory that one instruction may take long. It continues on a compute thread, where it
+/// delays no event loop.
 pub async fn goes_on_apart() {
     let polled = POLLED.get();
     if polled.is_none_or(|polled| polled.may_not_stop) {
@@ -153,8 +153,8 @@ pub async fn goes_on_apart() {
     tokio::task::yield_now().await;
 }
 
-/// Whether the guest that is polled has computed for `turn` since its poll began: processor time where others may have
-/// taken the thread's core away meanwhile.
+/// Whether the polled guest has computed for `turn` since its poll began. Counts processor time if other threads may have taken
+/// the core meanwhile.
 pub fn has_computed_for(turn: Duration) -> bool {
     POLLED.get().is_none_or(|polled| polled.since.elapsed() >= turn)
 }

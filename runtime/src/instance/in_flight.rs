@@ -1,4 +1,4 @@
-//! The invocations in one asynchronous worker: who waits to begin, who runs, whose computing holds up the others.
+//! Keeps the invocations of one asynchronous worker: which wait to begin, which run, and whose computing delays the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,33 +18,33 @@ use crate::manifest::ScalePolicy;
 use crate::meter::output::GuestOutput;
 use crate::request::{GuestRequest, Origin};
 
-/// What an invocation in an asynchronous worker leads to.
+/// What becomes of an invocation in an asynchronous worker.
 pub enum WorkerAnswer {
     /// The guest's head; its body may still be under way.
     Head(http::Response<AnswerBody>),
     /// It failed.
     Failed(Fault),
-    /// The worker ended before it began: here is the request again.
+    /// The worker ended before the invocation began. Returns the request.
     NotBegun(GuestRequest),
 }
 
-/// What one invocation brings along.
+/// The parts of one new invocation.
 pub struct NewCall {
     /// Its id.
     pub invocation: InvocationId,
     /// The request as the guest sees it.
     pub request: GuestRequest,
-    /// Where that came from.
+    /// Where the request came from.
     pub origin: Origin,
-    /// When it must be over.
+    /// Its deadline.
     pub deadline: Instant,
     /// Where the answer goes.
     pub answer: oneshot::Sender<WorkerAnswer>,
-    /// How it failed, for whoever reads the answer's body.
+    /// How it failed, for the reader of the answer's body.
     pub verdict: Arc<Verdict>,
 }
 
-/// The books of one worker, shared by its event loop and its callers.
+/// The invocations of one worker, shared by its event loop and its callers.
 pub struct InFlight {
     jobs: Mutex<Jobs>,
     running: Mutex<Vec<RunningCall>>,
@@ -78,7 +78,7 @@ struct RunningCall {
     verdict: Arc<Verdict>,
 }
 
-/// Computing without a turn of the event loop in between.
+/// Time in which a task computes without a turn of the event loop.
 struct Stretch {
     turn: u64,
     since: Instant,
@@ -86,7 +86,7 @@ struct Stretch {
 }
 
 impl InFlight {
-    /// The books of a worker that held `start_bytes` of memory when it was new, one of `workers` in its instance.
+    /// Makes the state of a worker that held `start_bytes` of memory when it was new, one of `workers` in its instance.
     pub fn new(output: GuestOutput, policy: ScalePolicy, start_bytes: u64, workers: u32) -> Self {
         let share_bytes = policy.memory.bytes() / u64::from(workers);
         Self {
@@ -105,12 +105,12 @@ impl InFlight {
         }
     }
 
-    /// What the worker goes by.
+    /// Returns the scale settings of the worker.
     pub fn policy(&self) -> &ScalePolicy {
         &self.policy
     }
 
-    /// Invocations that have joined and not left.
+    /// Returns the number of invocations that have joined and not left.
     pub fn load(&self) -> u32 {
         self.load.load(Ordering::Acquire)
     }
@@ -120,7 +120,7 @@ impl InFlight {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// An invocation comes in. If the worker has ended meanwhile, it is handed back at once.
+    /// Adds an invocation. If the worker has ended meanwhile, the request is handed back at once.
     pub fn join(&self, job: NewCall) {
         self.load.fetch_add(1, Ordering::AcqRel);
         self.uses.fetch_add(1, Ordering::Relaxed);
@@ -133,12 +133,12 @@ impl InFlight {
         }
     }
 
-    /// Whoever has waited longest of those that have come in.
+    /// Returns the invocation that has waited longest to begin.
     pub fn next_call(&self) -> Option<NewCall> {
         self.jobs.lock().waiting.pop_front()
     }
 
-    /// The guest runs an invocation, as `task`.
+    /// Notes that the guest runs an invocation, as `task`.
     pub fn begun(
         &self,
         invocation: InvocationId,
@@ -152,7 +152,7 @@ impl InFlight {
         self.mark_output(&running);
     }
 
-    /// The guest has answered, or says why not.
+    /// Passes on the guest's answer, or why there is none.
     pub fn answer(
         &self,
         invocation: InvocationId,
@@ -169,12 +169,12 @@ impl InFlight {
                 ),
                 Err(said) => WorkerAnswer::Failed(Fault::answered_with_error(&said)),
             };
-            // Nobody waits any more, if that fails.
+            // Fails if nobody waits any more.
             let _ = sender.send(answer);
         }
     }
 
-    /// The caller has its answer to the end, or gives up.
+    /// Removes an invocation whose caller has the whole answer, or gives up.
     pub fn leave(&self, invocation: InvocationId) {
         {
             let mut running = self.running.lock();
@@ -190,8 +190,8 @@ impl InFlight {
         }
     }
 
-    /// What the host says of a call belongs to an invocation only while it is the only one. Of what guests write it is known
-    /// who does ([`crate::instance::guest::stdio`]).
+    /// Marks the host's own log lines with the invocation while it is the only one. For lines of guests the writer is known
+    /// ([`crate::instance::guest::stdio`]).
     fn mark_output(&self, running: &[RunningCall]) {
         match running {
             [only] => self.output.begin(only.invocation),
@@ -199,28 +199,28 @@ impl InFlight {
         }
     }
 
-    /// Takes nothing new from now on; see [`crate::instance::worker_p3::AsyncWorker::retire`].
+    /// Takes no new invocations from now on; see [`crate::instance::worker_p3::AsyncWorker::retire`].
     pub fn retire(&self, at_once: bool) {
         self.at_once.fetch_or(at_once, Ordering::AcqRel);
         self.retired.store(true, Ordering::Release);
     }
 
-    /// Whether it takes nothing new.
+    /// Whether it takes no new invocations.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// Whether it does not wait for what guests go on doing.
+    /// Whether it ends without waiting for what guests still do after their answers.
     pub fn ends_at_once(&self) -> bool {
         self.at_once.load(Ordering::Acquire)
     }
 
-    /// Whether it is to be dropped now, whatever guests are doing.
+    /// Whether it must be dropped now, whatever guests are doing.
     pub fn has_to_end(&self) -> bool {
         self.is_retired() && self.ends_at_once() && self.load() == 0
     }
 
-    /// The worker ends: what has not begun is handed back, now and from now on.
+    /// Ends the worker: requests that have not begun are handed back, now and later.
     pub fn close(&self) {
         self.retired.store(true, Ordering::Release);
         let waiting = {
@@ -231,7 +231,8 @@ impl InFlight {
         waiting.into_iter().for_each(hand_back);
     }
 
-    /// The store is about to be lost: `culprit` by `fault`, the others by their bad luck. Whose answer is whole keeps it.
+    /// Notes that the store is about to be lost: `culprit` because of `fault`, the other invocations because they shared it. An
+    /// answer that is complete is kept.
     pub fn fail(&self, culprit: Option<GuestTaskId>, fault: &Fault) {
         self.retired.store(true, Ordering::Release);
         let running = std::mem::take(&mut *self.running.lock());
@@ -245,26 +246,26 @@ impl InFlight {
             let fault = if is_culprit { fault.clone() } else { Fault::plain(lost_by(&fault.outcome)) };
             lost.verdict.set(fault.clone());
             if let Some(sender) = lost.answer {
-                // Nobody waits any more, if that fails.
+                // Fails if nobody waits any more.
                 let _ = sender.send(WorkerAnswer::Failed(fault));
             }
         }
         if !found {
-            // What an earlier invocation went on doing after its answer.
+            // Work of an earlier invocation after its answer.
             let text = format!("after its answer, {}: {}", fault.outcome.code(), fault.detail);
             self.output.host_log(None, &text);
         }
     }
 
-    /// A turn of the event loop: nobody holds up the others. Only whoever polls the event loop calls it, some eight times
-    /// for a request: adding in one step would cost more than all the rest of it.
+    /// Notes a turn of the event loop: nobody delays the others now. Only the thread that polls the event loop calls it, about
+    /// eight times for each request; an atomic addition would cost more than all the rest of it.
     pub fn turn_begins(&self, memory_bytes: u64) {
         self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         self.memory_bytes.store(memory_bytes, Ordering::Relaxed);
     }
 
-    /// Whether `task`, which computes since a tick at least, has to end. Reports it once per stretch of computing
-    /// if it holds up others for too long (SPEC 2.11).
+    /// Whether `task`, which has computed for at least a tick, has to end. If it delays others for too long, that is logged once
+    /// per stretch of computing (SPEC 2.11).
     pub fn is_overdue(&self, task: Option<GuestTaskId>, now: Instant) -> bool {
         let turn = self.turns.load(Ordering::Relaxed);
         let mut stretch = self.stretch.lock();
@@ -290,7 +291,7 @@ impl InFlight {
 }
 
 fn hand_back(job: NewCall) {
-    // Nobody waits any more, if that fails.
+    // Fails if nobody waits any more.
     let _ = job.answer.send(WorkerAnswer::NotBegun(job.request));
 }
 

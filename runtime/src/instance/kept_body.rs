@@ -1,7 +1,7 @@
 //! The body of an asynchronous guest's answer, which outlives its worker if the guest has written all of it.
 //!
-//! When a worker is lost, nobody can tell afterwards whether a body ended because its guest had ended it or because the
-//! guest was gone. So it is looked at before: what can be read to its end then is whole, whatever the guest did next.
+//! When a worker is lost, nobody can tell afterwards whether a body ended because the guest ended it or because the guest was
+//! gone. So the body is read before: if it can be read to its end then, it is whole, whatever the guest did next.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -14,15 +14,15 @@ use parking_lot::Mutex;
 use wasmtime_wasi_http::Error as HttpError;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-/// The body of a guest's answer, for whoever sends it on.
+/// The body of a guest's answer, for the code that sends it on.
 pub enum AnswerBody {
-    /// Its reader's own.
+    /// Only its reader holds it.
     Own(HyperOutgoingBody),
-    /// Kept by the worker, too.
+    /// The worker holds it, too.
     Kept(Arc<KeptBody>),
 }
 
-/// A body that two look at: whoever sends it on, and the worker's end.
+/// A body with two readers: the code that sends it on, and the end of the worker.
 pub struct KeptBody(Mutex<State>);
 
 struct State {
@@ -33,12 +33,12 @@ struct State {
 }
 
 impl KeptBody {
-    /// `body`, of which nothing is read yet.
+    /// Wraps `body`, of which nothing is read yet.
     pub fn new(body: HyperOutgoingBody) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State { ahead: VecDeque::new(), is_whole: false, body })))
     }
 
-    /// The worker is about to end: reads what is there, and says whether that is all.
+    /// Reads what is there, because the worker is about to end. Returns whether that is all.
     pub fn settle(&self) -> bool {
         let mut state = self.0.lock();
         let mut context = Context::from_waker(Waker::noop());
@@ -59,7 +59,7 @@ impl KeptBody {
             None if state.is_whole => Poll::Ready(None),
             None => {
                 let frame = std::task::ready!(Pin::new(&mut state.body).poll_frame(context));
-                // Polled again after its end, a body may panic.
+                // A body that is polled again after its end may panic.
                 state.is_whole = frame.is_none();
                 Poll::Ready(frame)
             }

@@ -1,4 +1,4 @@
-//! Asks the budget for each memory and table that a guest wants to grow.
+//! Asks the budget before a guest's memory or table may grow.
 
 use std::sync::Arc;
 
@@ -14,18 +14,19 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Limiter {
     memory: Arc<WorkerMemory>,
-    /// What the instance itself and its first tables take, until it is charged together with the first memory: each charge
-    /// is a word that all cores write.
+    /// Bytes of the instance itself and its first tables. They are charged together with the first memory, because each charge
+    /// writes a word that all cores share.
     owed: u64,
-    /// What is charged, or owed, for tables that are not there yet.
+    /// Bytes that are charged, or owed, for tables that do not exist yet.
     tables_ahead: u64,
-    /// What the last permitted growth charged, in case it fails after all.
+    /// Bytes that the last permitted growth charged, in case it fails after all.
     last_charge: u64,
     refused: Option<RefusedBy>,
 }
 
 impl Limiter {
-    /// A limiter for one more worker of `instance`, a guest of which takes `footprint`; `None` if the host has as many as it can.
+    /// Makes a limiter for one more worker of `instance`. An instance of its guest takes `footprint`. `None` if the host has as
+    /// many workers as it may.
     pub fn new(instance: Arc<InstanceMemory>, footprint: Footprint) -> Option<Self> {
         let memory = WorkerMemory::new(instance)?;
         let Footprint { instance, tables } = footprint;
@@ -33,7 +34,7 @@ impl Limiter {
         Some(Self { memory, owed, tables_ahead: tables, last_charge: 0, refused: None })
     }
 
-    /// What its worker holds.
+    /// Returns what its worker holds.
     pub fn memory(&self) -> &Arc<WorkerMemory> {
         &self.memory
     }
@@ -48,12 +49,12 @@ impl Limiter {
         taken
     }
 
-    /// The guest has started: what it has is charged, if nothing before did it.
+    /// Charges what the guest has at its start, if no memory was charged before.
     pub fn started(&mut self) -> Result<(), RefusedBy> {
         if self.owed > 0 { self.take(0) } else { Ok(()) }
     }
 
-    /// Which bound refused memory since this was last asked.
+    /// Returns which limit refused memory since the last call.
     pub fn take_refusal(&mut self) -> Option<RefusedBy> {
         self.refused.take()
     }
@@ -110,8 +111,7 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-/// The same for a guest that runs: one that grows large gets its memory on the compute threads, where filling it holds up
-/// nobody.
+/// The same for a guest that runs. One that grows large gets its memory on the compute threads, where filling it delays nobody.
 #[async_trait]
 impl ResourceLimiterAsync for Limiter {
     async fn memory_growing(

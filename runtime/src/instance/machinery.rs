@@ -1,10 +1,10 @@
-//! What guests run on: the engines, the ticks that interrupt them, the threads for those that compute.
+//! Holds what guests run on: the engines, the ticks that interrupt guests, and the threads for those that compute.
 
 use tokio::runtime::Handle;
 
 use crate::component::engine::{Engines, Pulse};
 
-/// One for the host.
+/// What guests run on; one for the host.
 pub struct Machinery {
     engines: Engines,
     pulse: Pulse,

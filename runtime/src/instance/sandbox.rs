@@ -1,4 +1,4 @@
-//! What holds for every guest, of whatever kind: it is limited, interrupted, and its failures become faults.
+//! Does what every kind of guest needs: limits it, interrupts it, and turns its failures into faults.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use crate::manifest::ScalePolicy;
 
 /// Epoch ticks a guest may compute on an event loop before it has to yield: between one and two milliseconds.
 const TICKS_BEFORE_YIELD: u64 = 2;
-/// The same on the compute threads, where only guests that compute wait for each other: calls of a few milliseconds
-/// end in one go instead of all at last.
+/// The same on the compute threads. There only computing guests wait for each other, so invocations of a few milliseconds end in
+/// one turn, and not all of them at last.
 const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
 
-/// Whether a guest that is interrupted has computed for as long as it may without yielding. Epochs go on while it waits
-/// and while its core is with others: one that has just been woken meets its first interruption at once.
+/// Whether an interrupted guest has computed for as long as it may without yielding. Epochs advance while it waits and while
+/// others use its core, so a guest that has just been woken may be interrupted at once.
 fn has_had_its_turn() -> bool {
     let ticks = if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD };
-    // So many ticks end between one tick less and the whole of them.
+    // `ticks` ticks take between `ticks - 1` and `ticks` tick lengths.
     guest_task::has_computed_for(limits::EPOCH_TICK * (ticks as u32 - 1))
 }
 
@@ -36,11 +36,11 @@ pub trait Sandboxed: Send + 'static {
     /// Charges its memory.
     fn limiter(&mut self) -> &mut Limiter;
 
-    /// Whether the guest, which computes since an epoch tick at least, has to end.
+    /// Whether the guest, which has computed for at least an epoch tick, has to end.
     fn is_overdue(&self, now: Instant) -> bool;
 }
 
-/// A store for one worker.
+/// Makes the store of one worker.
 pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
     let mut store = Store::new(engine, data);
     store.limiter(|data| data.limiter());
@@ -51,40 +51,40 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
         if !has_had_its_turn() {
             return Ok(UpdateDeadline::Continue(1));
         }
-        // Wherever it computed: from here on it is on the compute threads.
+        // Wherever it ran before, from here on it runs on the compute threads.
         Ok(yield_to_others(COMPUTE_TICKS_BEFORE_YIELD))
     });
     allow(&mut store);
     store
 }
 
-/// A guest has started in `store`: from now on it is interrupted when its memory grows, too. Not before: a start asks for
-/// each of its memories, and the answers of a limiter that may wait take memory from the heap. Fails if what it takes from
-/// the beginning was not charged with a memory, and is refused now.
+/// Called when a guest has started in `store`: from now on it is interrupted when its memory grows, too. Not before, because a
+/// start asks for each of its memories, and a limiter that may wait allocates for each answer. Fails if what the guest takes from
+/// the start was not charged with a memory, and is refused now.
 pub fn started<T: Sandboxed>(store: &mut Store<T>, policy: &ScalePolicy) -> Result<(), Fault> {
     store.data_mut().limiter().started().map_err(|refused| refusal_fault(refused, policy))?;
     store.limiter_async(|data| data.limiter());
     Ok(())
 }
 
-/// What an epoch callback answers when the guest may go on: others get a turn first, then it has `ticks` more.
+/// Returns the answer of an epoch callback that lets the guest continue: others get a turn first, then it has `ticks` more.
 pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
     guest_task::note_computed();
     UpdateDeadline::YieldCustom(ticks, Box::pin(tokio::task::yield_now()))
 }
 
-/// Fills up what one invocation may use; before each.
+/// Resets what one invocation may use. Called before each.
 pub fn allow<T: 'static>(store: &mut Store<T>) {
     store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
     store.set_epoch_deadline(if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD });
 }
 
-/// Fills up what a turn of an asynchronous worker may use without yielding.
+/// Resets what a turn of an asynchronous worker may use without yielding.
 pub fn allow_turn<T: 'static>(mut store: wasmtime::StoreContextMut<'_, T>) {
     store.set_epoch_deadline(TICKS_BEFORE_YIELD);
 }
 
-/// How the start of a worker failed.
+/// Returns the fault of a worker whose start failed with `error`.
 pub fn start_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &ScalePolicy) -> Fault {
     let detail = format!("{error:?}");
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
@@ -97,7 +97,7 @@ pub fn start_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &Scal
     Fault { outcome, detail }
 }
 
-/// How the start of a worker failed that was refused what it has to have.
+/// Returns the fault of a worker that was refused memory which it needs to start.
 pub fn refusal_fault(refused: RefusedBy, policy: &ScalePolicy) -> Fault {
     Fault {
         outcome: start_refused(refused, policy),
@@ -112,7 +112,7 @@ fn start_refused(refused: RefusedBy, policy: &ScalePolicy) -> Outcome {
     }
 }
 
-/// How a call failed that ended in `error`.
+/// Returns the fault of a call that ended in `error`.
 pub fn call_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &ScalePolicy) -> Fault {
     let refused = limiter.take_refusal();
     let mut detail = format!("{error:?}");
@@ -128,7 +128,7 @@ pub fn call_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &Scale
     Fault { outcome, detail }
 }
 
-/// The fault of a worker that did not start in `limit`.
+/// Returns the fault of a worker that did not start within `limit`.
 pub fn start_timed_out(limit: Duration) -> Fault {
     let detail = format!("it did not start within {} s", limit.as_secs());
     Fault { outcome: Outcome::StartFailed(detail.clone()), detail }

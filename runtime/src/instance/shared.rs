@@ -1,4 +1,4 @@
-//! The asynchronous workers of one instance: invocations go to the one with the fewest.
+//! Chooses among the asynchronous workers of one instance: invocations go to the one with the fewest.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::instance::worker_p3::AsyncWorker;
 use crate::invocation::Fault;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 
-/// Workers that take many invocations at a time. Dropped with their instance, they end.
+/// Workers that take many invocations at a time. They end when they are dropped with their instance.
 #[derive(Default)]
 pub struct SharedWorkers {
     workers: Mutex<Vec<Arc<AsyncWorker>>>,
-    /// One start at a time: whoever comes meanwhile shares the new worker.
+    /// Lets one start run at a time. A caller that comes meanwhile shares the new worker.
     starting: tokio::sync::Mutex<()>,
 }
 
 impl SharedWorkers {
-    /// Makes a worker ahead by `start`, unless there is one.
+    /// Makes a worker in advance with `start`, unless there is one.
     pub async fn stock(
         &self,
         start: impl AsyncFnOnce() -> Result<Arc<AsyncWorker>, Fault>,
@@ -31,14 +31,14 @@ impl SharedWorkers {
         Ok(())
     }
 
-    /// Whether there is none that takes invocations.
+    /// Whether no worker takes invocations.
     pub fn is_empty(&self) -> bool {
         self.workers.lock().iter().all(|worker| worker.is_retired())
     }
 
-    /// The worker that takes the next invocation: the least loaded, or of an automatic number the one of this core. By
-    /// `start` one is made where there is none, or where all are in use (automatic: busy at this moment) and the policy
-    /// allows more, of an automatic number one for each of `cores`.
+    /// Returns the worker that takes the next invocation: the least loaded, or, with an automatic number, the one of this core.
+    /// Makes one with `start` if there is none, or if all are in use (automatic: busy at this moment) and the policy allows more
+    /// (automatic: one for each of `cores`).
     pub async fn choose(
         &self,
         policy: &ScalePolicy,
@@ -71,7 +71,7 @@ impl SharedWorkers {
                 let least = workers.iter().min_by_key(|worker| (worker.load(), !worker.is_near(core)))?;
                 (least, least.load() > 0 && workers.len() < most.get() as usize)
             }
-            // What waits in a worker costs nothing; what matters is who can turn to it now.
+            // Invocations that wait in a worker cost nothing. What matters is which worker can run this one now.
             OrAuto::Auto => {
                 let rank =
                     |worker: &&Arc<AsyncWorker>| (worker.computes(), !worker.is_near(core), worker.load());

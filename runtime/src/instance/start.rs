@@ -1,8 +1,8 @@
-//! Starts workers: where a start runs, and for how long.
+//! Starts workers: chooses where a start runs, and limits its time.
 //!
-//! A guest may compute while it is instantiated. A start that is known to be quick runs where it is asked for, as calls
-//! do: that is what makes cold starts of microseconds. Every other one runs on the compute threads, and so does the rest
-//! of one that turns out to compute. None runs on the control thread.
+//! A guest may compute while it is instantiated. A start that is known to be quick runs in place; that makes cold starts of
+//! microseconds possible. Every other one runs on the compute threads, and so does the rest of a start that turns out to compute.
+//! None runs on the control thread.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::limits;
 /// How long the latest starts of one guest took.
 #[derive(Debug, Default)]
 pub struct Starts {
-    /// The latest start that was measured used less processor time than an event loop gives a guest. A guest of which
-    /// nothing is known is not quick.
+    /// Whether the latest measured start used less processor time than an event loop gives a guest. False while nothing is known
+    /// of the guest.
     quick: AtomicBool,
 }
 
-/// A worker that is being made: a guest that is being instantiated.
+/// A worker that is being made: its guest is being instantiated.
 pub type Start<T> = GuestTask<Result<T, Fault>>;
 
 impl Starts {
@@ -40,7 +40,7 @@ impl Starts {
     ) -> Result<T, Fault> {
         let mut time = Duration::ZERO;
         if is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed)) {
-            // Nearly all that are known to be quick are over after this, and need neither a timer nor a task.
+            // Nearly all quick starts end with this poll, and need neither a timer nor a task.
             let turn = poll_fn(|context| Poll::Ready(start.poll(context, machinery.pulse()))).await;
             time = turn.computed.time;
             if let Poll::Ready(ended) = turn.result {
@@ -81,10 +81,10 @@ impl Starts {
         }
     }
 
-    /// A start has ended that used `time`.
+    /// Notes that a start has ended that used `time`.
     fn settle<T>(&self, ended: Result<Result<T, Fault>, HostPanic>, time: Duration) -> Result<T, Fault> {
         let quick = time < limits::START_IN_PLACE_MAX;
-        // Written by all cores, so only where it changes.
+        // All cores share this, so it is written only when it changes.
         if self.quick.load(Ordering::Relaxed) != quick {
             self.quick.store(quick, Ordering::Relaxed);
         }
@@ -92,7 +92,7 @@ impl Starts {
     }
 }
 
-/// Polls `start` to its end, and says how much processor time that used.
+/// Polls `start` to its end. Returns also the processor time that this used.
 async fn poll_to_end<T>(
     start: &mut Start<T>,
     machinery: &Machinery,

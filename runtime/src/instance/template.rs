@@ -1,4 +1,4 @@
-//! Everything needed to make workers of one revision, prepared once.
+//! Makes the workers of one revision, from parts that are prepared once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,16 +53,16 @@ enum Pre {
 /// Why a component cannot be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
-    /// It does not fit what this host offers.
+    /// It needs something that this host does not offer.
     #[error("link the component: {0}")]
     Link(String),
-    /// What its manifest asks for does not go together.
+    /// Requests of its manifest that contradict each other.
     #[error("{0}")]
     Manifest(String),
 }
 
 impl Template {
-    /// Links `guest` for `group` against what this host offers, if what `capabilities` grant fits into an instance.
+    /// Links `guest` for `group` with what this host offers. Fails if what `capabilities` grant does not fit into an instance.
     pub fn new(
         engines: &Engines,
         guest: &cache::Guest,
@@ -73,7 +73,7 @@ impl Template {
     ) -> Result<Self, TemplateError> {
         let cache::Guest { code, footprint, .. } = guest;
         if code.kind() == GuestKind::Command {
-            // A process answers once.
+            // A process answers one request only.
             policy.isolation = Isolation::Fresh;
         }
         check_scratch(capabilities.scratch_bytes(), &policy)?;
@@ -84,7 +84,7 @@ impl Template {
         Ok(Self { pre, capabilities, meter, revision, policy, footprint, starts: Starts::default() })
     }
 
-    /// What workers of this template go by.
+    /// Returns the scale settings of its workers.
     pub fn policy(&self) -> &ScalePolicy {
         &self.policy
     }
@@ -94,12 +94,12 @@ impl Template {
         &self.capabilities
     }
 
-    /// What is seen of its scale group.
+    /// Returns the meter of its scale group.
     pub fn meter(&self) -> &Arc<GroupMeter> {
         &self.meter
     }
 
-    /// Adds lines of the host's own about its workers to the app's log.
+    /// Adds lines of the host about its workers to the app's log.
     pub fn host_log(&self, invocation: Option<InvocationId>, text: &str) {
         self.capabilities.output(self.revision).host_log(invocation, text);
     }
@@ -164,7 +164,7 @@ impl Template {
         }
     }
 
-    /// The worker of `instance` that takes the next invocation, where workers are shared
+    /// Returns the worker of `instance` that takes the next invocation, where workers are shared
     /// ([`crate::instance::shared::SharedWorkers::choose`]).
     pub async fn choose_shared(
         &self,
@@ -176,7 +176,7 @@ impl Template {
         instance.shared.choose(&self.policy, machinery.cores(), start).await
     }
 
-    /// Makes a worker ahead in `instance`, where workers are shared and it has none.
+    /// Makes a worker in advance in `instance`, where workers are shared and it has none.
     pub async fn stock_shared(
         &self,
         instance: &Instance,

@@ -1,4 +1,4 @@
-//! How a call failed, for whoever passes its answer on.
+//! Tells the code that passes an answer on how the call failed.
 
 use std::sync::OnceLock;
 use std::task::Waker;
@@ -7,27 +7,27 @@ use futures_util::task::AtomicWaker;
 
 use crate::invocation::Fault;
 
-/// How a call failed; set before anything else can tell that it did, and once.
+/// How a call failed. Set once, before anything else can show that it failed.
 #[derive(Default)]
 pub struct Verdict {
     fault: OnceLock<Fault>,
-    /// Whoever reads the body.
+    /// The task that reads the body.
     reader: AtomicWaker,
 }
 
 impl Verdict {
-    /// The call failed. The first word counts.
+    /// Notes that the call failed. Only the first fault counts.
     pub fn set(&self, fault: Fault) {
         let _ = self.fault.set(fault);
         self.reader.wake();
     }
 
-    /// Wakes `reader` when the call fails, and nobody else.
+    /// Registers `reader` as the only task to wake when the call fails.
     pub fn register(&self, reader: &Waker) {
         self.reader.register(reader);
     }
 
-    /// How, if it did.
+    /// Returns how the call failed, if it did.
     pub fn get(&self) -> Option<&Fault> {
         self.fault.get()
     }

@@ -1,4 +1,4 @@
-//! The wakers of an asynchronous worker: they remember that its event loop has something to do, and who is to poll it.
+//! Wakes an asynchronous worker: remembers that its event loop has something to do, and who is to poll it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +6,12 @@ use std::task::{Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Woken when the event loop has something to do: by whoever brings an invocation, and by what guests waited for.
+/// Woken when the event loop has something to do: when an invocation comes, or what guests waited for.
 #[derive(Default)]
 pub struct WorkerWaker {
-    /// Somebody wants the event loop polled; whoever polls it looks again before it lets go.
+    /// The event loop needs a poll. The thread that polls it checks this again before it stops.
     woken: AtomicBool,
-    /// Somebody polls it: there is no need to wake its own task.
+    /// A thread is polling it, so its own task need not be woken.
     polled: AtomicBool,
     /// `serve`, the host's own part of the event loop, has something to do, not only the library's.
     serve_woken: AtomicBool,
@@ -20,7 +20,7 @@ pub struct WorkerWaker {
 }
 
 impl WorkerWaker {
-    /// Asks for a poll, of whoever is about to poll or polls already.
+    /// Asks for a poll, by the thread that is about to poll or is polling.
     pub fn mark_woken(&self) {
         self.woken.store(true, Ordering::SeqCst);
     }
@@ -30,23 +30,23 @@ impl WorkerWaker {
         self.woken.load(Ordering::SeqCst) || self.serve_woken.load(Ordering::SeqCst)
     }
 
-    /// A poll begins: what wakes it from here on has to be looked at again.
+    /// Notes that a poll begins. Wakes from here on need another poll.
     pub fn poll_begins(&self) {
         self.polled.store(true, Ordering::SeqCst);
         self.woken.store(false, Ordering::SeqCst);
     }
 
-    /// A poll is over.
+    /// Notes that a poll has ended.
     pub fn poll_ends(&self) {
         self.polled.store(false, Ordering::SeqCst);
     }
 
-    /// Whether somebody polls at this moment.
+    /// Whether a thread is polling it.
     pub fn is_polled(&self) -> bool {
         self.polled.load(Ordering::SeqCst)
     }
 
-    /// There is something for `serve`: an invocation that came or left.
+    /// Notes that there is work for `serve`: an invocation came or left.
     pub fn mark_serve_woken(&self) {
         self.serve_woken.store(true, Ordering::SeqCst);
     }
@@ -56,7 +56,7 @@ impl WorkerWaker {
         self.driver.wake();
     }
 
-    /// The worker's own task waits.
+    /// Notes that the worker's own task waits, to be woken by `waker`.
     pub fn register_driver(&self, waker: &Waker) {
         self.driver.register(waker);
     }
@@ -75,8 +75,8 @@ impl Wake for WorkerWaker {
     }
 }
 
-/// Wakes `serve`. The library polls that part before each of its own steps, some eight for a request, and mostly there is
-/// nothing for it.
+/// Wakes `serve`. The library polls that part before each of its own steps, about eight times for a request, and mostly there is
+/// no work for it.
 pub struct ServeWaker(pub Arc<WorkerWaker>);
 
 impl ServeWaker {

@@ -1,4 +1,4 @@
-//! A worker that takes one invocation at a time, of whatever kind.
+//! Wraps the kinds of worker that take one invocation at a time.
 
 use crate::budget::memory::WorkerMemory;
 use crate::instance::call::Call;
@@ -24,7 +24,7 @@ impl Worker {
         }
     }
 
-    /// What it holds.
+    /// Returns what it holds.
     pub fn memory(&self) -> &WorkerMemory {
         match self {
             Self::P2(worker) => worker.memory(),

@@ -122,7 +122,7 @@ impl Worker {
         let body = measured(body).await?;
         let variables = cgi::variables(&parts, body.size_hint().exact());
         self.response = Response::new(head, parts.method == http::Method::HEAD);
-        // What the host says about the request cannot be said by the app's settings.
+        // Set by the host, so that settings of the app cannot replace what it says about the request.
         let guest = self.store.data_mut();
         let wasi = self.capabilities.wasi(&self.output, &variables, guest.scratch.as_deref());
         guest.deadline = deadline;
@@ -145,8 +145,8 @@ impl Worker {
         self.conclude(ended, policy)
     }
 
-    /// What the way it ended and what it wrote make together. The response's body ends only if all is well:
-    /// otherwise the caller says so first.
+    /// Makes the result from how the program ended and what it wrote. The response's body ends only if all is well. Otherwise the
+    /// caller reports the fault first.
     fn conclude(&mut self, ended: wasmtime::Result<()>, policy: &ScalePolicy) -> Result<(), Fault> {
         if let Err(error) = &ended {
             if let Some(fault) = self.response.refusal() {
@@ -170,14 +170,14 @@ impl Worker {
     }
 }
 
-/// `body` with its length, which a program is told before it reads. What comes without one is collected.
+/// Returns `body` with its length, which a program must know before it reads. A body without a length is read whole.
 async fn measured(mut body: GuestBody) -> Result<GuestBody, Fault> {
     if body.size_hint().exact().is_some() {
         return Ok(body);
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        // Whoever reads it for a client knows better what happened, and says so.
+        // The client's connection knows better what happened, and its answer says so.
         let frame = frame.map_err(|error| Fault {
             outcome: Outcome::BadBody(BodyError::Broken),
             detail: format!("the request's body failed: {error:?}"),
@@ -196,7 +196,7 @@ struct Response(Arc<Mutex<ResponseState>>);
 
 #[derive(Default)]
 enum ResponseState {
-    /// The head has not come whole.
+    /// The head is not complete.
     Head { bytes: Vec<u8>, head: oneshot::Sender<Head>, for_head: bool },
     /// The head was handed over.
     Body(PipeWriter),
@@ -219,7 +219,7 @@ impl Response {
         }
     }
 
-    /// The program has exited in order: its body, if it has begun one, is whole.
+    /// Ends the body, if one was begun: the program has exited normally, so it is whole.
     fn finish(&self) -> Result<(), Fault> {
         match std::mem::take(&mut *self.0.lock()) {
             ResponseState::Head { bytes, .. } if bytes.is_empty() => Err(Fault::plain(Outcome::NoResponse)),
@@ -243,7 +243,7 @@ impl Response {
                     Ok(Some(found)) => state.begin_body(found),
                     Err(no_head) => {
                         *state = ResponseState::Refused(no_head);
-                        // Nothing it could still write would be used.
+                        // Nothing that it would still write could be used.
                         return Err(StreamError::trap("the output is not a CGI response"));
                     }
                 }
@@ -261,7 +261,7 @@ impl ResponseState {
         let length = length.filter(|_| !for_head && !has_no_content(found.parts.status));
         let (writer, body) = pipe(length.and_then(|length| length.to_str().ok()?.parse().ok()));
         writer.write(&bytes[found.bytes..]);
-        // If the client has gone away, the call is being dropped.
+        // This fails if the client has gone. Then the call is being dropped.
         let _ = head.send(Ok(http::Response::from_parts(found.parts, body.boxed_unsync())));
         *self = ResponseState::Body(writer);
     }
@@ -342,7 +342,7 @@ impl AsyncWrite for Response {
     }
 }
 
-/// The program's stdin: the request's body, for whoever opens it first.
+/// The program's stdin: the request's body, for the first who opens it.
 struct Stdin(Mutex<Option<GuestBody>>);
 
 impl IsTerminal for Stdin {
@@ -357,7 +357,7 @@ impl StdinStream for Stdin {
     }
 
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
-        // Preview 1 reads through `p2_stream` alone.
+        // Preview 1 reads only through `p2_stream`.
         Box::new(tokio::io::empty())
     }
 }

@@ -1,5 +1,4 @@
-//! A worker for WASI 0.2 HTTP guests: one store with one live component that takes one invocation at a
-//! time, again and again.
+//! A worker for WASI 0.2 HTTP guests: one store with one live component that takes one invocation at a time, one after another.
 
 use tokio::sync::oneshot;
 use wasmtime::Store;
@@ -66,7 +65,7 @@ impl Worker {
         let request = http.new_incoming_request(Scheme::Http, *request)?;
         let response = http.new_response_outparam(head)?;
         let handler = self.proxy.wasi_http_incoming_handler();
-        // On the heap, as everywhere on the way of a request: it is large, and would be moved with all around it.
+        // On the heap: it is large, and would be moved together with the futures around it.
         Box::pin(handler.call_handle(&mut self.store, request, response)).await
     }
 
@@ -75,8 +74,8 @@ impl Worker {
         self.store.data().limiter.memory()
     }
 
-    /// Whether this worker may serve another invocation: it leaked nothing to speak of, is not worn out
-    /// and does not sit on more than its share of the instance's memory.
+    /// Whether this worker may serve another invocation: it leaked almost nothing, is not used up, and holds no more than its
+    /// share of the instance's memory.
     pub fn is_reusable(&mut self, policy: &ScalePolicy) -> bool {
         let share_bytes = policy.memory.bytes() / u64::from(policy.concurrency);
         policy.isolation == Isolation::Reuse

@@ -1,8 +1,7 @@
 //! A worker for WASI 0.3 HTTP guests: one store with one live component that runs many invocations at a time.
 //!
-//! The store's event loop is one future ([`serve`]). Whoever has something for it to do polls it in place, on the
-//! thread that already holds the request; its own task ([`drive`]) polls it when something it waited for has
-//! come. A guest that computes through a tick takes that task to the compute threads.
+//! The store's event loop is one future ([`serve`]). A thread that brings work polls it in place; its own task ([`drive`]) polls
+//! it when something that it waited for has come. If a guest computes through a tick, that task moves to the compute threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -42,18 +41,18 @@ use crate::request::{GuestRequest, Origin};
 /// One live component with its event loop.
 pub struct AsyncWorker {
     in_flight: Arc<InFlight>,
-    /// `None` once it is over. Held by whoever polls it.
+    /// `None` once it is over. Locked by the thread that polls it.
     event_loop: Mutex<Option<EventLoop>>,
     wakes: Arc<WorkerWaker>,
-    /// Wakes the worker; always the same, so that what waits need not be told of another.
+    /// Wakes the worker. Always the same, so that what waits need not register another.
     waker: Waker,
-    /// The guest computed when it was last polled: leave it to its own task.
+    /// The guest computed when it was last polled, so only the worker's own task polls it.
     computes: AtomicBool,
-    /// The core of the first caller, on whose event loop its own task runs; [`NO_CORE`] before.
+    /// The core of the first caller. The worker's own task runs on its event loop. [`NO_CORE`] before.
     home: AtomicUsize,
     /// Calls from other cores.
     far_calls: AtomicU32,
-    /// What its store holds, which is inside its event loop.
+    /// What its store holds. Kept here, because the store itself is inside the event loop.
     memory: Arc<WorkerMemory>,
     meter: Arc<GroupMeter>,
     machinery: Arc<Machinery>,
@@ -61,16 +60,16 @@ pub struct AsyncWorker {
 
 type EventLoop = GuestTask<()>;
 
-/// How often one caller polls the event loop for what came up while it did; then that is for its own task.
+/// How many times one caller polls the event loop for work that comes meanwhile. After that its own task does.
 const TURNS_IN_A_ROW_MAX: u32 = 8;
 
 /// No core: the worker has not been called yet.
 const NO_CORE: usize = usize::MAX;
 
-/// What became of a turn of the event loop.
+/// Result of a turn of the event loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// Everything in it waits.
+    /// Every task in it waits.
     Waits,
     /// A guest has been computing.
     Computes,
@@ -78,18 +77,18 @@ enum Turn {
     Over,
 }
 
-/// An invocation in a worker, from the caller's side. Dropping it gives up its place there.
+/// An invocation in a worker, as its caller sees it. Dropping it frees its place there.
 pub struct AsyncCall {
     worker: Arc<AsyncWorker>,
     invocation: InvocationId,
-    /// What becomes of it; nothing, if the worker ended and [`Self::verdict`] says how.
+    /// Its answer; nothing, if the worker ended and [`Self::verdict`] says how.
     pub answer: oneshot::Receiver<WorkerAnswer>,
-    /// How it failed after it was answered.
+    /// How it failed after its answer.
     pub verdict: Arc<Verdict>,
 }
 
 impl AsyncWorker {
-    /// Instantiates a component with `guest` as its data.
+    /// Instantiates a component. `guest` is its store data.
     pub fn start(
         pre: ServicePre<Guest>,
         guest: Guest,
@@ -193,7 +192,7 @@ impl AsyncWorker {
         AsyncCall { worker: self.clone(), invocation, answer, verdict }
     }
 
-    /// Invocations in it.
+    /// Returns how many invocations are in it.
     pub fn load(&self) -> u32 {
         self.in_flight.load()
     }
@@ -203,25 +202,25 @@ impl AsyncWorker {
         self.computes.load(Ordering::Acquire)
     }
 
-    /// Whether it is polled on the compute threads alone: its guest has been computing, or might, without a break, with
-    /// all the memory that it has.
+    /// Whether only the compute threads poll it: its guest has computed, or may compute for any time without interruption because
+    /// of its memory.
     fn is_apart(&self) -> bool {
         self.computes() || self.memory.is_large()
     }
 
-    /// Whether it cannot be turned to at this moment.
+    /// Whether it cannot run anything new at this moment.
     pub fn is_busy(&self) -> bool {
         self.is_apart() || self.event_loop.is_locked()
     }
 
-    /// Whether calls from `core` find it there: it is at home on that core, or nowhere yet.
+    /// Whether `core` is its own, or it has none yet.
     pub fn is_near(&self, core: usize) -> bool {
         let home = self.home.load(Ordering::Relaxed);
         home == core || home == NO_CORE
     }
 
-    /// Whether `core`, which is about to call it, is another than its own, and such calls have been so many that a worker of
-    /// its own is worth its start there: each of them wakes two threads.
+    /// Whether `core`, which is about to call it, is not its own, and there were so many such calls that a worker for that core
+    /// is worth its start. Each such call wakes two threads.
     pub fn is_called_from_afar(&self, core: usize) -> bool {
         !self.is_near(core) && self.far_calls.fetch_add(1, Ordering::Relaxed) >= limits::FAR_CALLS_MAX
     }
@@ -231,8 +230,8 @@ impl AsyncWorker {
         self.in_flight.is_retired()
     }
 
-    /// Takes nothing new from now on. It goes when its last invocation has left: at once if `at_once`, otherwise
-    /// it may first finish what a guest goes on doing after its answer, for as long as an invocation may take.
+    /// Takes no new invocations from now on. It ends when its last invocation has left: at once if `at_once`, otherwise it may
+    /// first finish what a guest still does after its answer, for as long as an invocation may take.
     pub fn retire(self: &Arc<Self>, at_once: bool) {
         self.in_flight.retire(at_once);
         self.end_if_left();
@@ -259,12 +258,12 @@ impl AsyncWorker {
         }
     }
 
-    /// Polls the event loop until it waits and nobody has asked for more meanwhile. If somebody else is polling
-    /// it, that one looks again.
+    /// Polls the event loop until it waits and no thread has asked for another poll. If another thread is polling it, that thread
+    /// polls again.
     fn turn(&self) -> Turn {
         self.wakes.mark_woken();
         if guest_task::is_polling() {
-            // A guest's turn ends before another begins.
+            // One guest's turn must end before another one begins.
             self.wakes.wake_driver();
             return if self.computes() { Turn::Computes } else { Turn::Waits };
         }
@@ -278,7 +277,7 @@ impl AsyncWorker {
             self.wakes.poll_ends();
             drop(event_loop);
             if turn != Turn::Waits {
-                // If it computes, it has to be polled again; that is for its own task.
+                // If it computes it has to be polled again, by its own task.
                 self.wakes.wake_driver();
                 return turn;
             }
@@ -313,7 +312,7 @@ impl AsyncWorker {
         if computes { Turn::Computes } else { Turn::Waits }
     }
 
-    /// A suspended guest may hold much memory, which no event loop should spend its time on.
+    /// Drops it on the compute threads: a suspended guest may hold much memory, and freeing that takes an event loop too long.
     fn drop_event_loop(&self, ending: Option<EventLoop>) {
         self.memory.leave_instance();
         if self.memory_bytes() > limits::INLINE_DROP_BYTES_MAX {
@@ -346,7 +345,7 @@ fn drive(worker: Arc<AsyncWorker>, home: Handle) {
 }
 
 impl AsyncCall {
-    /// Lets the worker go on with whatever it can do now.
+    /// Lets the worker do all it can do now.
     pub fn turn(&self) {
         if !self.worker.is_apart() {
             self.worker.turn();
@@ -358,7 +357,7 @@ impl AsyncCall {
         self.worker.memory_bytes()
     }
 
-    /// The worker takes no more invocations, because this one has to be ended.
+    /// Retires the worker, because this invocation has to be ended.
     pub fn retire_worker(&self) {
         self.worker.retire(true);
     }
@@ -371,7 +370,7 @@ impl Drop for AsyncCall {
     }
 }
 
-/// The whole life of a worker's store.
+/// Runs a worker's store from its start to its end.
 async fn run(
     mut store: Store<Guest>,
     service: Service,
@@ -386,7 +385,7 @@ async fn run(
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
         (culprit, sandbox::call_fault(&error, &mut store.data_mut().limiter, in_flight.policy()))
     });
-    // Before anybody hears of it: what they ask for next must find room in the instance.
+    // Done before anybody is told: the next request of a caller must find room in the instance.
     store.data_mut().limiter.memory().leave_instance();
     if let Some((culprit, fault)) = failed {
         in_flight.fail(culprit, &fault);
@@ -397,14 +396,14 @@ async fn run(
     }
 }
 
-/// The event loop's own part: begins what was handed in, until the worker is to end and the guest is quiet.
+/// Runs the host's part of the event loop: begins new invocations, until the worker is to end and the guest is quiet.
 async fn serve(
     accessor: &Accessor<Guest>,
     service: &Service,
     in_flight: &InFlight,
     serve_waker: Arc<ServeWaker>,
 ) {
-    // Most calls are alone. One has its place here; only more need memory and wakers of their own.
+    // Most invocations are alone. The one has its place here; only more need memory and wakers of their own.
     let mut one = std::pin::pin!(None);
     let mut more = FuturesUnordered::new();
     let waker = Waker::from(serve_waker.clone());
@@ -457,7 +456,7 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
         let http = store.get().http();
         let authority = request.headers().get(HOST).and_then(|host| host.as_bytes().try_into().ok());
         let (mut request, _processed) = Request::from_http(http.hooks, *request);
-        // As 0.2 guests see it: a request from a client has its authority in the header that guests do not get.
+        // As for 0.2 guests: a client's request has its authority in the header that guests do not get.
         request.scheme.get_or_insert(Scheme::HTTP);
         request.authority = request.authority.or(authority);
         let request = http.table.push(request)?;
@@ -470,13 +469,13 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
         Err(error) => {
             let fault = accessor
                 .with(|mut store| sandbox::call_fault(&error, &mut store.get().limiter, in_flight.policy()));
-            // Nobody waits any more, if that fails.
+            // Fails if nobody waits any more.
             let _ = answer.send(WorkerAnswer::Failed(fault));
             return;
         }
     };
     in_flight.begun(invocation, call.task(), deadline, answer, verdict);
-    // A trap ends the whole event loop; what is left here is the guest's own word.
+    // A trap ends the whole event loop. What remains here is an error that the guest itself returned.
     let Ok((result,)) = handle.finish_call_concurrent(accessor, call).await else { return };
     let response = match result {
         Ok(response) => accessor

@@ -1,9 +1,9 @@
-//! What the host holds for a guest besides its memory: header fields, requests, bodies, handles of all kinds.
+//! Charges what the host holds for a guest besides its memory: header fields, requests, bodies, handles of all kinds.
 //!
-//! It is charged like linear memory, to the instance and the host. Looking through all of it for each call would be
-//! dear, and so would following each object to its end. So calls that add something count what they add, and only when
-//! that has grown by a sixteenth, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is looked through and the
-//! charge is put right. A guest that holds little never gets that far.
+//! It is charged like linear memory, to the instance and the host. To search all of it at each call would be expensive, and so
+//! would be to follow each object to its end. So calls that add something count what they add. Only when that has grown by a
+//! sixteenth, or by [`limits::OBJECTS_UNCHARGED_BYTES`], the guest's table is searched and the charge corrected. A guest that
+//! holds little never reaches that point.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
@@ -16,21 +16,21 @@ use crate::instance::guest::objects::{bytes_of, p2_method_length, p2_scheme_leng
 use crate::limits;
 
 impl Guest {
-    /// The guest has the host hold about `bytes` more. Fails if it may not.
+    /// Counts about `bytes` more that the host holds for the guest. Fails if it may not hold them.
     pub fn holds_more(&mut self, bytes: usize) -> wasmtime::Result<()> {
         if self.objects.add(bytes) { self.charge_objects() } else { Ok(()) }
     }
 
-    /// Puts right what is charged for its objects.
+    /// Corrects the charge for its objects.
     pub fn charge_objects(&mut self) -> wasmtime::Result<()> {
         let Self { table, objects, limiter, .. } = self;
         Ok(objects.charge(table.iter_mut(), limiter)?)
     }
 
-    /// What an invocation has left is charged, and no more.
+    /// Charges only what an invocation has left.
     pub fn charge_left_over(&mut self, is_empty: bool) {
         if self.objects.is_charged() {
-            // A refusal changes nothing: what there is was charged before.
+            // If this is refused nothing changes: what exists was charged before.
             let _ = self.charge_objects();
         } else if is_empty {
             self.objects.forget_added();
@@ -38,7 +38,7 @@ impl Guest {
     }
 }
 
-/// Puts the functions that add header fields, of one version of `wasi:http`, in the place of the library's.
+/// Replaces the library's functions that add header fields, of one version of `wasi:http`.
 macro_rules! count_fields {
     ($types:ident, $linker:expr) => {{
         $linker.func_wrap(
@@ -87,8 +87,7 @@ macro_rules! count_fields {
     }};
 }
 
-/// Puts a function that sets a text of a request in the place of the library's: a text that is longer than any server
-/// takes is refused, others count.
+/// Replaces a library function that sets a text of a request. A text longer than any server takes is refused, others are counted.
 macro_rules! count_text {
     ($linker:expr, $name:literal, $request:ty, $value:ty, $set:path, $length:expr) => {
         $linker.func_wrap(

@@ -33,7 +33,7 @@ pub struct Bucket {
     label: String,
 }
 
-/// A key as it was when the guest looked at it last. Without its value: a guest may hold thousands of these.
+/// A key, in the version that the guest read last. Without its value, because a guest may hold thousands of these.
 pub struct Cas {
     label: String,
     key: String,
@@ -46,7 +46,7 @@ pub struct KeyValueView<'a> {
     pub table: &'a mut ResourceTable,
     /// What it may use.
     pub capabilities: &'a Capabilities,
-    /// Where refusals are said.
+    /// Where refusals are logged.
     pub output: &'a GuestOutput,
 }
 
@@ -64,7 +64,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 impl Guest {
-    /// What its calls to key-value stores need.
+    /// Returns what calls to key-value stores need.
     pub fn key_value(&mut self) -> KeyValueView<'_> {
         let Hooks { capabilities, output, .. } = &self.hooks;
         KeyValueView { table: &mut self.table, capabilities, output }
@@ -77,7 +77,7 @@ impl KeyValueView<'_> {
     }
 
     fn bucket(&self, bucket: &Resource<Bucket>) -> wasmtime::Result<Store, KeyValueError> {
-        // A handle that is none cannot come from a guest: the library checks them.
+        // An invalid handle cannot come from a guest: the library checks handles.
         let label = self.table.get(bucket).map(|bucket| bucket.label.as_str()).unwrap_or_default();
         self.open(label)
     }
@@ -86,7 +86,7 @@ impl KeyValueView<'_> {
         self.capabilities.key_value().try_room(bytes)
     }
 
-    /// The error as the guest gets it; what the developer or the operator has to know is written down.
+    /// Returns the error as the guest gets it. Logs what the developer or operator has to know.
     fn told(&self, error: KeyValueError) -> store::Error {
         self.capabilities.report(&error, self.output);
         match error {
@@ -176,7 +176,7 @@ impl atomics::Host for KeyValueView<'_> {
 
 enum Swapped {
     Yes,
-    /// The key has this version by now.
+    /// The key has this version now.
     No(Option<Version>),
 }
 
@@ -204,7 +204,7 @@ impl atomics::HostCas for KeyValueView<'_> {
             Err(_) => (String::new(), String::new()),
         };
         let entry = self.open(&label)?.get(&key).await?;
-        // From now on this is what the swap replaces.
+        // The next swap replaces this version.
         if let Ok(cas) = self.table.get_mut(&cas) {
             cas.version = entry.as_ref().map(|entry| entry.version);
         }

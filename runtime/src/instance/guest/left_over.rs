@@ -1,4 +1,4 @@
-//! What a guest still holds after an invocation.
+//! Finds what a guest still holds after an invocation.
 
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
@@ -17,7 +17,7 @@ pub struct LeftOver {
 }
 
 impl Guest {
-    /// What the guest still holds after an invocation.
+    /// Returns what the guest still holds after an invocation.
     pub fn left_over(&mut self) -> LeftOver {
         let is_empty = self.table.is_empty();
         self.charge_left_over(is_empty);

@@ -1,7 +1,7 @@
 //! Offers guests the interfaces of WASI.
 //!
-//! They all link. What the app's manifest does not grant (an outbound request), and what nobody gets (a socket),
-//! answers with the guest's own error codes.
+//! All interfaces link. What the app's manifest does not grant (an outbound request), and what no guest gets (a socket), fails
+//! with the interface's own error codes.
 
 use wasmtime::Engine;
 use wasmtime::component::Linker;

@@ -1,4 +1,4 @@
-//! How much the host holds for a guest's handles, and what of it is charged.
+//! Counts what the host holds for a guest's handles, and what of it is charged.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use crate::limits;
 pub struct Objects {
     /// Bytes that are charged.
     charged: u64,
-    /// Bytes that calls have added since they were.
+    /// Bytes that calls have added since the charge was last corrected.
     added: u64,
-    /// Bytes of bodies that the guest has written and nobody has read; bodies add and take away.
+    /// Bytes of bodies that the guest has written and nobody has read yet. Bodies add and subtract.
     buffered: Arc<AtomicU64>,
-    /// The same when the charge was put right.
+    /// The same value when the charge was last corrected.
     buffered_then: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct Objects {
 pub struct TooMuchHeld;
 
 impl Objects {
-    /// Where bodies count what waits to be read.
+    /// Returns the counter in which bodies count what waits to be read.
     pub fn buffered(&self) -> &Arc<AtomicU64> {
         &self.buffered
     }
@@ -41,19 +41,19 @@ impl Objects {
         self.charged > 0
     }
 
-    /// What was added is gone again, all of it.
+    /// Notes that all that was added is gone again.
     pub fn forget_added(&mut self) {
         self.added = 0;
     }
 
-    /// Whether the charge has to be put right after `bytes` more.
+    /// Adds `bytes`. Returns whether the charge has to be corrected.
     pub fn add(&mut self, bytes: usize) -> bool {
         self.added += (bytes + limits::OBJECT_BYTES) as u64;
         let buffered = self.buffered.load(Ordering::Relaxed).saturating_sub(self.buffered_then);
         self.added + buffered > limits::OBJECTS_UNCHARGED_BYTES.max(self.charged / 16)
     }
 
-    /// Charges for `entries` what they hold now.
+    /// Sets the charge to what `entries` hold now.
     pub fn charge<'a>(
         &mut self,
         entries: impl Iterator<Item = &'a mut (dyn Any + Send)>,
@@ -71,7 +71,7 @@ impl Objects {
     }
 }
 
-/// Bytes that the host holds for an entry of a guest's table.
+/// Returns the bytes that the host holds for an entry of a guest's table.
 pub fn bytes_of(entry: &(dyn Any + Send)) -> usize {
     let fields = |fields: &HeaderMap| -> usize {
         fields.iter().map(|(name, value)| name.as_str().len() + value.len() + limits::FIELD_BYTES).sum()
@@ -102,17 +102,17 @@ pub fn bytes_of(entry: &(dyn Any + Send)) -> usize {
     of_type + limits::OBJECT_BYTES
 }
 
-/// Bytes of text in it.
+/// Returns the bytes of text in it.
 pub fn p2_method_length(method: &P2Method) -> usize {
     if let P2Method::Other(name) = method { name.len() } else { 0 }
 }
 
-/// Bytes of text in it.
+/// Returns the bytes of text in it.
 pub fn p2_scheme_length(scheme: &Option<P2Scheme>) -> usize {
     if let Some(P2Scheme::Other(name)) = scheme { name.len() } else { 0 }
 }
 
-/// Bytes of text in it.
+/// Returns the bytes of text in it.
 pub fn text_length(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::len)
 }

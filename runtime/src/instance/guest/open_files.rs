@@ -1,7 +1,8 @@
-//! How many files a guest may have open at a time: each is a descriptor of the host.
+//! Limits how many files a guest may have open at a time. Each is a file descriptor of the host.
 //!
-//! The library opens as many as it is asked for. Here its functions that open and close files are put behind a
-//! [`FileLease`], for programs of preview 1 and for components. A guest that may open no more gets its own error.
+//! The library opens as many as a guest asks for. Here its functions that open and close files are replaced by functions that ask
+//! a [`FileLease`] first, for programs of preview 1 and for components. A guest that may open no more gets an error of the
+//! interface.
 
 use wasmtime::component::{Accessor, Linker, Resource, ResourceTable};
 use wasmtime::{AsContextMut, Caller, Extern};
@@ -16,7 +17,7 @@ use crate::descriptors::FileLease;
 use crate::instance::guest::Guest;
 use crate::limits;
 
-/// Entries of a guest's table that may hold a descriptor.
+/// Counts the entries of a guest's table that may hold a descriptor.
 fn open_files(table: &mut ResourceTable) -> u32 {
     let holds = |entry: &&mut (dyn std::any::Any + Send)| {
         entry.is::<Descriptor>() || entry.is::<DynInputStream>() || entry.is::<DynOutputStream>()
@@ -32,11 +33,11 @@ pub trait OpensFiles: Send + 'static {
     /// Its WASI, for the library's functions.
     fn wasi(&mut self) -> &mut wasmtime_wasi::p1::WasiP1Ctx;
 
-    /// The descriptors that it may hold, and how many it does.
+    /// Returns its lease of descriptors, and how many it has open.
     fn files(&mut self) -> (&mut FileLease, &mut u32);
 }
 
-/// Puts the functions of a program that open and close files behind its lease.
+/// Replaces a program's functions that open and close files.
 pub fn add_to_p1_linker<T: OpensFiles>(linker: &mut wasmtime::Linker<T>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     type OpenArguments = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
@@ -105,12 +106,12 @@ fn memory_and_data<'a, T: OpensFiles>(
         wasmtime::bail!("the program exports no memory");
     };
     let (bytes, data) = memory.data_and_store_mut(caller);
-    // What the library does before each of its functions: bytes that this call may copy out of the guest.
+    // The library does this before each of its functions: it sets how many bytes the call may copy out of the guest.
     p1::WasiSnapshotPreview1::set_hostcall_fuel(data.wasi(), limits::HOSTCALL_BYTES_MAX);
     Ok((GuestMemory::Unshared(bytes), data))
 }
 
-/// Puts the functions of WASI 0.2 that open files behind the guest's lease.
+/// Replaces the functions of WASI 0.2 that open files.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     type Arguments = (Resource<Descriptor>, p2::PathFlags, String, p2::OpenFlags, p2::DescriptorFlags);
     linker.allow_shadowing(true);

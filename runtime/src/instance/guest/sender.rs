@@ -1,7 +1,7 @@
-//! Which invocation sends a request, where several run in one store.
+//! Finds out which invocation sends a request, where several run in one store.
 //!
-//! What leads to a request belongs to the invocation that sends it: how many calls from app to app, and its trace. The
-//! library's own functions do not say which of several guests calls them, but the store knows whose turn it is.
+//! The requests that an invocation sends inherit its depth of calls from app to app, and its trace. The library's functions do
+//! not say which of several guest tasks calls them, but the store knows which one runs.
 
 use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime::{AsContextMut, StoreContextMut};
@@ -13,15 +13,15 @@ use wasmtime_wasi_http::{RequestOptions, WasiHttp, WasiHttpView};
 
 use crate::instance::guest::Guest;
 
-/// The guest whose turn it is in `store` is about to send a request.
+/// Notes that the guest task that runs in `store` is about to send a request.
 fn note_sender(mut store: StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
-    // The last is the task that the host began.
+    // The last entry is the task that the host began.
     let task = store.async_call_stack()?.last();
     store.data_mut().sends(task);
     Ok(())
 }
 
-/// Puts functions that know their caller in the place of the library's.
+/// Replaces the library's functions by functions that know their caller.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     linker.instance("wasi:http/outgoing-handler@0.2.12")?.func_wrap(
@@ -41,7 +41,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         "send",
         |accessor: &Accessor<Guest>, (request,): (Resource<Request>,)| {
             Box::pin(async move {
-                // What follows runs up to the library's look at the sender without a turn of another guest.
+                // No other guest task runs between this note and the library's use of it.
                 accessor.with(|mut store| note_sender(store.as_context_mut()))?;
                 let http = accessor.with_getter::<WasiHttp>(Guest::http);
                 let answered: Result<Resource<Response>, _> = match WasiHttp::send(&http, request).await {

@@ -1,5 +1,5 @@
-//! Says which of the invocations in one asynchronous worker writes to stdout or stderr: the library does not tell its
-//! streams who calls them, so the calls that write go through here.
+//! Finds out which invocation of an asynchronous worker writes to stdout or stderr. The library does not tell its streams who
+//! calls them, so its functions that write are replaced.
 
 use wasmtime::component::{Access, Linker, Resource, ResourceTable, StreamReader};
 use wasmtime::{AsContextMut, StoreContextMut};
@@ -10,12 +10,12 @@ use wasmtime_wasi::p3::bindings::cli::{stderr, stdout};
 
 use crate::instance::guest::Guest;
 
-/// The interfaces, as the library's linker calls them: of WASI 0.2, which standard libraries still use, and of 0.3.
+/// The interfaces by their names in the library's linker: of WASI 0.2, which standard libraries still use, and of 0.3.
 const STREAMS: &str = "wasi:io/streams@0.2.12";
 const STDOUT: &str = "wasi:cli/stdout@0.3.0";
 const STDERR: &str = "wasi:cli/stderr@0.3.0";
 
-/// Puts these calls in the place of the library's, which they make.
+/// Replaces the library's functions, and calls them.
 pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let mut streams = linker.instance(STREAMS)?;
@@ -31,7 +31,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         "[method]output-stream.blocking-write-and-flush",
         |mut store: StoreContextMut<'_, Guest>, (stream, bytes): (Resource<DynOutputStream>, Vec<u8>)| {
             Box::new(async move {
-                // A stream of output writes before it could wait for anything.
+                // An output stream writes before it can wait for anything.
                 name_writer(&mut store)?;
                 let written = table(&mut store).blocking_write_and_flush(stream, bytes).await;
                 answer(&mut store, written)
@@ -59,7 +59,7 @@ pub fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Tells the output of the worker who writes next.
+/// Notes in the worker's output who writes next.
 fn name_writer(store: &mut StoreContextMut<'_, Guest>) -> wasmtime::Result<()> {
     let task = store.as_context_mut().async_call_stack()?.last();
     store.data_mut().writes(task);
@@ -70,7 +70,7 @@ fn table<'a>(store: &'a mut StoreContextMut<'_, Guest>) -> &'a mut ResourceTable
     wasmtime_wasi::WasiView::ctx(store.data_mut()).table
 }
 
-/// What the guest is told, as the library tells it.
+/// Returns what the library would return to the guest.
 fn answer(
     store: &mut StoreContextMut<'_, Guest>,
     written: StreamResult<()>,
