@@ -1,4 +1,4 @@
-//! What is seen of an app: its output, its invocations, its counts, and why it scaled.
+//! Holds what is measured of an app: its output, its invocations, its counts, and why it scaled.
 
 pub mod counts;
 pub mod histogram;
@@ -26,7 +26,7 @@ use crate::meter::log::AppLog;
 use crate::meter::scaling::ScaleLog;
 use crate::meter::series::Series;
 
-/// What is seen of one app since the host started, across its revisions.
+/// What is measured of one app since the host started, across its revisions.
 #[derive(Default)]
 pub struct Meter {
     /// Its output.
@@ -40,12 +40,12 @@ pub struct Meter {
     groups: Mutex<BTreeMap<String, Arc<GroupMeter>>>,
 }
 
-/// What is seen of one scale group.
+/// What is measured of one scale group.
 pub struct GroupMeter {
     name: String,
     /// How its invocations ended and how long they took.
     pub counts: Counts,
-    /// How that was in the last minutes.
+    /// The same for each second of the last minutes.
     pub series: Series,
 }
 
@@ -60,24 +60,24 @@ pub struct Outbound {
     pub connections: Counter,
 }
 
-/// Counts up.
+/// A number that only grows.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many there were.
+    /// Returns the present number.
     pub fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl Meter {
-    /// What is seen of `group`, from now on if nobody has looked before.
+    /// Returns the meter of `group`. Makes it if there is none.
     pub fn group(&self, group: &str) -> Arc<GroupMeter> {
         let mut groups = self.groups.lock();
         if let Some(known) = groups.get(group) {
@@ -87,14 +87,14 @@ impl Meter {
         groups.entry(group.to_owned()).or_insert(Arc::new(new)).clone()
     }
 
-    /// All groups that it has had.
+    /// Returns the meters of all groups that the app has had.
     pub fn groups(&self) -> Vec<Arc<GroupMeter>> {
         self.groups.lock().values().cloned().collect()
     }
 }
 
 impl GroupMeter {
-    /// What its scale group is called: `http`, or `function:NAME` (SPEC 2.5).
+    /// Returns the name of its scale group: `http`, or `function:NAME` (SPEC 2.5).
     pub fn name(&self) -> &str {
         &self.name
     }

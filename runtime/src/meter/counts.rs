@@ -1,4 +1,4 @@
-//! The counts of a scale group: every invocation exactly once, across revisions.
+//! Counts the invocations of a scale group: every invocation exactly once, across revisions.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use crate::meter::histogram::{Durations, Histogram, Writer};
 /// Counters of one group since the host started.
 #[derive(Default)]
 pub struct Counts {
-    /// Of those that got a slot: counted apart by each event loop, so that none waits for another. The last ones are
-    /// those of all other threads.
+    /// Of invocations that got a slot. Each event loop has its own, so that none waits for another; the last one is for all other
+    /// threads.
     cores: [OnceLock<Box<PerCore>>; CORES + 1],
-    /// By how they ended, except for those that were answered.
+    /// Invocations by outcome, except those that were answered.
     otherwise: [AtomicU64; Outcome::CODES.len()],
     throttled: [AtomicU64; Throttle::CODES.len()],
     cold: AtomicU64,
@@ -25,7 +25,7 @@ pub struct Counts {
 /// Event loops that have counters of their own.
 const CORES: usize = 8;
 
-/// In this order: what every invocation touches lies in one cache line, but for one counter of the histogram.
+/// The order matters: except for one counter of the histogram, all that every invocation writes is in one cache line.
 #[derive(Default)]
 #[repr(C, align(128))]
 struct PerCore {
@@ -40,21 +40,21 @@ struct PerCore {
 pub struct CountsNow {
     /// Invocations that got a slot, however they ended.
     pub invocations: u64,
-    /// Invocations refused by a bound.
+    /// Invocations refused because of a limit or quota.
     pub throttled: u64,
     /// Invocations that got a slot and failed.
     pub failed: u64,
     /// Instances made because an invocation needed one.
     pub cold: u64,
-    /// How long those that got a slot ran, together.
+    /// Sum of how long those that got a slot ran.
     pub ran: Duration,
     /// Processor time that guests used.
     pub cpu: Duration,
 }
 
 impl Counts {
-    /// Counts an invocation that got a slot, by how it ended and how long it ran. Called once for each. Gives its
-    /// number on this core among those that failed, or among those that did not.
+    /// Counts an invocation that got a slot, by its outcome and how long it ran. Called once for each. Returns its number on this
+    /// core among those that failed, or among those that did not.
     pub fn ended(&self, outcome: &Outcome, ran: Duration) -> u64 {
         let (core, writer) = self.core();
         core.runs.note(ran, writer);
@@ -67,7 +67,7 @@ impl Counts {
         if outcome.is_failure() { alike } else { number }
     }
 
-    /// Counts an invocation that a bound refused. Gives its number among those.
+    /// Counts an invocation that a limit or quota refused. Returns its number among those.
     pub fn refused(&self, throttle: Throttle) -> u64 {
         self.throttled[throttle.index()].fetch_add(1, Ordering::Relaxed)
     }
@@ -89,12 +89,12 @@ impl Counts {
         self.cold.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes how long a cold start took: from the decision to create until ready to accept.
+    /// Notes how long a cold start took: from the decision to make an instance until it could take an invocation.
     pub fn cold_start(&self, took: Duration) {
         self.cold_starts.get_or_init(Box::default).note(took, Writer::OneOfMany);
     }
 
-    /// The present numbers.
+    /// Returns the present numbers.
     pub fn now(&self) -> CountsNow {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let cores = || self.cores.iter().filter_map(OnceLock::get);
@@ -108,7 +108,7 @@ impl Counts {
         }
     }
 
-    /// How many ended in which way, without those that were throttled.
+    /// Returns how many ended with each outcome, without those that were throttled.
     pub fn by_outcome(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let cores = self.cores.iter().filter_map(OnceLock::get);
         let answered = cores.map(|core| core.answered.load(Ordering::Relaxed)).sum();
@@ -119,29 +119,29 @@ impl Counts {
         })
     }
 
-    /// How many were refused by which bound.
+    /// Returns how many were refused because of each limit or quota.
     pub fn by_throttle(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Throttle::CODES.into_iter().zip(self.throttled.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// How long invocations ran, from their slot to the end of their answer.
+    /// Returns how long invocations ran, from their slot to the end of their answer.
     pub fn runs(&self) -> Durations {
         let mut sum = Durations::default();
         self.cores.iter().filter_map(OnceLock::get).for_each(|core| core.runs.add_to(&mut sum));
         sum
     }
 
-    /// How long those waited for a slot that had to.
+    /// Returns how long invocations waited, of those that had to wait for a slot.
     pub fn waits(&self) -> Durations {
         all_of(&self.waits)
     }
 
-    /// How long cold starts took.
+    /// Returns how long cold starts took.
     pub fn cold_starts(&self) -> Durations {
         all_of(&self.cold_starts)
     }
 
-    /// The counters of this thread, and who adds to them.
+    /// Returns the counters of this thread, and how it may add to them.
     fn core(&self) -> (&PerCore, Writer) {
         let (at, writer) = match own_core() {
             Some(own) if own < CORES => (own, Writer::Alone),

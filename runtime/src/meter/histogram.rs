@@ -1,5 +1,5 @@
-//! How long things took: counters in steps of a sixteenth of each doubling, so that any quantile is known to 6 % or
-//! better, however many there were.
+//! Counts durations, in steps of a sixteenth of each doubling, so that every quantile is known with an error of at most 6 %,
+//! however many durations there were.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,17 +21,17 @@ pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
 }
 
-/// Who adds to a counter.
+/// Which threads add to a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
-    /// This thread and no other, ever: nobody waits, and no other memory is waited for.
+    /// Only this thread, ever, so that no atomic addition is needed.
     Alone,
     /// Any thread.
     OneOfMany,
 }
 
 impl Writer {
-    /// Adds to `counter`, and says what it was before.
+    /// Adds to `counter`. Returns its value before.
     pub fn add(self, counter: &AtomicU64, more: u64) -> u64 {
         match self {
             Self::OneOfMany => counter.fetch_add(more, Ordering::Relaxed),
@@ -44,7 +44,7 @@ impl Writer {
     }
 }
 
-/// What a histogram, or several together, held at one moment.
+/// What a histogram, or the sum of several, held at one moment.
 #[derive(Clone)]
 pub struct Durations {
     buckets: Box<[u64; BUCKETS]>,
@@ -64,14 +64,14 @@ impl Default for Durations {
 }
 
 impl Histogram {
-    /// Counts one that took so long.
+    /// Counts a duration.
     pub fn note(&self, took: Duration, writer: Writer) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         writer.add(&self.buckets[bucket_of(nanoseconds)], 1);
         writer.add(&self.nanoseconds, nanoseconds);
     }
 
-    /// How long all took together.
+    /// Returns the sum of all durations.
     pub fn total(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }
@@ -86,17 +86,17 @@ impl Histogram {
 }
 
 impl Durations {
-    /// How many there were.
+    /// Returns how many durations there were.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// How long all took together.
+    /// Returns the sum of all durations.
     pub fn total(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds)
     }
 
-    /// What has come since `earlier`.
+    /// Returns what was added since `earlier`.
     pub fn since(&self, earlier: &Self) -> Self {
         let buckets =
             Box::new(std::array::from_fn(|at| self.buckets[at].saturating_sub(earlier.buckets[at])));
@@ -115,8 +115,8 @@ impl Durations {
         Some(Duration::from_nanos(nanoseconds))
     }
 
-    /// How many took less than 64 µs, 128 µs, 256 µs and so on up to 67 s, in seconds: exact, because each lies
-    /// between two counters.
+    /// Returns how many took less than 64 µs, 128 µs, 256 µs and so on up to 67 s; limits are in seconds. Exact, because each
+    /// limit lies between two counters.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut next = 0;
         let mut seen = 0;
@@ -142,7 +142,7 @@ fn bucket_of(nanoseconds: u64) -> usize {
     (doubling - STEP_BITS + 1) as usize * STEPS + step
 }
 
-/// The least number of units that a counter is for.
+/// Returns the smallest number of units that a counter counts.
 fn lower_bound(bucket: usize) -> u64 {
     let (row, step) = ((bucket / STEPS) as u32, (bucket % STEPS) as u64);
     if row == 0 { step } else { (STEPS as u64 + step) << (row - 1) }

@@ -1,4 +1,4 @@
-//! The latest invocations of an app, each with what it took: all of few, samples of many.
+//! Holds the latest invocations of an app, each with its durations and sizes: all if they are few, samples if they are many.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,7 +54,7 @@ pub struct Record {
     pub status: Option<u16>,
     /// How it ended.
     pub outcome: &'static str,
-    /// How many invocations it stands for. In JSON under its old name, too, until the next release.
+    /// How many invocations it stands for. In JSON also under its old name, until the next release.
     #[serde(flatten, serialize_with = "with_old_name")]
     pub sample_rate: u32,
     /// Of one that failed: why, with the guest's backtrace.
@@ -68,7 +68,7 @@ fn with_old_name<S: Serializer>(sample_rate: &u32, serializer: S) -> Result<S::O
     map.end()
 }
 
-/// Which invocations somebody wants to see. Fields that are not set let everything through.
+/// Which invocations are wanted. A field that is not set excludes nothing.
 #[derive(Debug, Default, Clone)]
 pub struct Filter {
     /// Only those kept after the one of this sequence number.
@@ -94,7 +94,7 @@ impl Filter {
     }
 }
 
-/// The latest invocations of one app. Those that failed are kept apart, so that no others push them out.
+/// The latest invocations of one app. Failed ones are kept apart, so that others do not displace them.
 pub struct InvocationLog {
     ordinary: Shelf,
     failed: Shelf,
@@ -102,7 +102,7 @@ pub struct InvocationLog {
     grown: Notify,
 }
 
-/// Some of the latest, the oldest first.
+/// Some of the latest invocations, the oldest first.
 struct Shelf {
     /// A copy of what [`Sampling::sample_rate`] says, to be read without the lock.
     sample_rate: AtomicU32,
@@ -127,7 +127,7 @@ impl Default for InvocationLog {
 }
 
 impl InvocationLog {
-    /// Keeps the `number`-th that ended like it, if it is to be kept; only then is it made.
+    /// Keeps the `number`-th invocation with the same kind of end, if it is one of the sample. Only then `make` is called.
     pub fn offer(&self, failed: bool, number: u64, make: impl FnOnce() -> Record) {
         let shelf = if failed { &self.failed } else { &self.ordinary };
         if !number.is_multiple_of(u64::from(shelf.sample_rate.load(Ordering::Relaxed))) {
@@ -150,7 +150,7 @@ impl InvocationLog {
         self.grown.notify_waiters();
     }
 
-    /// Time passes: to be told once a second.
+    /// Tells the time. Must be called once a second.
     pub fn passed(&self, now_ms: u64) {
         for shelf in [&self.ordinary, &self.failed] {
             let mut kept = shelf.kept.lock();
@@ -159,12 +159,12 @@ impl InvocationLog {
         }
     }
 
-    /// How many invocations that did not fail one stands for that is kept now.
+    /// Returns how many invocations that did not fail are represented by one that is kept now.
     pub fn sample_rate(&self) -> u32 {
         self.ordinary.sample_rate.load(Ordering::Relaxed)
     }
 
-    /// The latest `count` that `filter` lets through, the latest first.
+    /// Returns the latest `count` that match `filter`, the latest first.
     pub fn latest(&self, filter: &Filter, count: usize) -> Vec<Record> {
         let of = |shelf: &Shelf| -> Vec<Record> {
             let kept = shelf.kept.lock();
@@ -182,7 +182,7 @@ impl InvocationLog {
         self.next.lock().checked_sub(1)
     }
 
-    /// Waits until one is kept after the one of `sequence`, or after nothing.
+    /// Waits until an invocation is kept after the one of `sequence`, or the first one.
     pub async fn reached(&self, sequence: Option<u64>) {
         loop {
             let grown = self.grown.notified();

@@ -1,14 +1,13 @@
-//! A line of output as it is written: cut where it is too long, redacted before that. Pure.
+//! Makes lines of what guests write: redacted first, then cut if they are too long. Pure.
 
 use crate::limits;
 use crate::meter::redactor::{Redactor, Secret};
 
-/// Room that an empty line keeps for the next one: most lines are shorter.
+/// Bytes that an empty line keeps for the next one. Most lines are shorter.
 const KEPT_BYTES: usize = 1024;
 
-/// What has come of a line that has not ended: at most [`limits::LOG_LINE_BYTES_MAX`] and as much as the longest value of a
-/// secret, so that one which lies across a cut is found. What is given back may be as long as that, and longer where secrets
-/// are marked.
+/// The part of a line that has come so far: at most [`limits::LOG_LINE_BYTES_MAX`] plus the length of the longest secret value,
+/// so that a value across a cut is found. Returned pieces may be as long as that, and longer where secrets are marked.
 #[derive(Default)]
 pub struct Line {
     bytes: Vec<u8>,
@@ -19,15 +18,15 @@ pub struct Line {
 }
 
 impl Line {
-    /// Whether nothing is left to be told of it.
+    /// Whether it holds nothing that is not yet returned.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes some of `from`, which is not empty. Gives back what is a line then, without secrets and without its end: whole,
-    /// or the first piece of one that is too long.
+    /// Takes some of `from`, which is not empty. Returns a line if there is one now, without secrets and without its line end:
+    /// whole, or the first piece of one that is too long.
     pub fn take(&mut self, from: &mut &[u8], redactor: &Redactor) -> Option<String> {
-        // A byte behind the cut says whether that is between two characters.
+        // One byte beyond the cut shows whether the cut is between two characters.
         let room = limits::LOG_LINE_BYTES_MAX + redactor.longest().max(1) - self.bytes.len();
         // One byte more: the line may end there.
         let next = &from[..from.len().min(room + 1)];
@@ -44,7 +43,7 @@ impl Line {
         is_full.then(|| self.piece(&redactor.secrets(&self.bytes)))
     }
 
-    /// Ends the line where it is. It may end in a part of a secret, which nobody would find then.
+    /// Ends the line here. A part of a secret at its end is redacted, too, because nothing would find it later.
     pub fn close(&mut self, redactor: &Redactor) -> Option<String> {
         if self.bytes.is_empty() {
             *self = Self::default();
@@ -60,7 +59,7 @@ impl Line {
         self.rest(&secrets)
     }
 
-    /// All that there is, which ends the line; nothing where that was told before.
+    /// Returns the rest, which ends the line; `None` if it was returned before.
     fn rest(&mut self, secrets: &[Secret<'_>]) -> Option<String> {
         let text = self.text(self.bytes.len(), secrets).0;
         let is_told = self.is_continued && text.is_empty();
@@ -73,7 +72,7 @@ impl Line {
         (!is_told).then_some(text)
     }
 
-    /// The first piece of a line that is full. All secrets that begin in it are known.
+    /// Returns the first piece of a line that is full. All secrets that begin in it are known.
     fn piece(&mut self, secrets: &[Secret<'_>]) -> String {
         let mut cut = limits::LOG_LINE_BYTES_MAX;
         // Between two characters, if it is text.
@@ -87,7 +86,7 @@ impl Line {
         text
     }
 
-    /// What comes before `cut`, and up to where that tells of the line: beyond `cut` where a secret lies across it.
+    /// Returns the text before `cut`, and the position up to which it covers the line: beyond `cut` if a secret lies across it.
     fn text(&self, cut: usize, secrets: &[Secret<'_>]) -> (String, usize) {
         let (mut text, mut at) = (Vec::new(), self.hidden.min(self.bytes.len()));
         for Secret { place, name } in secrets.iter().filter(|secret| secret.place.start < cut) {

@@ -1,4 +1,4 @@
-//! The log of an app: lines, each with its invocation, in bounded memory and at a bounded rate.
+//! Holds the log of an app: lines, each with its invocation, in bounded memory and at a bounded rate.
 
 use std::collections::VecDeque;
 
@@ -56,13 +56,13 @@ struct Lines {
     host: Budget,
 }
 
-/// What was written within a second, by guests or about them, so that a flood costs the host no more than it is worth.
+/// What was written within a second, by guests or about them. It limits what a flood of lines costs the host.
 #[derive(Default)]
 struct Budget {
     second: u64,
     lines: u32,
     bytes: usize,
-    /// Lines that were dropped and not told of yet.
+    /// Lines that were dropped and not reported yet.
     dropped: u64,
     dropped_ever: u64,
 }
@@ -96,7 +96,7 @@ impl AppLog {
         let invocation = invocation.map(|id| id.to_string());
         {
             let mut lines = self.lines.lock();
-            // Where the lines are missing.
+            // Reported at the place where the lines are missing.
             lines.tell_of_dropped(time_ms, revision);
             lines.push(time_ms, stream, invocation, revision, text);
         }
@@ -111,13 +111,13 @@ impl AppLog {
         budget.admits(second, bytes)
     }
 
-    /// Lines that were dropped because too many were written at once.
+    /// Returns the number of lines that were dropped because too many were written at once.
     pub fn dropped(&self) -> u64 {
         let lines = self.lines.lock();
         lines.guest.dropped_ever + lines.host.dropped_ever
     }
 
-    /// Tells of dropped lines when nothing was written since.
+    /// Reports dropped lines if nothing was written since.
     pub fn tell_of_dropped(&self, revision: RevisionId) {
         let now_ms = clock::now_ms();
         let told = {
@@ -138,12 +138,12 @@ impl AppLog {
         lines.kept.iter().skip(skip).take(count).cloned().collect()
     }
 
-    /// The kept lines that are wanted.
+    /// Returns the kept lines for which `is_wanted` is true.
     pub fn filtered(&self, is_wanted: impl Fn(&LogLine) -> bool) -> Vec<LogLine> {
         self.lines.lock().kept.iter().filter(|line| is_wanted(line)).cloned().collect()
     }
 
-    /// The sequence number at which the last `count` lines begin.
+    /// Returns the sequence number of the first of the last `count` lines.
     pub fn tail(&self, count: usize) -> u64 {
         let lines = self.lines.lock();
         lines.next - lines.kept.len().min(count) as u64
@@ -164,7 +164,7 @@ impl AppLog {
 }
 
 impl Lines {
-    /// Says how many lines were dropped since it last did, if there are some.
+    /// Reports how many lines were dropped since its last report. Returns whether there were any.
     fn tell_of_dropped(&mut self, now_ms: u64, revision: RevisionId) -> bool {
         let dropped = std::mem::take(&mut self.guest.dropped) + std::mem::take(&mut self.host.dropped);
         if dropped == 0 {

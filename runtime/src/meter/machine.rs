@@ -1,4 +1,4 @@
-//! How much of the machine is in use, or of the cgroup around this process where that has a limit.
+//! Measures how much of the machine is in use, or of the cgroup around this process where that has a limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
-/// The folders of the cgroup that this process is in and of those around it, from the inside to the outside (version 2).
+/// Returns the folders of this process's cgroup and of those around it, the innermost first (version 2).
 pub fn cgroups() -> Vec<PathBuf> {
     let mount = Path::new(CGROUPS);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -30,7 +30,7 @@ pub struct MachineMeter {
     before: Option<Cpu>,
 }
 
-/// CPU time so far: of a cgroup with a limit of so many cores, in microseconds, or of the machine, in its ticks.
+/// CPU time so far: of a cgroup with a limit of this many cores, in microseconds, or of the machine, in its ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Cpu {
     Cgroup { used_us: u64, cores: f64, at: Instant },
@@ -38,7 +38,7 @@ enum Cpu {
 }
 
 impl MachineMeter {
-    /// What was in use since the last sample; memory is that of now.
+    /// Returns what was in use since the last sample. Memory is the present value.
     pub fn sample(&mut self) -> Used {
         let now = cpu();
         let cpu_permille = self.before.zip(now).and_then(|(before, now)| share(before, now));
@@ -67,7 +67,7 @@ fn share(before: Cpu, now: Cpu) -> Option<u32> {
         (Cpu::Machine { busy: before, all: since }, Cpu::Machine { busy, all }) => {
             permille(busy.saturating_sub(before), all.saturating_sub(since))
         }
-        // The limit came or went.
+        // A limit was set or removed.
         _ => None,
     }
 }
@@ -83,8 +83,8 @@ fn value_of(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
-/// The first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal; guests are in user already. Time
-/// that was stolen was not ours to use.
+/// Parses the first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal. Guest time is part of user time.
+/// Stolen time was not available to this machine.
 fn machine_cpu(stat: &str) -> Option<Cpu> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = line.split_whitespace().take(7).filter_map(|tick| tick.parse().ok()).collect();
@@ -105,7 +105,7 @@ fn memory_permille() -> Option<u32> {
         let number = |name: &str| fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok();
         if let Some(limit) = number("memory.max") {
             let stat = fs::read_to_string(folder.join("memory.stat")).ok()?;
-            // Not what is kept of files, which makes room when it is needed.
+            // Without the page cache, which gives way when memory is needed.
             let used = ["anon ", "shmem ", "kernel "].iter().filter_map(|name| value_of(&stat, name)).sum();
             return permille(used, limit);
         }

@@ -1,4 +1,4 @@
-//! Text in the Prometheus exposition format (version 0.0.4).
+//! Writes text in the Prometheus exposition format (version 0.0.4).
 
 use std::fmt::{Display, Write};
 
@@ -18,7 +18,7 @@ pub enum Kind {
     Histogram,
 }
 
-/// A text that grows family by family.
+/// A text to which families are added.
 #[derive(Default)]
 pub struct Exposition {
     text: String,
@@ -29,7 +29,7 @@ pub struct Exposition {
 pub type Labels<'a> = [(&'static str, &'a str)];
 
 impl Exposition {
-    /// Begins the family `name`; what follows belongs to it.
+    /// Begins the family `name`. The metrics that are added next belong to it.
     pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
         self.name = name;
         let kind = match kind {

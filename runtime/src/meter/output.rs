@@ -1,4 +1,4 @@
-//! Where guests write: their output cut into lines, each marked with its invocation, in the log of their app.
+//! Takes the output of guests, cuts it into lines, marks each with its invocation, and adds it to the app's log.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ struct Shared {
     log: Arc<AppLog>,
     revision: RevisionId,
     redactor: Arc<Redactor>,
-    /// The invocation now running, as its bits; 0 while none is, or several.
+    /// Bits of the id of the invocation that runs; 0 if none does, or several.
     running: AtomicU64,
-    /// The invocation that writes the next piece, where several run; 0 where the one that runs does.
+    /// Bits of the id of the invocation that writes next, if several run; 0 if the one that runs does.
     writer: AtomicU64,
-    /// Whether one of `lines` has begun. Says without the lock that nothing is to be done, which is the rule.
+    /// Whether one of `lines` has begun. If not, which is usual, the lock is not needed.
     has_begun: AtomicBool,
     /// What has been written of the next line of stdout and of stderr.
     lines: Mutex<[Open; 2]>,
@@ -40,12 +40,12 @@ struct Shared {
 #[derive(Default)]
 struct Open {
     line: Line,
-    /// Who writes it.
+    /// The invocation that writes it.
     invocation: Option<InvocationId>,
 }
 
 impl GuestOutput {
-    /// Output of a worker of `revision`, without what `redactor` takes out.
+    /// Makes the output of a worker of `revision`. `redactor` removes secrets.
     pub fn new(log: Arc<AppLog>, revision: RevisionId, redactor: Arc<Redactor>) -> Self {
         let [running, writer] = Default::default();
         let (has_begun, lines) = Default::default();
@@ -57,29 +57,29 @@ impl GuestOutput {
         self.0.running.store(invocation.to_bits(), Ordering::Relaxed);
     }
 
-    /// What follows may belong to any of several invocations.
+    /// Marks what follows as written by one of several invocations.
     pub fn begin_unknown(&self) {
         self.0.running.store(0, Ordering::Relaxed);
     }
 
-    /// The next piece that is written is `invocation`'s, of several that run.
+    /// Notes that `invocation`, one of several that run, writes the next piece.
     pub fn writes(&self, invocation: Option<InvocationId>) {
         self.0.writer.store(invocation.map_or(0, InvocationId::to_bits), Ordering::Relaxed);
     }
 
-    /// An invocation has ended: what it wrote without a line end is a line.
+    /// Notes that an invocation has ended. What it wrote without a line end becomes a line.
     pub fn end(&self, invocation: InvocationId) {
         if self.0.has_begun.load(Ordering::Relaxed) {
             self.0.end(Some(invocation));
         }
     }
 
-    /// The invocation now running, if it is known.
+    /// Returns the invocation that runs, if only one does.
     pub fn running(&self) -> Option<InvocationId> {
         of_bits(self.0.running.load(Ordering::Relaxed))
     }
 
-    /// Adds lines of the host's own about this worker.
+    /// Adds lines of the host about this worker.
     pub fn host_log(&self, invocation: Option<InvocationId>, text: &str) {
         for line in text.lines() {
             if self.0.log.admits(LogStream::Host, line.len()) {
@@ -104,7 +104,7 @@ fn of_bits(bits: u64) -> Option<InvocationId> {
 }
 
 impl Shared {
-    /// Who writes the next piece, if that is known.
+    /// Takes out the invocation that writes next, if it is known.
     fn take_writer(&self) -> Option<InvocationId> {
         let named = self.writer.load(Ordering::Relaxed);
         if named == 0 {
@@ -114,7 +114,7 @@ impl Shared {
         of_bits(named)
     }
 
-    /// A guest writes. Whatever another invocation has begun is a line of its own.
+    /// Adds what a guest writes. Ends a line that another invocation has begun.
     fn write(&self, stream: LogStream, invocation: Option<InvocationId>, mut bytes: &[u8]) {
         let lines = &mut *self.lines.lock();
         let open = &mut lines[usize::from(stream == LogStream::Stderr)];
@@ -151,7 +151,7 @@ impl Shared {
         }
     }
 
-    /// Adds `text`, which is redacted, in pieces that are no longer than a line may be.
+    /// Adds `text`, already redacted, in pieces no longer than a line may be.
     fn add(&self, stream: LogStream, invocation: Option<InvocationId>, mut text: &str) {
         loop {
             let (piece, rest) = text.split_at(text.floor_char_boundary(limits::LOG_LINE_BYTES_MAX));
@@ -166,7 +166,7 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // Of invocations that were cut off.
+        // Closes lines of invocations that were cut off.
         for invocation in self.lines.get_mut().each_ref().map(|open| open.invocation) {
             self.end(invocation);
         }
@@ -187,7 +187,7 @@ impl IsTerminal for GuestPipe {
 
 impl StdoutStream for GuestPipe {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Of WASI 0.3, where each belongs to the invocation that asked for it.
+        // A stream of WASI 0.3 belongs to the invocation that asked for it.
         let owner = Some(self.output.0.take_writer());
         Box::new(Writer { output: self.output.clone(), stream: self.stream, owner })
     }
@@ -197,11 +197,11 @@ impl StdoutStream for GuestPipe {
     }
 }
 
-/// What a guest writes to.
+/// A stream that a guest writes to.
 struct Writer {
     output: GuestOutput,
     stream: LogStream,
-    /// Whose it is; none, where it is anybody's in the worker.
+    /// The invocation it belongs to; `None` if it belongs to the worker.
     owner: Option<Option<InvocationId>>,
 }
 

@@ -1,7 +1,7 @@
-//! Takes the values of secrets out of text that others than the app's own guests are going to see. Pure.
+//! Removes the values of secrets from text that anybody except the app's guests will see. Pure.
 //!
-//! Text is redacted whole, before it is cut or escaped: half a value is still a part of it. Text that comes in pieces, as a
-//! line without end does, is held back by [`Redactor::longest`] bytes, so that a value is whole when it is looked for.
+//! Text is redacted whole, before it is cut or escaped, because half a value is still a part of it. Of text that comes in pieces,
+//! such as a line without end, [`Redactor::longest`] bytes are held back, so that a value is complete when it is searched for.
 
 use std::ops::Range;
 
@@ -13,25 +13,25 @@ use crate::limits;
 /// Finds the values of an app's secrets in text.
 #[derive(Default)]
 pub struct Redactor {
-    /// None where there is nothing to find.
+    /// `None` if there is nothing to search for.
     finder: Option<AhoCorasick>,
-    /// What is looked for, each with the name of its secret: of a value in lines, each line; and each as it looks when it
-    /// was escaped.
+    /// The searched texts, each with the name of its secret. A value of several lines has one for each line; each also occurs in
+    /// its escaped forms.
     values: Vec<(String, String)>,
     longest: usize,
 }
 
-/// A part of a text that is secret.
+/// A part of a text that belongs to a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret<'a> {
-    /// Where it is, in bytes.
+    /// Its position, in bytes.
     pub place: Range<usize>,
-    /// What its secret is called; the longest one, where several overlap.
+    /// The name of the secret; of the longest one, where several overlap.
     pub name: &'a str,
 }
 
 impl Redactor {
-    /// One for secrets with these names and values. Fails if they are too many to be looked for.
+    /// Makes a redactor for secrets with these names and values. Fails if they are too many to search for.
     pub fn new<'a>(secrets: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut values: Vec<(String, String)> = Vec::new();
         for (name, value) in secrets {
@@ -46,7 +46,7 @@ impl Redactor {
         if values.is_empty() {
             return Ok(Self::default());
         }
-        // Smaller by far than the automaton that is taken for few values by default, and as quick for a line.
+        // Much smaller than the automaton that is the default for few values, and as fast for a line.
         let finder = AhoCorasick::builder()
             .kind(Some(AhoCorasickKind::ContiguousNFA))
             .build(values.iter().map(|(_, value)| value))
@@ -60,7 +60,7 @@ impl Redactor {
         self.longest
     }
 
-    /// `text` with `[secret NAME]` in place of each value. Where values overlap, no byte of any of them is left.
+    /// Returns `text` with `[secret NAME]` in place of each value. Where values overlap, no byte of any of them is left.
     pub fn redact(&self, text: String) -> String {
         let secrets = self.secrets(text.as_bytes());
         if secrets.is_empty() {
@@ -75,16 +75,16 @@ impl Redactor {
         redacted + &text[at..]
     }
 
-    /// What stands in the place of a value.
+    /// Returns the mark that replaces a value.
     pub fn mark(name: &str) -> String {
         format!("[secret {name}]")
     }
 
-    /// The values in `text`, in order; those that overlap are one.
+    /// Returns the values in `text`, in order. Values that overlap are one.
     pub fn secrets(&self, text: &[u8]) -> Vec<Secret<'_>> {
         let Some(finder) = &self.finder else { return Vec::new() };
         let mut found: Vec<(Range<usize>, usize)> = Vec::new();
-        // They come by where they end, so that each overlaps with the last ones alone.
+        // They come ordered by their ends, so that each can overlap only with the last ones.
         for value in finder.find_overlapping_iter(text) {
             let (mut place, mut longest) = (value.range(), value.pattern().as_usize());
             while let Some((last, of)) = found.pop_if(|(last, _)| last.end > place.start) {
@@ -99,7 +99,7 @@ impl Redactor {
         found.into_iter().map(named).collect()
     }
 
-    /// Where `text` ends in the beginning of a value, which may come whole later or not: the longest such beginning of at
+    /// Returns where the end of `text` may be the beginning of a value that is not complete: the longest such beginning of at
     /// least [`limits::SECRET_REDACTED_BYTES_MIN`] bytes.
     pub fn begun(&self, text: &[u8]) -> Option<Secret<'_>> {
         let begun = |value: &str| {
@@ -113,8 +113,7 @@ impl Redactor {
     }
 }
 
-/// How a value looks in the text of a program that escaped it: in a string of JSON, in one as Rust and others write it, in a
-/// URL.
+/// Returns how a value looks when a program has escaped it: in a JSON string, in a string as Rust and others write it, in a URL.
 fn escaped(value: &str) -> [String; 3] {
     let unquoted = |text: String| text[1..text.len() - 1].to_owned();
     [
@@ -124,7 +123,7 @@ fn escaped(value: &str) -> [String; 3] {
     ]
 }
 
-/// All but the unreserved characters (RFC 3986, 2.3).
+/// All characters except the unreserved ones (RFC 3986, 2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[cfg(test)]

@@ -1,23 +1,24 @@
-//! Which of many invocations are kept: all of few, each n-th of many, and each kept one says how many it stands for.
+//! Chooses which invocations are kept: all if they are few, each n-th if they are many. Each kept one says how many it stands
+//! for.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
-/// Decides about keeping, so that about a fixed number is kept each second.
+/// Adjusts the sampling rate, so that about a fixed number is kept each second.
 #[derive(Debug, Clone)]
 pub struct Sampling {
     per_second: u32,
-    /// One of so many is kept now; a power of two.
+    /// One in this many is kept now; a power of two.
     sample_rate: u32,
     second: u64,
-    /// Kept in this second since the share was last changed.
+    /// Number kept in this second since the rate last changed.
     kept: u32,
-    /// How many those stand for that were kept in this second.
+    /// How many invocations are represented by those kept in this second.
     stood_for: u64,
 }
 
-/// However many there are, at least one of so many is kept.
+/// Lowest sampling rate: at least one invocation in 2^20 is kept.
 const SAMPLE_RATE_MAX: u32 = 1 << 20;
 
 impl Sampling {
@@ -26,34 +27,34 @@ impl Sampling {
         Self { per_second, sample_rate: 1, second: 0, kept: 0, stood_for: 0 }
     }
 
-    /// One of so many is to be kept from now on: whoever counts them comes back with each n-th.
+    /// Returns n: from now on the caller passes each n-th invocation to [`Self::keep`].
     pub fn sample_rate(&self) -> u32 {
         self.sample_rate
     }
 
-    /// Time passes: to be told at least once a second, because nobody may come for long who would be kept.
+    /// Tells the time. Must be called at least once a second, because for long no invocation may come that is kept.
     pub fn passed(&mut self, now_ms: u64) {
         let second = now_ms / 1_000;
-        // One that ended a moment before the second did may come after it.
+        // An invocation that ended just before the second did may come after it.
         if second == self.second || second + 1 == self.second {
             return;
         }
         let was_last = second == self.second + 1;
-        // What came in the second before comes again, as far as one can know.
+        // As many as in the second before are expected.
         let expected = if was_last { self.stood_for } else { 0 };
         let share = expected.div_ceil(u64::from(self.per_second)).max(1).next_power_of_two();
         self.sample_rate = share.min(u64::from(SAMPLE_RATE_MAX)) as u32;
         (self.second, self.kept, self.stood_for) = (second, 0, 0);
     }
 
-    /// Keeps one that ended at `now_ms` on the host's clock, and says how many it stands for.
+    /// Keeps one that ended at `now_ms` on the host's clock. Returns how many it stands for.
     pub fn keep(&mut self, now_ms: u64) -> u32 {
         self.passed(now_ms);
         let stands_for = self.sample_rate;
         self.kept += 1;
         self.stood_for += u64::from(stands_for);
         if self.kept >= self.per_second && self.sample_rate < SAMPLE_RATE_MAX {
-            // More than expected: half as many for the rest of the second.
+            // More came than expected: half as many are kept for the rest of the second.
             self.sample_rate *= 2;
             self.kept = self.per_second / 2;
         }
@@ -61,7 +62,7 @@ impl Sampling {
     }
 }
 
-/// A [`Sampling`] for many threads: but for the few that are kept one costs a look.
+/// A [`Sampling`] for many threads. For one that is not kept it only reads an atomic.
 #[derive(Debug)]
 pub struct Sampler {
     sample_rate: AtomicU32,
@@ -74,7 +75,7 @@ impl Sampler {
         Self { sample_rate: AtomicU32::new(1), sampling: Mutex::new(Sampling::new(per_second)) }
     }
 
-    /// Whether the one with this number, counted or at random, is taken. The time is asked for only then.
+    /// Whether the invocation with this number (counted or random) is kept. `now_ms` is called only in that case.
     pub fn takes(&self, number: u64, now_ms: impl FnOnce() -> u64) -> bool {
         let takes = number.is_multiple_of(u64::from(self.sample_rate.load(Ordering::Relaxed)));
         if takes {

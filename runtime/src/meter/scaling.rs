@@ -1,4 +1,4 @@
-//! Why a group got more or fewer instances, or did not: each decision with what it was made from (SPEC 2.9).
+//! Logs why a group got more or fewer instances, or did not: each decision with the numbers it was based on (SPEC 2.9).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::invocation::Throttle;
 use crate::limits;
 use crate::names::RevisionId;
 
-/// What led to a decision.
+/// The reason of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -28,14 +28,14 @@ pub enum Reason {
     HostMemory,
     /// Instances were retired that had nothing to do for the idle timeout.
     Idle,
-    /// An idle instance was retired, because another app needed its room.
+    /// An idle instance was retired, because another app needed its memory.
     RoomForOthers,
     /// Instances were retired with their revision.
     RevisionEnded,
 }
 
 impl Reason {
-    /// All of them, in the order in which they are declared, with the words that stand for them.
+    /// All of them, in the order in which they are declared, with their words.
     const ALL: [(Self, &str); 9] = [
         (Self::AlwaysReady, "always-ready"),
         (Self::EverySlotTaken, "every-slot-taken"),
@@ -69,7 +69,7 @@ impl From<Throttle> for Reason {
     }
 }
 
-/// What a decision was made from.
+/// The numbers that a decision was based on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Inputs {
     /// Instances of the group.
@@ -93,13 +93,13 @@ pub struct ScalingDecision {
     pub until_ms: u64,
     /// For which revision.
     pub revision: RevisionId,
-    /// What led to it.
+    /// The reason.
     pub reason: Reason,
     /// Instances added or retired, or invocations that had to wait for one.
     pub count: u64,
-    /// What the first was made from.
+    /// The numbers before the first.
     pub before: Inputs,
-    /// How things stood after the last.
+    /// The numbers after the last.
     pub after: Inputs,
 }
 
@@ -107,18 +107,18 @@ pub struct ScalingDecision {
 #[derive(Default)]
 pub struct ScaleLog {
     decisions: Mutex<VecDeque<ScalingDecision>>,
-    /// What came of each reason since the host started.
+    /// Number of instances, or refused invocations, for each reason since the host started.
     counted: [AtomicU64; Reason::ALL.len()],
 }
 
-/// Decisions that changed the number of instances are told apart when they lie further apart than this, so
-/// that a scale-out can be read in steps.
+/// Decisions that changed the number of instances count as separate if this much time is between them, so that the steps of a
+/// scale-out can be seen.
 const STEP_MS: u64 = 100;
-/// Refusals come with every request; they are one decision until there is none for this long.
+/// Refusals come with every request. They are one decision until there is none for this long.
 const QUIET_MS: u64 = 1_000;
 
 impl ScaleLog {
-    /// Notes that `count` instances (or refused invocations) came of `reason`.
+    /// Notes a decision because of `reason`, about `count` instances or refused invocations.
     pub fn note(&self, now_ms: u64, revision: RevisionId, reason: Reason, count: u64, states: [Inputs; 2]) {
         self.counted[reason as usize].fetch_add(count, Ordering::Relaxed);
         let [before, after] = states;
@@ -145,7 +145,7 @@ impl ScaleLog {
         });
     }
 
-    /// How many instances, or refused invocations, came of each reason since the host started.
+    /// Returns how many instances, or refused invocations, each reason has had since the host started.
     pub fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counted = self.counted.iter().map(|count| count.load(Ordering::Relaxed));
         Reason::ALL.into_iter().map(|(_, word)| word).zip(counted)
@@ -158,7 +158,7 @@ impl ScaleLog {
 }
 
 impl ScalingDecision {
-    /// Whether one more at `now_ms` is part of this one.
+    /// Whether a decision at `now_ms` is part of this one.
     fn goes_on(&self, now_ms: u64, revision: RevisionId, reason: Reason) -> bool {
         let is_recent = match reason.action() {
             "withheld" => now_ms.saturating_sub(self.until_ms) <= QUIET_MS,

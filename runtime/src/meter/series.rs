@@ -1,4 +1,4 @@
-//! What a group did in each of the last seconds, for graphs.
+//! Keeps what a group did in each of the last seconds, for graphs.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -11,7 +11,7 @@ use crate::limits;
 use crate::meter::counts::{Counts, CountsNow};
 use crate::meter::histogram::Durations;
 
-/// What a pool shows of itself.
+/// The present numbers of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PoolView {
     /// Instances that exist.
@@ -36,7 +36,7 @@ impl AddAssign for PoolView {
     }
 }
 
-/// One second of a group. Counts are of that second, the others of its end.
+/// One second of a group. Counts are of that second, other numbers of its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Point {
     /// When it began: milliseconds since 1970, UTC.
@@ -45,7 +45,7 @@ pub struct Point {
     pub invocations: u64,
     /// Those of them that failed.
     pub failed: u64,
-    /// Invocations that a bound refused.
+    /// Invocations that a limit or quota refused.
     pub throttled: u64,
     /// Instances made because an invocation needed one.
     pub cold: u64,
@@ -81,7 +81,7 @@ struct State {
     view: PoolView,
 }
 
-/// The sum of some last seconds.
+/// The sum of the last seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Lately {
     /// How many seconds.
@@ -90,7 +90,7 @@ pub struct Lately {
     pub invocations: u64,
     /// Those of them that failed.
     pub failed: u64,
-    /// Invocations that a bound refused.
+    /// Invocations that a limit or quota refused.
     pub throttled: u64,
     /// Microseconds of processor time that guests used.
     pub cpu_us: u64,
@@ -101,7 +101,7 @@ pub struct Lately {
 }
 
 impl Series {
-    /// Notes the second that began at `time_ms` and ends now, from what has been counted until now.
+    /// Notes the second that began at `time_ms` and ends now, from the counts until now.
     pub fn note(&self, time_ms: u64, counts: &Counts, view: PoolView) {
         let mut state = self.0.lock();
         let now = counts.now();

@@ -1,7 +1,8 @@
-//! What apps have used, as the cloud would bill it (SPEC 6.1): metered per instance, added up and stored per scale
-//! group and hour, priced when somebody asks.
+//! Meters what apps have used, as the cloud would bill it (SPEC 6.1): measured per instance, added up and stored per scale group
+//! and hour, and priced when it is asked for.
 //!
-//! [`instance`] measures, [`book`] holds what is not stored yet, [`store`] keeps it ([`keeper`] brings it there), [`price`] says what it costs.
+//! [`instance`] measures, [`book`] holds what is not stored yet, [`keeper`] moves it to the [`store`], [`price`] computes the
+//! cost.
 //! Everything but the store is pure; time is passed in.
 
 pub mod book;
@@ -26,8 +27,8 @@ use crate::names::AppName;
 /// What was used. Memory over time is counted as the cloud's own meters count it: the instance's class in MB times
 /// milliseconds; 1,024,000 of them are one GB-second.
 ///
-/// Sums stay at the largest number rather than begin again at 0. That is far away: an instance of 4,096 MB would have
-/// to run for a hundred thousand years.
+/// Sums stop at the largest number instead of overflowing. That is far away: an instance of 4,096 MB would have to run for a
+/// hundred thousand years.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amounts {
     /// Invocations that have ended.

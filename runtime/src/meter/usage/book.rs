@@ -1,4 +1,4 @@
-//! Usage that is not stored yet: nothing of it is lost while storing fails, and nothing counted twice.
+//! Holds usage that is not stored yet. Nothing is lost while storing fails, and nothing is counted twice.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::names::AppName;
 
 /// What groups have used since usage was last stored.
 ///
-/// At most [`limits::USAGE_ROWS_UNSTORED_MAX`] rows and one of each further group: where storing has failed for so many
-/// hours, what comes on top is added to the last row of its group before. The sum stays right, its hour does not.
+/// At most [`limits::USAGE_ROWS_UNSTORED_MAX`] rows, and one for each further group. If storing has failed for that many hours,
+/// new usage is added to the last row of its group. The sum stays right, the hour does not.
 #[derive(Debug, Default)]
 pub struct Book {
     unstored: BTreeMap<(AppName, String, Hour), Amounts>,
 }
 
 impl Book {
-    /// Notes what was taken out of the meter of an instance. Without usage no row is made.
+    /// Notes usage that was taken out of the meter of an instance. Empty usage makes no row.
     pub fn note(&mut self, app: &AppName, group: &str, hour: Hour, amounts: Amounts) {
         if amounts == Amounts::default() {
             return;
@@ -33,14 +33,14 @@ impl Book {
         *self.unstored.entry(key).or_default() += amounts;
     }
 
-    /// Takes out all rows, to be stored. If that fails they come back ([`Self::put_back`]).
+    /// Takes out all rows, to be stored. If that fails the caller returns them ([`Self::put_back`]).
     #[must_use]
     pub fn take(&mut self) -> Vec<UsageRow> {
         let rows = std::mem::take(&mut self.unstored).into_iter();
         rows.map(|((app, group, hour), amounts)| UsageRow { app, group, hour, amounts }).collect()
     }
 
-    /// Notes again what was taken out and could not be stored.
+    /// Adds rows again that could not be stored.
     pub fn put_back(&mut self, rows: Vec<UsageRow>) {
         for row in rows {
             self.note(&row.app, &row.group, row.hour, row.amounts);

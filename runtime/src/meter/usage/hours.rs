@@ -1,4 +1,4 @@
-//! The hours that usage is added up in.
+//! The hours by which usage is added up.
 
 use serde::Serialize;
 
@@ -11,8 +11,8 @@ const HOUR_MS: u64 = 3_600_000;
 pub struct Hour(pub u32);
 
 impl Hour {
-    /// The hour of a moment in milliseconds since 1970. Usage belongs to the hour in which it is published: what began
-    /// before the hour did is at most one publish interval of it.
+    /// Returns the hour of a moment in milliseconds since 1970. Usage belongs to the hour in which it is published, so at most
+    /// one publish interval of it is of the hour before.
     #[must_use]
     pub fn of(unix_ms: u64) -> Self {
         Self(u32::try_from(unix_ms / HOUR_MS).unwrap_or(u32::MAX))
@@ -24,7 +24,7 @@ impl Hour {
         u64::from(self.0) * HOUR_MS
     }
 
-    /// The hour so many days before, or the first one.
+    /// Returns the hour `days` days before, or the first one.
     #[must_use]
     pub fn days_before(self, days: u32) -> Self {
         Self(self.0.saturating_sub(days.saturating_mul(24)))

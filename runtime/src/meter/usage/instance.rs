@@ -1,4 +1,4 @@
-//! The meter of one instance: what it has used, on time that is passed in.
+//! Meters one instance: what it has used, with the time passed in.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::meter::usage::Amounts;
 const PERIOD_MIN: Duration = Duration::from_millis(1_000);
 const PERIOD_STEP: Duration = Duration::from_millis(100);
 
-/// What one instance has used and nobody has taken out yet.
+/// What one instance has used and was not taken out yet.
 ///
 /// An instance is active while at least one invocation runs in it; invocations at once make one active period. A
 /// period from B to E is billed from B until B + max(1,000 ms, E − B rounded up to 100 ms). The watermark is the
@@ -19,18 +19,18 @@ const PERIOD_STEP: Duration = Duration::from_millis(100);
 ///   period's minimum or rounding.
 /// - Any other period is billed as above, but for what lies before the watermark.
 ///
-/// The reason: the cloud bills the time of an instance, not that of its invocations, so no moment is billed twice;
-/// what is billed is a set of stretches that do not overlap, and all active time lies within them. Who pays for a
-/// second may use all of it. Who needs more than that second makes the instance active anew, with a minimum of its
-/// own from the moment that began. So 0–50 ms and 300–350 ms cost 1,000 ms together; 0–50 and 950–1150 cost 1,950.
+/// The reason: the cloud bills the time of an instance, not that of its invocations, so no moment is billed twice. The billed
+/// periods do not overlap, and they contain all active time. A paid second may be used completely. An invocation that runs beyond
+/// it makes the instance active anew, with a minimum from its own beginning. So 0–50 ms and 300–350 ms cost 1,000 ms together;
+/// 0–50 and 950–1150 cost 1,950.
 ///
 /// The minimum is owed from the beginning of a period, so it can be published at once and the watermark may lie up to
 /// a second ahead. Publishing does not change the sum.
 ///
-/// An always-ready instance costs its baseline beside that, for the time it exists, neither rounded nor with a minimum.
+/// An always-ready instance also costs its baseline for the time it exists, without rounding or minimum.
 ///
-/// Time that goes backwards counts as no time. Amounts are whole milliseconds; what is left of one waits for the next
-/// publication and, when the instance is closed, is given away.
+/// Time that goes backwards counts as no time. Amounts are whole milliseconds. A fraction waits for the next publication and is
+/// not billed when the instance is closed.
 #[derive(Debug)]
 pub struct InstanceMeter {
     class_mb: u64,
@@ -40,7 +40,7 @@ pub struct InstanceMeter {
     active_since: Instant,
     /// The watermark.
     billed_until: Instant,
-    /// Time billed that was not taken out.
+    /// Billed time that was not taken out.
     active: Duration,
     /// The baseline was taken out until here.
     baseline_until: Instant,
@@ -64,7 +64,7 @@ impl InstanceMeter {
         }
     }
 
-    /// An invocation takes a slot. The clock is asked only where the instance was idle.
+    /// Notes that an invocation takes a slot. The clock is read only if the instance was idle.
     pub fn begin(&mut self, now: impl FnOnce() -> Instant) {
         if self.in_flight == 0 {
             self.active_since = now();
@@ -72,7 +72,7 @@ impl InstanceMeter {
         self.in_flight += 1;
     }
 
-    /// An invocation gives its slot back.
+    /// Notes that an invocation gives its slot back.
     ///
     /// # Panics
     /// If no slot is taken: one was given back twice.
@@ -84,7 +84,7 @@ impl InstanceMeter {
         }
     }
 
-    /// Takes out what was used until now and not taken out before.
+    /// Takes out what was used until now and was not taken out before.
     pub fn publish(&mut self, now: Instant) -> Amounts {
         if self.in_flight > 0 {
             self.bill(now);
@@ -106,13 +106,13 @@ impl InstanceMeter {
         }
     }
 
-    /// The instance exists no more: takes out the rest.
+    /// Closes the meter because the instance ends. Takes out the rest.
     #[must_use]
     pub fn close(mut self, now: Instant) -> Amounts {
         self.publish(now)
     }
 
-    /// Bills the active period as if it ended now, but for what is billed already.
+    /// Bills the active period as if it ended now, except what is billed already.
     fn bill(&mut self, now: Instant) {
         let is_paid = self.active_since < self.billed_until && now <= self.billed_until;
         if is_paid {

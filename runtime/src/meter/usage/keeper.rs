@@ -1,4 +1,4 @@
-//! Keeps usage: from the pools into the book, from there into the database.
+//! Moves usage from the pools into the book, and from there into the database.
 
 use parking_lot::Mutex;
 
@@ -10,7 +10,7 @@ use crate::names::AppName;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
 
-/// Who keeps the usage of all apps. A kill loses what was noted since it was last stored.
+/// Keeps the usage of all apps. If the host is killed, what was noted since the last store is lost.
 #[derive(Default)]
 pub struct UsageKeeper {
     book: Mutex<Book>,
@@ -22,8 +22,7 @@ impl UsageKeeper {
         self.book.lock().note(app, group, Hour::of(clock::now_ms()), used);
     }
 
-    /// Stores what was noted, and drops what is too old. What could not be stored is noted again. Must not be
-    /// cancelled.
+    /// Stores what was noted, and deletes what is too old. What could not be stored is noted again. Must not be cancelled.
     pub async fn store(&self, db: &Db) -> Result<(), DbError> {
         let rows = self.book.lock().take();
         if rows.is_empty() {

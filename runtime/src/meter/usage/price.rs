@@ -1,4 +1,4 @@
-//! What usage costs: a price table of the operator, and the sum it makes of [`Amounts`].
+//! Computes what usage costs: a price table of the operator, and the sum it gives for [`Amounts`].
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::meter::usage::Amounts;
 
 /// One GB-second, in MB × ms: 1,024 MB for 1,000 ms, as the cloud counts.
 const GB_SECOND_MB_MS: f64 = 1_024_000.0;
-/// Largest price: all that a 64-bit counter can hold still has a finite cost at it.
+/// Largest price. With it, even the largest 64-bit amount has a finite cost.
 const PRICE_MAX: f64 = 1_000_000.0;
 
 /// Why a price table was refused.
@@ -57,20 +57,19 @@ impl From<Currency> for String {
     }
 }
 
-/// What the operator charges. A price that is not given is that of the cloud's list (Flex Consumption, East US, without
-/// its free grants).
+/// The operator's prices. The default of each is that of the cloud's list (Flex Consumption, East US, without its free grants).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PriceTable {
-    /// What the prices are in.
+    /// The currency of the prices.
     pub currency: Currency,
-    /// A GB-second of an active instance that came with the load.
+    /// Per GB-second of an active instance that was added for the load.
     pub on_demand_gb_second: Price,
-    /// A GB-second for which an always-ready instance exists.
+    /// Per GB-second for which an always-ready instance exists.
     pub always_ready_baseline_gb_second: Price,
-    /// A GB-second of an active always-ready instance, beside its baseline.
+    /// Per GB-second of an active always-ready instance, in addition to its baseline.
     pub always_ready_execution_gb_second: Price,
-    /// A million executions, in instances of both kinds.
+    /// Per million executions, in instances of both kinds.
     pub million_executions: Price,
 }
 
@@ -109,7 +108,7 @@ impl PriceTable {
         toml::from_str(text)
     }
 
-    /// What `amounts` cost.
+    /// Returns what `amounts` cost.
     #[must_use]
     pub fn cost(&self, amounts: &Amounts) -> Cost {
         let millions = amounts.executions as f64 / 1_000_000.0;
@@ -125,7 +124,7 @@ impl PriceTable {
     }
 }
 
-/// GB-seconds of an amount in MB × ms.
+/// Converts an amount in MB × ms to GB-seconds.
 #[must_use]
 pub fn gb_seconds(mb_ms: u64) -> f64 {
     mb_ms as f64 / GB_SECOND_MB_MS

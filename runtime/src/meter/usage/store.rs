@@ -1,7 +1,7 @@
-//! Usage in the database: one row for each app, group and hour.
+//! Reads and writes usage in the database: one row for each app, group and hour.
 //!
-//! SQLite's integers have 63 bits for what a row holds, and that is enough: an hour of MB × ms would need
-//! 2,562,047,788,015 MB of instances, and executions 2,562,047,788,015,215 a second.
+//! SQLite's integers have 63 bits for each number of a row. That is enough: an hour of MB × ms would need 2,562,047,788,015 MB of
+//! instances, and executions 2,562,047,788,015,215 a second.
 
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -54,7 +54,7 @@ pub fn sums(connection: &Connection, app: Option<&AppName>, from: Hour) -> rusql
     connection.prepare_cached(&query)?.query_map(parameters, usage_row)?.collect()
 }
 
-/// Drops what is older than [`limits::USAGE_DAYS_KEPT`], with `now` the present hour.
+/// Deletes what is older than [`limits::USAGE_DAYS_KEPT`]; `now` is the present hour.
 pub fn drop_old(transaction: &Transaction<'_>, now: Hour) -> rusqlite::Result<()> {
     let oldest = now.days_before(limits::USAGE_DAYS_KEPT);
     transaction.prepare_cached("DELETE FROM usage WHERE hour < ?1")?.execute([oldest.0]).map(drop)
