@@ -1,5 +1,5 @@
-//! What calls functions besides HTTP. Each event becomes a request that takes the one door, `dispatch`, to the function's own
-//! scale group.
+//! Calls functions for events other than HTTP requests. Each event becomes a request that goes through `dispatch` to the
+//! function's own scale group.
 
 mod call;
 pub mod cloudevent;
@@ -22,7 +22,7 @@ use crate::pool::dynamic::Fetching;
 use crate::trigger::queue::Consumers;
 use crate::trigger::timer::Timers;
 
-/// All that calls functions of apps by itself.
+/// The triggers of all apps.
 pub struct TriggerHost {
     consumers: Consumers,
     timers: Timers,
@@ -30,7 +30,7 @@ pub struct TriggerHost {
 }
 
 impl TriggerHost {
-    /// Nothing yet; it runs on `loops`, ends with `stop`, and fetches what `fetching` lets it.
+    /// Makes it without triggers. It runs on `loops`, ends with `stop`, and fetches as much as `fetching` allows.
     pub fn new(
         db: Arc<Db>,
         queues: Arc<Queues>,
@@ -45,7 +45,7 @@ impl TriggerHost {
             here.spawn(async move {
                 tokio::select! {
                     () = queues.expire() => {}
-                    // The host ends where nobody is left to say it.
+                    // If the sender is gone, the host is ending.
                     _ = stop.changed() => {}
                 }
             });
@@ -53,7 +53,7 @@ impl TriggerHost {
         Arc::new(Self { consumers: Consumers::new(queues, loops, stop, fetching), timers, blobs })
     }
 
-    /// Goes by the triggers of the revision of `app` that serves now; by none if the app was removed.
+    /// Follows the triggers of the revision of `app` that serves now; removes them if the app was removed.
     pub fn follow(&self, app: &Arc<App>) {
         let active = app.active();
         let listeners = &active.revision.manifest.trigger.blob;
@@ -67,7 +67,7 @@ impl TriggerHost {
         &self.timers
     }
 
-    /// Waits until everything that has been told to stop has ended.
+    /// Waits until everything that was told to stop has ended.
     pub async fn ended(&self) {
         self.consumers.ended().await;
         self.timers.ended().await;

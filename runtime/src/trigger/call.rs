@@ -1,4 +1,4 @@
-//! One call of a function by its trigger, through the one door: what came of it, in the trigger's words.
+//! Calls a function for its trigger, and says how the call ended.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::trigger::cloudevent::EventRequest;
 
 /// How a call ended.
 pub enum TriggerAnswer {
-    /// With a status of 2xx, and so much of the body as was asked for.
+    /// With a status of 2xx. Holds as much of the body as was asked for.
     Done(Vec<u8>),
-    /// Without; the text says how.
+    /// Failed; the text says how.
     Failed(String),
-    /// A bound of the host refused it before the function saw it.
+    /// A limit or quota of the host refused it before the function saw it.
     Throttled,
     /// The app or its function is gone.
     NobodyThere,
 }
 
-/// Calls `function` of `app`, reads its answer to the end, and keeps at most `keep` bytes of it. A panic of the host's is a
-/// call that failed: whatever led to it would lead to it again.
+/// Calls `function` of `app`, reads its answer to the end, and keeps at most `keep` bytes of it. A panic of the host counts as a
+/// failed call, because a repetition would panic again.
 pub async fn call(
     app: &App,
     function: &FunctionName,
@@ -45,15 +45,15 @@ pub async fn call(
     answer.unwrap_or_else(|_| TriggerAnswer::Failed("the host failed: its own log says why".to_owned()))
 }
 
-/// How long a call is not repeated that was refused for the `refusals`-th time, counted from 0. `random` is evenly spread over
-/// 0 to 1: those that were refused together do not come back together.
+/// Returns how long to wait before a refused call is repeated. `refusals` counts earlier refusals, from 0. `random` is evenly
+/// spread over 0 to 1, so that calls that were refused together do not come back together.
 pub fn pause_after_refusal(refusals: u32, random: f64) -> Duration {
     let whole =
         limits::THROTTLED_PAUSE.saturating_mul(1 << refusals.min(16)).min(limits::THROTTLED_PAUSE_MAX);
     whole.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
 }
 
-/// What of the reason of a failure is kept: without secrets, and only then cut.
+/// Returns the part of a failure's reason that is kept: secrets are removed, then it is cut.
 pub fn kept_reason(app: &App, reason: &str) -> String {
     let reason = app.active_pool().template().capabilities().redacted(reason.to_owned());
     reason[..reason.floor_char_boundary(limits::QUEUE_ERROR_BYTES_MAX)].to_owned()

@@ -1,4 +1,4 @@
-//! Events as CloudEvents 1.0 over HTTP, in binary mode: attributes are `ce-…` headers, the body is the event's data.
+//! Writes events as CloudEvents 1.0 over HTTP, in binary mode: attributes are `ce-…` headers, the body is the event's data.
 
 use std::str::FromStr;
 
@@ -20,7 +20,7 @@ use crate::trace::cause::Cause;
 
 /// The media type of an event that has none.
 const UNKNOWN: HeaderValue = HeaderValue::from_static("application/octet-stream");
-/// What is written as percent and two digits in the value of a header (HTTP protocol binding of CloudEvents, 3.1.3.2).
+/// Characters of a header value that are written as percent and two digits (HTTP protocol binding of CloudEvents, 3.1.3.2).
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// An event: its attributes beside `specversion`, and its data.
@@ -41,7 +41,8 @@ pub struct EventRequest {
 }
 
 impl Event {
-    /// An event of a timer, of `kind`, that `source`, a path, gave the name `id` at a time in milliseconds since 1970. Its data are none.
+    /// Makes an event of a timer, of `kind`, without data. `source` is a path, `id` a name within it, `time_ms` milliseconds
+    /// since 1970.
     pub fn new(kind: &str, source: String, id: String, time_ms: i64) -> Self {
         let attributes = vec![
             ("specversion", "1.0".to_owned()),
@@ -53,18 +54,18 @@ impl Event {
         Self { attributes, content_type: String::new(), data: Bytes::new(), cause: Cause::Timer }
     }
 
-    /// With one attribute more.
+    /// Adds an attribute.
     pub fn with(mut self, name: &'static str, value: String) -> Self {
         self.attributes.push((name, value));
         self
     }
 
-    /// With `data`, which are JSON.
+    /// Adds `data` as JSON.
     pub fn with_json(self, data: &Value) -> Self {
         Self { content_type: "application/json".to_owned(), data: data.to_string().into(), ..self }
     }
 
-    /// The message of the queue at `place`, or what it says of a blob of `container`.
+    /// Makes the event of a message of the queue at `place`, or of the blob of `container` that the message is about.
     pub fn of_message(message: &Message, place: &Place, container: Option<&StoreName>) -> Self {
         let (kind, source) = match container {
             None => ("wfn.queue.message", format!("/apps/{}/queues/{}", place.app, place.store)),
@@ -88,7 +89,7 @@ impl Event {
         event
     }
 
-    /// The request that delivers it to `path`.
+    /// Returns the request that delivers it to `path`.
     pub fn request(self, path: &str) -> EventRequest {
         let mut request = post(path, self.data);
         let headers = request.headers_mut();
@@ -105,8 +106,8 @@ impl Event {
         EventRequest { request, cause: self.cause }
     }
 
-    /// The event in the JSON format: data that is JSON by its type is `data` as it is, other text `data` as a string, and
-    /// other bytes `data_base64`.
+    /// Returns the event in the JSON format: JSON data is `data` as it is, other text is `data` as a string, other bytes are
+    /// `data_base64`.
     fn json(self) -> Value {
         let mut event: Map<String, Value> =
             self.attributes.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
@@ -125,7 +126,7 @@ impl Event {
     }
 }
 
-/// The request that delivers `events` together, in the JSON batch format.
+/// Returns the request that delivers `events` together, in the JSON batch format.
 pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> EventRequest {
     let events: Vec<Event> = events.collect();
     let cause = match events.first().map(|event| event.cause.clone()) {
@@ -140,7 +141,7 @@ pub fn batch(events: impl Iterator<Item = Event>, path: &str) -> EventRequest {
     EventRequest { request, cause }
 }
 
-/// The messages of a batch that its answer says have failed: `{"failed": ["ID", …]}`. Any other answer says that none has.
+/// Returns the messages of a batch that failed according to its answer: `{"failed": ["ID", …]}`. With any other answer none has.
 pub fn failed_of_batch(answer: &[u8]) -> Vec<String> {
     #[derive(serde::Deserialize)]
     struct Answer {

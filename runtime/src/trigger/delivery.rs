@@ -1,4 +1,4 @@
-//! One delivery: messages go to their function, and what became of each is stored.
+//! Delivers messages once: calls their function, and stores what became of each message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::trigger::call::{TriggerAnswer, call, kept_reason, pause_after_refusal
 use crate::trigger::cloudevent::{self, Event};
 use crate::{clock, limits};
 
-/// How soon a delivery that waits for room notices that its app or the host ends.
+/// How often a delivery that waits for a slot checks whether its app or the host ends.
 const PAUSE_STEP: Duration = Duration::from_millis(500);
 
-/// Messages on their way: one, or a batch.
+/// Messages that are being delivered: one, or a batch.
 pub struct Delivery {
     /// The app whose function takes them.
     pub app: Arc<App>,
-    /// Where they are.
+    /// Their queue.
     pub queue: Queue,
     /// Changes when the host ends.
     pub stop: watch::Receiver<bool>,
@@ -38,16 +38,16 @@ pub struct Delivery {
 /// A delivery that has ended.
 #[derive(Default)]
 pub struct DeliveryEnd {
-    /// Those of which it is stored what becomes of them: delivered, dead, or behind the others later.
+    /// Messages whose end is stored: delivered, dead, or put behind the others for later.
     pub over: Vec<Message>,
-    /// Those that wait in their place, with until when.
+    /// Messages that wait in their place, each with the time until which it waits.
     pub waiting: Vec<(Message, i64)>,
-    /// Those that nobody took.
+    /// Messages that no function took.
     pub not_taken: Vec<Message>,
 }
 
 impl Delivery {
-    /// Delivers them once. What a bound of the host refuses is no delivery: it is tried again, less and less often.
+    /// Delivers them once. A refusal by a limit of the host is no delivery: it is tried again, less and less often.
     pub async fn run(mut self) -> DeliveryEnd {
         let now_ms = clock::now_ms() as i64;
         for message in &mut self.messages {
@@ -92,7 +92,7 @@ impl Delivery {
         }
     }
 
-    /// Waits, but not for what is to end: says whether the delivery may go on.
+    /// Waits, but not if the app or host ends. Returns whether the delivery may continue.
     async fn pause(&self, wait: Duration) -> bool {
         let until = tokio::time::Instant::now() + wait;
         loop {
@@ -131,7 +131,7 @@ impl Delivery {
         }
     }
 
-    /// A delivery of messages failed: each waits for the next, or is a dead letter.
+    /// Ends a failed delivery: each message waits for the next one, or becomes a dead letter.
     async fn end_failed(
         &self,
         messages: Vec<Message>,

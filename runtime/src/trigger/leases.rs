@@ -1,5 +1,5 @@
-//! Which messages of a queue are under way, which sessions are busy with one, and which wait until one is delivered again.
-//! Pure.
+//! Keeps which messages of a queue are being delivered, which sessions are busy with one, and which wait until one is delivered
+//! again. Pure.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -12,12 +12,12 @@ pub struct Leases {
     /// By number.
     leases: HashMap<i64, Lease>,
     bytes: usize,
-    /// How many of them are of sessions and failed before.
+    /// How many of them belong to sessions and failed before.
     again: usize,
-    /// The sessions that have a message under way, or wait. The others of their messages are not kept: a session with a
-    /// million of them takes no more room, and holds up nobody.
+    /// Sessions that have a message in delivery, or wait. Their other messages are not kept, so that a session with a million of
+    /// them needs no more memory and delays nobody.
     sessions: HashMap<String, Session>,
-    /// The sessions that wait, by when they go on. Their messages are not leases: what waits takes nobody's place.
+    /// The sessions that wait, by the time at which they continue. Their messages are not leases, so that they occupy no place.
     waiting: BTreeSet<(i64, String)>,
 }
 
@@ -37,7 +37,7 @@ struct Session {
     waits_at: Option<i64>,
 }
 
-/// What follows when leases end.
+/// What has to be done when leases end.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Released {
     /// Sessions that go on, each with the position after which its next message stands. They are busy until
@@ -63,12 +63,12 @@ impl Leases {
         self.again
     }
 
-    /// How many sessions wait.
+    /// Returns how many sessions wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// When the first of them goes on, in milliseconds since 1970.
+    /// Returns when the first of them continues, in milliseconds since 1970.
     pub fn next_due(&self) -> Option<i64> {
         self.waiting.first().map(|(due_ms, _)| *due_ms)
     }
@@ -120,7 +120,7 @@ impl Leases {
         released
     }
 
-    /// Ends the lease of a message of a session that waits in its place until `due_ms`, and its session with it.
+    /// Ends the lease of a message whose session waits in its place until `due_ms`.
     pub fn wait(&mut self, message: &Message, due_ms: i64) {
         self.end(message);
         if let Some(session) = &message.session {
@@ -129,7 +129,7 @@ impl Leases {
     }
 
     fn let_wait(&mut self, session: &str, message: &Message, due_ms: i64) {
-        // One that expires is a dead letter then, and its session goes on.
+        // If the message expires first, it becomes a dead letter then, and its session continues.
         let until_ms = message.expires_ms.map_or(due_ms, |expires_ms| expires_ms.min(due_ms));
         self.sessions.entry(session.to_owned()).or_default().waits_at = Some(message.position);
         self.waiting.insert((until_ms, session.to_owned()));
@@ -144,7 +144,7 @@ impl Leases {
         Some((session, position - 1))
     }
 
-    /// Those that wait need not any more: what they wait for may be gone.
+    /// Ends all waits, because the messages they wait for may be gone.
     pub fn end_waiting(&mut self, now_ms: i64) {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting.extend(waiting.into_iter().map(|(_, session)| (now_ms, session)));
@@ -165,7 +165,8 @@ impl Leases {
         next
     }
 
-    /// Ends the leases of messages and lets their sessions go: all of it is to be read again. Gives back the first position.
+    /// Ends the leases of messages and frees their sessions, because all of them are to be read again. Returns the first
+    /// position.
     pub fn abandon(&mut self, messages: &[Message]) -> Option<i64> {
         for message in messages {
             self.end(message);

@@ -29,7 +29,7 @@ use crate::{clock, limits};
 /// The consumers of all apps.
 pub struct Consumers {
     queues: Arc<Queues>,
-    /// The event loops, which deliveries go round.
+    /// The event loops, used in turn for deliveries.
     loops: Vec<Handle>,
     stop: watch::Receiver<bool>,
     fetching: watch::Receiver<Fetching>,
@@ -37,7 +37,7 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// None yet; they run on `loops`, end with `stop`, and where their concurrency is dynamic they heed `fetching`.
+    /// Makes it without consumers. They run on `loops` and end with `stop`. With dynamic concurrency they obey `fetching`.
     pub fn new(
         queues: Arc<Queues>,
         loops: Vec<Handle>,
@@ -48,7 +48,7 @@ impl Consumers {
         Self { queues, loops, stop, fetching, tasks }
     }
 
-    /// Lets the consumers of `app` go by the revision that serves now, and starts those that are not there.
+    /// Makes the consumers of `app` follow the revision that serves now, and starts missing ones.
     pub fn follow(&self, app: &Arc<App>) {
         let active = app.active();
         let pulls = active.revision.manifest.trigger.pulls().filter(|_| !app.is_removed());
@@ -64,7 +64,7 @@ impl Consumers {
         });
     }
 
-    /// Waits until those that have been told to stop have ended, with their deliveries.
+    /// Waits until the consumers that were told to stop have ended, with their deliveries.
     pub async fn ended(&self) {
         self.tasks.ended().await;
     }
@@ -127,7 +127,7 @@ impl Consumer {
                 }
             }
             let due_ms = due.unwrap_or(i64::MAX);
-            // Where there is no room, a delivery that ends makes some.
+            // If there is no room, the end of a delivery makes some.
             let may_go_on = self.trigger().is_some_and(|(_, most)| self.has_room_again(most));
             let sessions_due_ms = self.leases.next_due().filter(|_| may_go_on).unwrap_or(i64::MAX);
             tokio::select! {
@@ -168,13 +168,13 @@ impl Consumer {
         }
     }
 
-    /// Whether one more session that has waited may go on, of `most` messages in flight: half of them are for others, however
-    /// many fail again and again.
+    /// Whether one more session that has waited may continue, of `most` messages in flight. Half of them are for others, however
+    /// many sessions fail again and again.
     fn has_room_again(&self, most: usize) -> bool {
         self.leases.count() < most && self.leases.again() < most.div_ceil(2)
     }
 
-    /// Where messages were removed by hand, what waits may have gone.
+    /// Ends waits if messages were removed by an operator, because the waiting ones may be gone.
     fn heed_purges(&mut self) {
         let purges = self.notifier.purges();
         if std::mem::replace(&mut self.purges, purges) != purges {
@@ -182,7 +182,7 @@ impl Consumer {
         }
     }
 
-    /// Reads a page of messages, if there is room for them, and begins to deliver them. Says what there is to read then.
+    /// Reads a page of messages, if there is room for them, and begins to deliver them. Returns what is left to read.
     async fn fetch(&mut self, deliveries: &mut JoinSet<DeliveryEnd>) -> Result<Unread, DbError> {
         let Some((trigger, most)) = self.trigger() else { return Ok(Unread::Nothing) };
         let room = most.saturating_sub(self.leases.count());
@@ -204,7 +204,7 @@ impl Consumer {
         Ok(unread)
     }
 
-    /// The trigger of the revision that serves, if it has it still, and how many messages may be in flight.
+    /// Returns the trigger of the revision that serves, if it still has it, and how many messages may be in flight.
     fn trigger(&self) -> Option<(PullTrigger, usize)> {
         let active = self.app.active();
         let trigger = active.revision.manifest.trigger.of_queue(&self.queue.place().store)?;
@@ -226,7 +226,7 @@ impl Consumer {
         deliveries.spawn_on(delivery.run(), &self.loops[self.next_loop]);
     }
 
-    /// Takes note of a delivery that has ended. Says whether there is more to read because of it.
+    /// Handles the end of a delivery. Returns whether there is more to read because of it.
     async fn end(
         &mut self,
         ended: Result<DeliveryEnd, JoinError>,
@@ -253,7 +253,7 @@ impl Consumer {
         again.is_some()
     }
 
-    /// A session goes on with its next message after the position `after`.
+    /// Lets a session continue with its next message after the position `after`.
     async fn go_on(
         &mut self,
         trigger: &PullTrigger,
@@ -267,7 +267,8 @@ impl Consumer {
         }
     }
 
-    /// What a session goes on with. Asked for until it is known, or nobody is left for it: the session would wait for ever.
+    /// Returns the next message of a session. Asks until it is known or the trigger is gone, because otherwise the session would
+    /// wait for ever.
     async fn next_of_session(&self, session: &str, after: i64) -> Option<Message> {
         while !self.app.is_removed() && !*self.stop.borrow() {
             match self.queue.next_of_session(session.to_owned(), after).await {
@@ -278,7 +279,7 @@ impl Consumer {
         None
     }
 
-    /// The database failed: that is for the host's log, and it is asked again.
+    /// Logs an error of the database, and waits before the next attempt.
     async fn report(&self, error: &DbError) {
         let Place { app, store } = self.queue.place();
         tracing::error!("queue {store} of app {app}: {error}");
@@ -289,7 +290,7 @@ impl Consumer {
 /// What there is to read of a queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unread {
-    /// Nothing until the notifier says so.
+    /// Nothing, until the notifier tells.
     Nothing,
     /// There may be more.
     More,

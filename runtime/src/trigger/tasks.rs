@@ -1,5 +1,4 @@
-//! Tasks that follow the lives of apps: one for each queue or timer, from the first deploy that needs it to the removal of its
-//! app.
+//! Keeps one task for each queue or timer of an app, from the first deploy that needs it to the removal of the app.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -30,7 +29,8 @@ impl<K: Eq + Hash> AppTasks<K> {
         Self { here, running: Mutex::default() }
     }
 
-    /// Begins the task of `key` unless this life of `app` has it. What another life of the app was about to do ends first.
+    /// Begins the task of `key`, unless this app has it already. If an app of this name was removed and deployed again, the task
+    /// of the old one ends first.
     pub fn begin<F>(&self, key: K, app: &Arc<App>, task: impl FnOnce() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -57,7 +57,7 @@ impl<K: Eq + Hash> AppTasks<K> {
         self.running.lock().keys().for_each(each);
     }
 
-    /// Waits until those that have been told to stop have ended.
+    /// Waits until the tasks that were told to stop have ended.
     pub async fn ended(&self) {
         let running: Vec<RunningTask> = self.running.lock().drain().map(|(_, running)| running).collect();
         for RunningTask { task, .. } in running {

@@ -1,5 +1,5 @@
-//! Calls functions when their schedules say so: one task for each timer function, from its first deploy to the removal of its
-//! app. When to call is decided by [`crate::manifest::schedule`]; what was decided is stored before it is done.
+//! Calls functions at the times of their schedules: one task for each timer function, from its first deploy to the removal of its
+//! app. When to call is decided by [`crate::manifest::schedule`]. A decision is stored before it is carried out.
 
 mod table;
 
@@ -29,7 +29,7 @@ use crate::trigger::tasks::AppTasks;
 use crate::{clock, limits};
 pub use table::Stored;
 
-/// Which timer function.
+/// Names a timer function.
 type Key = (AppName, FunctionName);
 
 /// The timers of all apps.
@@ -40,14 +40,14 @@ pub struct Timers {
     doors: Mutex<HashMap<Key, Door>>,
 }
 
-/// How a timer's task is spoken to.
+/// The channels to a timer's task.
 #[derive(Clone)]
 struct Door {
     changed: Arc<Notify>,
     fires: mpsc::Sender<oneshot::Sender<Fired>>,
 }
 
-/// How a run by hand has ended.
+/// How a run that an operator started has ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct Fired {
     /// Its id, as the log has it.
@@ -59,12 +59,12 @@ pub struct Fired {
 }
 
 impl Timers {
-    /// None yet; they run on `here` and end with `stop`.
+    /// Makes it without timers. They run on `here` and end with `stop`.
     pub fn new(db: Arc<Db>, here: Option<Handle>, stop: watch::Receiver<bool>) -> Self {
         Self { db, stop, tasks: AppTasks::new(here), doors: Mutex::default() }
     }
 
-    /// Lets the timers of `app` go by the revision that serves now, and starts those that are not there.
+    /// Makes the timers of `app` follow the revision that serves now, and starts missing ones.
     pub fn follow(&self, app: &Arc<App>) {
         for trigger in &app.active().revision.manifest.trigger.timer {
             let key = (app.name().clone(), trigger.name.clone());
@@ -80,7 +80,7 @@ impl Timers {
         }
     }
 
-    /// Runs a timer function now. `None` if there is no such one, or if its run goes on: runs never overlap.
+    /// Runs a timer function now. `None` if there is no such function, or if a run of it is under way: runs never overlap.
     pub async fn fire(&self, app: &AppName, function: &FunctionName) -> Option<Fired> {
         let door = self.doors.lock().get(&(app.clone(), function.clone())).cloned()?;
         let (answer, fired) = oneshot::channel();
@@ -94,7 +94,7 @@ impl Timers {
         self.db.read(move |connection: &Connection| table::all(connection, &app)).await
     }
 
-    /// Waits until those that have been told to stop have ended, with their runs.
+    /// Waits until the timers that were told to stop have ended, with their runs.
     pub async fn ended(&self) {
         self.tasks.ended().await;
     }
@@ -134,7 +134,7 @@ enum Step {
 /// One run of a timer function.
 struct Run {
     trigger: TimerTrigger,
-    /// What it is for, in milliseconds since 1970.
+    /// The time it is for, in milliseconds since 1970.
     due_ms: i64,
     is_past_due: bool,
     is_by_hand: bool,
@@ -164,7 +164,7 @@ impl TimerTask {
                 () = self.changed.notified() => {}
                 Some(ended) = runs.join_next() => self.end(ended.unwrap_or_default()).await,
                 Some(answer) = self.fires.recv() => {
-                    // While a run goes on the question is dropped, which says so.
+                    // During a run the request is dropped, which tells its sender so.
                     if let Some(run) = self.by_hand().filter(|_| runs.is_empty()) {
                         runs.spawn(run_once(self.app.clone(), run, stop.clone(), Some(answer)));
                     }
@@ -220,7 +220,7 @@ impl TimerTask {
         })
     }
 
-    /// What is stored, made to fit what the trigger says now.
+    /// Returns what is stored, adapted to the present settings of the trigger.
     async fn load(&mut self, trigger: &TimerTrigger, timer: &Timer, now_ms: i64) -> Result<Stored, DbError> {
         let schedule = timer.schedule();
         let (cron, zone) = (schedule.cron().to_owned(), schedule.time_zone().to_owned());
@@ -273,12 +273,12 @@ impl TimerTask {
         self.db.write(move |transaction| change(transaction, &app, &function)).await
     }
 
-    /// A run has ended, or panicked, which its thread has reported: stores how, and tells whoever asked for it, who finds it
-    /// stored.
+    /// Handles the end of a run (its thread has reported a panic): stores how it ended, and then tells the operator who asked for
+    /// it.
     async fn end(&mut self, ended: Option<RunEnd>) {
         let failed = || RunEnd { is_over: true, error: Some("the host failed".to_owned()), by_hand: None };
         let RunEnd { is_over, error, by_hand } = ended.unwrap_or_else(failed);
-        // Cut off with its app or host: the next start takes it for missed.
+        // A run that was cut off with its app or host counts as missed at the next start.
         if let Some(stored) = self.stored.clone().filter(|_| is_over) {
             let state = if by_hand.is_some() { stored.state } else { stored.state.ended() };
             if let Err(error) = self.store(Stored { state, last_error: error, ..stored }).await {

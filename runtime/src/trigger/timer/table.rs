@@ -1,4 +1,4 @@
-//! Timers in the database: what was decided last about each.
+//! Reads and writes timers in the database: the last decision about each.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -13,7 +13,7 @@ pub struct Stored {
     pub schedule: String,
     /// Its time zone.
     pub time_zone: String,
-    /// Where it is.
+    /// The state of its schedule.
     pub state: TimerState,
     /// Why the last run failed; `None` if it did not.
     pub last_error: Option<String>,
