@@ -1,10 +1,9 @@
-//! The threads that serve: one event loop per core for requests, and the compute threads to which guests
-//! move that compute for longer than a tick.
+//! Runs the threads that serve: one event loop per core for requests, and the compute threads for guests that compute for longer
+//! than a tick.
 //!
-//! A request stays on the core of its connection: no lock is waited for and no task is handed around as
-//! long as guests are quick. A guest that computes through an epoch tick would hold up its neighbours on
-//! the loop, so its call moves to the compute threads, which share their work among all cores; the kernel
-//! lets the mostly sleeping event loops run first (docs/decisions/).
+//! A request stays on the core of its connection, so that no lock is waited for and no task moves as long as guests are quick. A
+//! guest that computes through an epoch tick would delay the others on the loop, so its invocation moves to the compute threads,
+//! which share their work among all cores. The kernel lets the mostly sleeping event loops run first (docs/decisions/).
 
 mod interrupting;
 
@@ -26,23 +25,23 @@ thread_local! {
     static IS_COMPUTE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this is a compute thread: what runs here holds up no event loop.
+/// Whether this is a compute thread: work here delays no event loop.
 pub fn is_compute() -> bool {
     IS_COMPUTE.with(Cell::get)
 }
 
-/// A guest is about to be polled on this thread: on a compute thread it may take its time.
+/// Called before a guest is polled on this thread, because on a compute thread it may compute for long.
 pub fn guest_runs() {
     if is_compute() {
         interrupting::computes();
     }
 }
 
-/// Polls of guests that may not stop for others and are under way on compute threads.
+/// Number of guest polls on compute threads that cannot be interrupted.
 static UNSTOPPABLE: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs `step`, which may take a second without a break. On a compute thread its tasks go to a spare thread meanwhile,
-/// unless another compute thread is left to them anyway.
+/// Runs `step`, which may take a second without a break. If it is on a compute thread and no other compute thread is free, the
+/// tasks of this one go to a spare thread meanwhile.
 pub fn while_others_go_on<T>(step: impl FnOnce() -> T) -> T {
     if !is_compute() {
         return step();
@@ -56,7 +55,7 @@ pub fn while_others_go_on<T>(step: impl FnOnce() -> T) -> T {
     tokio::task::block_in_place(step)
 }
 
-/// One of those that [`UNSTOPPABLE`] counts, until this is dropped.
+/// Counts in [`UNSTOPPABLE`] until it is dropped.
 struct Unstoppable;
 
 impl Drop for Unstoppable {
@@ -86,8 +85,8 @@ enum Started {
 }
 
 impl Stopwatch {
-    /// Begins `now`. An event loop is pinned and goes before others, so that the clock tells nearly the same as the
-    /// thread's own processor time, for a tenth of the price.
+    /// Begins at `now`. An event loop is pinned and has priority, so the clock shows nearly the thread's own processor time, for
+    /// a tenth of the cost.
     pub fn start_at(now: Instant) -> Self {
         Self(if is_compute() { Started::Thread(thread_time()) } else { Started::Clock(now) })
     }
@@ -107,8 +106,8 @@ fn thread_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
-/// How many event loops this machine gets: one per core that the process may use. Asked once: the answer is read out of
-/// several files.
+/// Returns how many event loops this machine gets: one per core that the process may use. Determined once, because several files
+/// have to be read for it.
 pub fn cores() -> usize {
     static CORES: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, usize::from));
     *CORES
@@ -150,7 +149,7 @@ impl EventLoops {
         self.loops[index].handle.spawn(task);
     }
 
-    /// All event loops, for tasks that are of no connection.
+    /// Returns all event loops, for tasks that belong to no connection.
     pub fn handles(&self) -> Vec<Handle> {
         self.loops.iter().map(|one| one.handle.clone()).collect()
     }
@@ -211,16 +210,16 @@ fn pin_to_core(index: usize) {
     }
 }
 
-/// Raises the priority of an event loop: whoever is sent an answer wakes up on the same cores, and would take them
-/// over after each one. Measured with the load generator beside it: half the context switches, a tenth more requests a
-/// second. An event loop computes for two milliseconds at most before it looks after others.
+/// Raises the priority of an event loop. A client that is sent an answer wakes up on the same cores, and would otherwise take
+/// them over after each one. Measured with the load generator on the same machine: half the context switches, a tenth more
+/// requests a second. An event loop computes for at most two milliseconds before other threads get their turn.
 pub(crate) fn go_before_others() {
     // Without the right to it, the default serves.
     let _ = rustix::process::nice(-10);
 }
 
-/// A thread for work that blocks, such as reading the database, comes of the event loop that asked for it and would stay
-/// on its core and behind it. The loop's callers wait for it: it keeps the priority, and goes where there is room.
+/// Prepares a thread for blocking work, such as reading the database. It inherits the core and priority of the event loop that
+/// asked for it. It keeps the priority, because the loop's callers wait for it, but may run on any core.
 fn begin_blocking_thread(allowed: Option<&rustix::thread::CpuSet>) {
     if let Some(allowed) = allowed {
         // Without the right to it, it works where it is.

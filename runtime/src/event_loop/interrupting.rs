@@ -1,6 +1,6 @@
 //! Chooses the scheduling policy of the event-loop threads: `SCHED_BATCH` or `SCHED_OTHER`.
 //!
-//! With `SCHED_BATCH` a loop that is woken does not preempt who runs on its core. That is right for a client on the same
+//! With `SCHED_BATCH` a loop that is woken does not preempt the thread on its core. That is right for a client on the same
 //! machine, which is about to send its next requests and is soon done. It is wrong for a guest that computes: each request that
 //! comes meanwhile would wait for the kernel's next tick, which is milliseconds away. So the policy is `SCHED_OTHER` while
 //! guests compute and for a second or two afterwards, and else `SCHED_BATCH` (docs/decisions/2026-11-22-answers-together.md).
@@ -11,20 +11,20 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::thread::{Pid, gettid};
 
-/// Guests that compute now and then do not change the policy for each call.
+/// How often it is checked whether guests still compute. Only then the policy changes back, not after each invocation.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The event loops of this process.
 static LOOPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
-/// Whether they interrupt others.
+/// Whether they preempt others.
 static INTERRUPTS: AtomicBool = AtomicBool::new(false);
-/// Whether a guest has computed since the last look.
+/// Whether a guest has computed since the last check.
 static HAS_COMPUTED: AtomicBool = AtomicBool::new(false);
 
-/// An event loop, until this is dropped.
+/// Registers an event loop until it is dropped.
 pub(super) struct Registered(Pid);
 
-/// This thread is an event loop.
+/// Registers this thread as an event loop.
 pub(super) fn register() -> Registered {
     let thread = gettid();
     let mut loops = LOOPS.lock();
@@ -39,7 +39,7 @@ impl Drop for Registered {
     }
 }
 
-/// A guest is about to compute on this compute thread.
+/// Notes that a guest is about to compute on this compute thread.
 pub(super) fn computes() {
     HAS_COMPUTED.store(true, Ordering::SeqCst);
     if !INTERRUPTS.load(Ordering::SeqCst) && !INTERRUPTS.swap(true, Ordering::SeqCst) {
@@ -59,7 +59,7 @@ pub(super) fn computes() {
 
 fn apply() {
     let loops = LOOPS.lock();
-    // Read under the lock: whoever comes last applies what holds.
+    // Read under the lock, so that the last thread applies the latest value.
     let policy = policy(INTERRUPTS.load(Ordering::SeqCst));
     loops.iter().for_each(|thread| schedule(Some(*thread), policy));
 }
