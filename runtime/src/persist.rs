@@ -1,4 +1,4 @@
-//! What survives: the database and the files beside it.
+//! Stores what survives a restart: the database, and the files beside it.
 
 pub mod artifacts;
 pub mod db;

@@ -1,4 +1,4 @@
-//! Files and folders that are whole or not there: a temporary name of their own, fsync, rename, fsync of the folder.
+//! Writes files and folders that are whole or do not exist: a unique temporary name, fsync, rename, fsync of the folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,14 +10,14 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::names::ModuleHash;
 
-/// Names of what is unfinished begin so; it is removed at start.
+/// Names of unfinished files and folders begin with this. They are removed at start.
 const TEMPORARY_PREFIX: &str = ".partial-";
 
-/// A file being written; dropped before [`Self::publish`], it is removed.
+/// A file that is being written. If it is dropped before [`Self::publish`], it is removed.
 #[derive(Debug)]
 pub struct TemporaryFile(NamedTempFile);
 
-/// A new, empty temporary file in `folder`, for its owner alone. No two have the same name, whoever makes them.
+/// Makes a new, empty temporary file in `folder`, for its owner only. No two have the same name, also across processes.
 pub fn temporary_in(folder: &Path) -> io::Result<TemporaryFile> {
     Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map(TemporaryFile)
 }
@@ -33,7 +33,7 @@ impl TemporaryFile {
         self.0.as_file_mut()
     }
 
-    /// Makes the file durable under its final name, in the place of another of that name.
+    /// Makes the file durable under its final name. Replaces another file of that name.
     pub fn publish(self, name: &Path) -> io::Result<()> {
         self.0.as_file().sync_all()?;
         self.0.persist(name).map_err(|error| error.error)?;
@@ -41,11 +41,11 @@ impl TemporaryFile {
     }
 }
 
-/// A folder being filled; dropped before [`Self::publish`], it is removed with what it holds.
+/// A folder that is being filled. If it is dropped before [`Self::publish`], it is removed with its content.
 #[derive(Debug)]
 pub struct TemporaryFolder(TempDir);
 
-/// A new, empty temporary folder in `folder`, for its owner alone. No two have the same name, whoever makes them.
+/// Makes a new, empty temporary folder in `folder`, for its owner only. No two have the same name, also across processes.
 pub fn temporary_folder_in(folder: &Path) -> io::Result<TemporaryFolder> {
     Builder::new().prefix(TEMPORARY_PREFIX).tempdir_in(folder).map(TemporaryFolder)
 }
@@ -56,10 +56,10 @@ impl TemporaryFolder {
         self.0.path()
     }
 
-    /// Gives the folder its final name; what it holds has reached the disk before. A folder of that name is removed.
+    /// Gives the folder its final name. Its content is on the disk before. A folder of that name is removed.
     pub fn publish(self, name: &Path) -> io::Result<()> {
         let parent = name.parent().unwrap_or(Path::new("."));
-        // Files of the old one that guests have open stay theirs.
+        // Files of the old one that guests have open stay valid.
         let old = temporary_folder_in(parent)?;
         match fs::rename(name, old.path()) {
             Ok(()) => {}
@@ -77,7 +77,7 @@ fn sync_folder_of(name: &Path) -> io::Result<()> {
     name.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Removes what a killed host left half written in `folder`.
+/// Removes unfinished files and folders that a killed host left in `folder`.
 pub fn remove_temporary(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -93,14 +93,14 @@ pub fn remove(path: &Path) -> io::Result<()> {
     if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
-/// The SHA-256 of what the file `path` holds. Blocks.
+/// Returns the SHA-256 of the content of the file `path`. Blocks.
 pub fn hash_of(path: &Path) -> io::Result<ModuleHash> {
     let mut digest = Sha256::new();
     io::copy(&mut File::open(path)?, &mut digest)?;
     Ok(ModuleHash::new(digest.finalize().into()))
 }
 
-/// Makes a file or folder count as written now.
+/// Sets the time of the last write of a file or folder to now.
 pub fn touch(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }

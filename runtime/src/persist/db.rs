@@ -1,8 +1,7 @@
-//! The database: SQLite behind one writer thread with group commit, and a few connections that read.
+//! Holds the database: SQLite with one writer thread with group commit, and a few connections that read.
 //!
-//! Whoever writes is answered after the commit that holds its change has reached the disk; changes that
-//! arrive while a commit is under way share the next one. A read begins after it was asked for, and so sees every
-//! change that was answered before.
+//! A write is answered after the commit that contains it has reached the disk. Changes that arrive during a commit share the next
+//! one. A read begins after it was asked for, and so sees every change that was answered before.
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use crate::persist::error::DbError;
 use crate::persist::schema;
 use crate::persist::writer::{self, WriterJob};
 
-/// The handle to the writer thread and the readers. Dropping the last one finishes what was queued.
+/// The handle to the writer thread and the readers. Dropping the last one finishes the queued changes.
 pub struct Db {
     changes: Option<Sender<WriterJob>>,
     writer: Option<JoinHandle<()>>,
@@ -31,22 +30,22 @@ impl Db {
     /// Opens or makes the database file and brings its tables to the present version.
     pub fn open(path: &Path) -> Result<Self, DbError> {
         match Self::open_on(path, None) {
-            // What is there can be served from a full disk: this layer keeps the index of the log in memory.
+            // Existing data can be served from a full disk: this file layer keeps the index of the log in memory.
             Err(DbError::DiskFull) => Self::open_on(path, Some(ALONE)),
             opened => opened,
         }
     }
 
-    /// As [`Self::open`], on SQLite's layer for files of that name instead of its own.
+    /// As [`Self::open`], with SQLite's file layer of that name instead of the default one.
     pub fn open_on(path: &Path, disk: Option<&'static CStr>) -> Result<Self, DbError> {
         let mut connection = connect(path, OpenFlags::default(), disk)?;
-        // More than FULL: the change to the log below is one with a journal, and a journal that came back after a power
-        // cut would undo what the log holds.
+        // More than FULL, because the change to the log mode below uses a journal. If that journal came back after a power cut,
+        // it would undo what the log holds.
         connection.pragma_update(None, "synchronous", "EXTRA")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        // What savepoints would undo.
+        // The data with which savepoints are undone.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         schema::migrate(&mut connection)?;
@@ -61,8 +60,8 @@ impl Db {
         Ok(Self { changes: Some(changes), writer: Some(writer), readers })
     }
 
-    /// Runs `change` and answers with its result after the commit. An error of `change` undoes it alone,
-    /// an error of the commit undoes the group.
+    /// Runs `change` and returns its result after the commit. An error of `change` undoes only that change; an error of the
+    /// commit undoes the whole group.
     pub async fn write<T, F>(&self, change: F) -> Result<T, DbError>
     where
         T: Send + 'static,
@@ -71,7 +70,7 @@ impl Db {
         self.write_unless_refused(|transaction| Ok(change(transaction)?)).await
     }
 
-    /// As [`Self::write`], for a change that may be refused for reasons of its own.
+    /// As [`Self::write`], for a change that may be refused with an error of its own.
     pub async fn write_unless_refused<T, E, F>(&self, change: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -85,17 +84,17 @@ impl Db {
                 Err(error) => Err(error.into()),
             };
             Box::new(move |committed| {
-                // The asker may have given up waiting; the change stands all the same.
+                // The caller may have stopped waiting. The change is made all the same.
                 let _ = answer.send(result.and_then(|value| committed.map(|()| value).map_err(E::from)));
             })
         });
         let changes = self.changes.as_ref().ok_or(DbError::Closed)?;
-        // The queue is bounded: where it is full, whoever comes waits for a place in turn.
+        // The queue is bounded. If it is full, callers wait for a place in order.
         changes.send(WriterJob { run, asker: Handle::current() }).await.map_err(|_| DbError::Closed)?;
         answered.await.map_err(|_| DbError::Closed)?
     }
 
-    /// Runs `read` where blocking is allowed, on a connection that cannot write.
+    /// Runs `read` on a thread that may block, on a connection that cannot write.
     pub async fn read<T, F>(&self, read: F) -> Result<T, DbError>
     where
         T: Send + 'static,
@@ -104,7 +103,7 @@ impl Db {
         let readers = self.readers.clone();
         let turn = readers.turns.clone().acquire_owned().await.map_err(|_| DbError::Closed)?;
         let reading = tokio::task::spawn_blocking(move || {
-            // Held to the end, also if nobody waits for the answer any more.
+            // Held to the end, even if nobody waits for the result any more.
             let _turn = turn;
             let connection = readers.take()?;
             let result = read(&connection)?;
@@ -115,7 +114,7 @@ impl Db {
     }
 }
 
-/// SQLite's layer for a database that no other process opens, until the host is started again.
+/// SQLite's file layer for a database that no other process opens, until the host is started again.
 const ALONE: &CStr = c"unix-excl";
 
 fn connect(path: &Path, flags: OpenFlags, disk: Option<&'static CStr>) -> rusqlite::Result<Connection> {
@@ -130,7 +129,7 @@ const CACHE_KIB: i64 = 16 * 1024;
 /// Prepared statements that a connection keeps: more than there are.
 const STATEMENTS_KEPT: usize = 64;
 
-/// Connections that read. One that met an error is closed; the next reader opens another.
+/// Connections that read. One that had an error is closed, and the next reader opens another.
 struct Readers {
     path: PathBuf,
     disk: Option<&'static CStr>,

@@ -1,4 +1,4 @@
-//! What goes wrong with the database.
+//! Errors of the database.
 
 use std::any::Any;
 
@@ -9,21 +9,21 @@ use tokio::task::JoinError;
 /// A failed read or write. Nothing of a failed write is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DbError {
-    /// SQLite's own words.
+    /// The message of SQLite.
     #[error("database: {0}")]
     Sqlite(String),
-    /// There is no room for the change.
+    /// The disk has no room for the change.
     #[error("the disk of the data directory is full: nothing was stored")]
     DiskFull,
-    /// SQLite gave up the commit that this change was to be part of, because of another change.
+    /// SQLite gave up the commit of this change because of another change.
     #[error("database: a change of the same commit failed, and nothing of it was stored: try again")]
     Undone,
-    /// The data directory is mounted for reading only, or belongs to somebody else.
+    /// The data directory is mounted read-only, or belongs to another user.
     #[error(
         "the data directory cannot be written, nothing was stored: mount it for writing and see that it is this user's"
     )]
     ReadOnly,
-    /// The change has a fault of ours: it panicked, alone.
+    /// The change itself panicked: a bug of wfn. No other change is affected.
     #[error("database: the change failed in the host: {0}")]
     Panicked(String),
     /// The writer thread is gone; the host is ending.
@@ -45,7 +45,7 @@ impl From<rusqlite::Error> for DbError {
 }
 
 impl DbError {
-    /// Status and stable code over HTTP.
+    /// Returns the HTTP status and the stable code.
     pub fn answer(&self) -> (StatusCode, &'static str) {
         match self {
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
@@ -57,7 +57,7 @@ impl DbError {
         }
     }
 
-    /// What a task that did not come to its end has met.
+    /// Returns the error of a task that did not finish.
     pub fn of_task(error: JoinError) -> Self {
         match error.try_into_panic() {
             Ok(panic) => Self::of_panic(panic.as_ref()),
@@ -65,7 +65,7 @@ impl DbError {
         }
     }
 
-    /// A change that panicked, in its own words.
+    /// Returns the error of a change that panicked, with its message.
     pub fn of_panic(panic: &(dyn Any + Send)) -> Self {
         let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
         let words = words.or_else(|| panic.downcast_ref::<String>().cloned());

@@ -1,9 +1,9 @@
-//! The tables, and how an older database becomes the present one.
+//! Holds the tables, and the changes that turn an older database into the present one.
 
 use rusqlite::Connection;
 
-/// What apps have used ([`crate::meter::usage`]). It names no app of another table: the bill stays when an app is removed. By the
-/// index the hours of all apps are found, to sum them up or to drop them.
+/// What apps have used ([`crate::meter::usage`]). It has no foreign key to an app, because the bill stays when an app is removed.
+/// The index finds the hours of all apps, to sum or delete them.
 pub const USAGE: &str = "
     CREATE TABLE usage (
         app                          TEXT NOT NULL,

@@ -1,4 +1,4 @@
-//! The one thread that writes: changes that have come together are one commit, and whoever asked is answered after it.
+//! Runs the one thread that writes: changes that come together share a commit, and their callers are answered after it.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -13,23 +13,23 @@ use tokio::sync::mpsc::Receiver;
 use crate::persist::error::DbError;
 use crate::{event_loop, limits};
 
-/// Runs inside a savepoint of the group's transaction, or hears why there is none, and gives back who is to be told of the
-/// commit.
+/// Runs the change inside a savepoint of the group's transaction, or gets the error if there is none. Returns how to tell the
+/// caller of the commit.
 pub type Run = Box<dyn FnOnce(Result<&Transaction<'_>, DbError>) -> Tell + Send>;
-/// Tells whoever asked for a change what became of it.
+/// Tells the caller what became of its change.
 pub type Tell = Box<dyn FnOnce(Result<(), DbError>) + Send>;
 
-/// A change that somebody waits for.
+/// A change that a caller waits for.
 pub struct WriterJob {
-    /// What it does.
+    /// The change.
     pub run: Run,
-    /// Where the asker waits.
+    /// The runtime on which the caller waits.
     pub asker: Handle,
 }
 
-/// Writes until all senders are gone. The database is in `folder`.
+/// Writes until all senders are gone. `folder` is the folder of the database.
 pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<WriterJob>) {
-    // Whoever serves waits for its commits.
+    // Event loops wait for its commits.
     event_loop::go_before_others();
     let mut before = Commit::default();
     while let Some(first) = queue.blocking_recv() {
@@ -48,7 +48,7 @@ pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Writer
             let mut next = Some(first);
             while let Some(WriterJob { run, asker }) = next {
                 answers.add(asker, run(Ok(&transaction)));
-                // What came after would be committed by itself, and answered as failed.
+                // Later changes would be committed each by itself, and answered as failed.
                 if transaction.is_autocommit() {
                     return Err(DbError::Undone);
                 }
@@ -66,7 +66,7 @@ pub fn run(mut connection: Connection, folder: &Path, mut queue: Receiver<Writer
     }
 }
 
-/// What SQLite calls an error of the disk has a reason where the disk was mounted anew, for reading only.
+/// Finds the reason of what SQLite calls a disk error: the disk may have been remounted read-only.
 fn with_reason(error: DbError, folder: &Path) -> DbError {
     let is_read_only =
         || statvfs(folder).is_ok_and(|volume| volume.f_flag.contains(StatVfsMountFlags::RDONLY));
@@ -76,7 +76,7 @@ fn with_reason(error: DbError, folder: &Path) -> DbError {
     }
 }
 
-/// Runs `change` so that an error or a panic of it undoes it alone.
+/// Runs `change` so that an error or a panic undoes only this change.
 pub fn within_savepoint<T, E: From<DbError>>(
     transaction: &Transaction<'_>,
     change: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -86,12 +86,12 @@ pub fn within_savepoint<T, E: From<DbError>>(
         ran.map_err(DbError::from)
     };
     run("SAVEPOINT change")?;
-    // A panic is a fault of the host, and costs no other change its answer.
+    // A panic is a fault of the host. It must not affect other changes.
     let caught = panic::catch_unwind(AssertUnwindSafe(|| change(transaction)));
     let result = caught.unwrap_or_else(|panic| Err(DbError::of_panic(panic.as_ref()).into()));
     match result {
         Ok(_) => drop(run("RELEASE change")?),
-        // After some errors, such as a full disk, SQLite has undone the whole transaction by itself.
+        // After some errors, such as a full disk, SQLite itself has undone the whole transaction.
         Err(_) if transaction.is_autocommit() => {}
         Err(_) => {
             run("ROLLBACK TO change")?;
@@ -101,23 +101,23 @@ pub fn within_savepoint<T, E: From<DbError>>(
     result
 }
 
-/// A commit that is over.
+/// A finished commit.
 #[derive(Default)]
 struct Commit {
     changes: usize,
     took: Duration,
 }
 
-/// Waits a little for those who were answered by the commit before: most of them ask again at once. Without it the first
-/// of them would be a commit by itself, and all others would wait for that one and their own.
+/// Waits a little for the callers that the last commit answered, because most of them ask again at once. Otherwise the first of
+/// them would be a commit by itself, and all others would wait for that one and their own.
 struct Gathering {
     expected: usize,
     until: Instant,
 }
 
-/// Between two looks for changes.
+/// Time between two checks for new changes.
 const GATHERING_STEP: Duration = Duration::from_micros(100);
-/// The part of the time a commit takes that the next one waits for company.
+/// The next commit waits for more changes for at most one part in this many of the time that a commit takes.
 const GATHERING_PART: u32 = 4;
 
 impl Gathering {
@@ -125,7 +125,7 @@ impl Gathering {
         Self { expected: before.changes, until: Instant::now() + before.took / GATHERING_PART }
     }
 
-    /// The change that follows the first `have`; `None` if it is time to commit them.
+    /// Returns the change that follows the first `have`; `None` if it is time to commit them.
     fn next(&self, have: usize, queue: &mut Receiver<WriterJob>) -> Option<WriterJob> {
         loop {
             if let Ok(change) = queue.try_recv() {
@@ -139,8 +139,8 @@ impl Gathering {
     }
 }
 
-/// Who is to be told of a commit, by the runtime on which they wait: told from there, all of its askers take waking up one
-/// event loop once, instead of each a system call.
+/// Those to tell of a commit, by the runtime on which they wait. Told from there, all callers on an event loop need one wake-up
+/// together instead of a system call each.
 #[derive(Default)]
 struct Answers(Vec<(Handle, Vec<Tell>)>);
 
@@ -152,7 +152,7 @@ impl Answers {
         }
     }
 
-    /// A runtime that has ended has nobody who waits.
+    /// If a runtime has ended, nobody waits on it.
     fn tell(self, committed: &Result<(), DbError>) {
         for (runtime, tells) in self.0 {
             let committed = committed.clone();
