@@ -1,4 +1,4 @@
-//! Components: what was handed in, compiling it safely, and keeping the machine code.
+//! Inspects modules, compiles them safely, and keeps their machine code.
 
 pub mod cache;
 pub mod code;

@@ -1,9 +1,9 @@
-//! Modules and their machine code on disk, named by content.
+//! Keeps modules and their machine code on disk, named by content.
 //!
-//! `modules/<sha256>.wasm` holds what users handed in; `artifacts/<engine>/<sha256>` the machine code that
-//! the compiling child made of it, and `<sha256>.json` beside it what it is and its hash. Artifacts can be made again at
-//! any time and are never accepted from outside. The data directory belongs to the host's user alone (mode 0700), which is
-//! what makes loading machine code from it sound; what a disk has damaged is found by the hash and made again.
+//! `modules/<sha256>.wasm` is a module as it was uploaded. `artifacts/<engine>/<sha256>` is the machine code that the compiling
+//! child made of it, and `<sha256>.json` beside it says what it is and has its hash. Artifacts can be made again at any time and
+//! are never accepted from outside. The data directory belongs only to the host's user (mode 0700); that makes it sound to load
+//! machine code from it. What a disk has damaged is found by the hash and made again.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -21,12 +21,12 @@ use crate::manifest::Language;
 use crate::names::ModuleHash;
 use crate::persist::artifacts;
 
-/// The code of a module, and what it was written in. Cheap to clone.
+/// The code of a module, and its language. Cheap to clone.
 #[derive(Clone)]
 pub struct Guest {
-    /// What runs.
+    /// The code.
     pub code: Code,
-    /// What decides some defaults.
+    /// The language it was written in, which decides some defaults.
     pub language: Language,
     /// What an instance takes besides its memories.
     pub footprint: Footprint,
@@ -38,9 +38,9 @@ pub struct ComponentCache {
     modules: PathBuf,
     /// A folder of machine code per engine, in the order of [`EngineKind::ALL`]; a module is in one of them.
     artifacts: [PathBuf; 2],
-    /// Where single functions are kept for the next compilation, if they are.
+    /// The folder in which compiled functions are kept for the next compilation, if they are.
     functions: Option<PathBuf>,
-    /// Code loaded since the last collection of garbage, so that revisions of one module share it.
+    /// Code loaded since the last garbage collection, so that revisions of one module share it.
     loaded: Mutex<HashMap<ModuleHash, Guest>>,
 }
 
@@ -50,7 +50,7 @@ pub enum CacheError {
     /// The module is not stored: it has to be uploaded first.
     #[error("module {0} is not stored on this host: upload it first")]
     Missing(ModuleHash),
-    /// The module's file does not hold what was uploaded.
+    /// The module's file is not what was uploaded.
     #[error("module {0} is damaged on the disk of this host: upload it again")]
     Damaged(ModuleHash),
     /// Compiling failed.
@@ -59,14 +59,14 @@ pub enum CacheError {
     /// The disk failed.
     #[error("read or write the module store: {0}")]
     Io(#[from] io::Error),
-    /// wasmtime refused what the child wrote.
+    /// wasmtime refused the code that the child wrote.
     #[error("load compiled module {0}: {1}")]
     Load(ModuleHash, String),
 }
 
 impl ComponentCache {
-    /// Opens the store below `data_dir`, making its folders; artifacts of other engines are removed. With
-    /// `keep_functions`, a compilation takes over what the one before it compiled.
+    /// Opens the store below `data_dir` and makes its folders. Removes artifacts of other engines. With `keep_functions`, a
+    /// compilation reuses what the one before it compiled.
     pub fn open(engines: Engines, data_dir: &Path, keep_functions: bool) -> io::Result<Self> {
         let modules = data_dir.join("modules");
         let all_artifacts = data_dir.join("artifacts");
@@ -93,17 +93,17 @@ impl ComponentCache {
         &self.modules
     }
 
-    /// Where the module's bytes are or belong.
+    /// Returns the path of the module's file, whether it exists or not.
     pub fn module_path(&self, hash: ModuleHash) -> PathBuf {
         self.modules.join(format!("{hash}.wasm"))
     }
 
-    /// Whether the module's bytes are stored, as they were uploaded; if so they count as uploaded now. Blocks.
+    /// Whether the module is stored undamaged. If so it counts as uploaded now. Blocks.
     pub fn has_module(&self, hash: ModuleHash) -> io::Result<bool> {
         let path = self.module_path(hash);
         match artifacts::hash_of(&path) {
             Ok(found) => {
-                // Where that is not allowed nothing can be removed either.
+                // If that is not allowed, nothing can be removed either.
                 let _ = artifacts::touch(&path);
                 Ok(found == hash)
             }
@@ -112,8 +112,8 @@ impl ComponentCache {
         }
     }
 
-    /// The code of a module that was compiled before: from memory or from cached machine code, if that is what the
-    /// compiler made. Blocks for milliseconds; run it off the event loops.
+    /// Returns the code of a module that was compiled before: from memory, or from the cached machine code if its hash is right.
+    /// Blocks for milliseconds; run it off the event loops.
     pub fn load_compiled(&self, hash: ModuleHash) -> Option<Guest> {
         if let Some(guest) = self.loaded.lock().get(&hash) {
             return Some(guest.clone());
@@ -144,14 +144,14 @@ impl ComponentCache {
         Ok(guest)
     }
 
-    /// Compiles a stored module in a child, which reports how long it has been at it to `progress`, and loads it. Blocks
-    /// for as long as that takes.
+    /// Compiles a stored module in a child and loads it. The child reports to `progress` how long it has taken so far. Blocks
+    /// until it ends.
     pub fn compile(&self, hash: ModuleHash, progress: &mut dyn FnMut(Duration)) -> Result<Guest, CacheError> {
         let module = self.module_path(hash);
         if !module.is_file() {
             return Err(CacheError::Missing(hash));
         }
-        // All are on one file system: the child says only at its end which folder the code is for.
+        // All are on one file system. Only at its end the child says which folder the code belongs to.
         let pending = artifacts::temporary_in(&self.artifacts[0])?;
         let compiled = compile::in_child(&module, hash, pending.path(), self.functions.as_deref(), progress)
             .map_err(|error| match error {
@@ -169,8 +169,8 @@ impl ComponentCache {
         self.load(kind, hash).map_err(|why| CacheError::Load(hash, why))
     }
 
-    /// Forgets loaded code and removes the files of every module that is not in `referenced`, unless one of them was
-    /// written less than `age` ago. Nothing may be about to refer to one meanwhile.
+    /// Drops loaded code and removes the files of every module that is not in `referenced`, except files written less than `age`
+    /// ago. During this no change may begin to refer to one.
     pub fn retain(&self, referenced: &HashSet<ModuleHash>, age: Duration) -> io::Result<()> {
         self.loaded.lock().clear();
         let mut found: HashMap<ModuleHash, (Vec<PathBuf>, SystemTime)> = HashMap::new();
@@ -188,14 +188,14 @@ impl ComponentCache {
                 }
             }
         }
-        // A clock that was set back makes a file look new, and it is kept.
+        // If the clock was set back, the file looks new and is kept.
         let is_old = |written: &SystemTime| written.elapsed().is_ok_and(|since| since >= age);
         let unused = found.into_values().filter(|(_, newest)| is_old(newest));
         unused.flat_map(|(paths, _)| paths).try_for_each(fs::remove_file)
     }
 }
 
-/// Where the note about machine code is.
+/// Returns the path of the note about machine code.
 fn note_of(artifact: &Path) -> PathBuf {
     artifact.with_extension("json")
 }

@@ -1,4 +1,4 @@
-//! Compiled guests, by kind.
+//! Holds compiled guests, by kind.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// What it is.
+    /// Returns the kind of guest.
     pub fn kind(&self) -> GuestKind {
         match self {
             Self::P2(_) => GuestKind::P2,

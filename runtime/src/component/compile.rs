@@ -1,4 +1,4 @@
-//! Looking at a module and compiling it, in a child process with limits.
+//! Inspects and compiles a module in a child process with limits.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use crate::manifest::Language;
 use crate::names::{CodeHash, ModuleHash};
 use crate::text::plain;
 
-/// The work of the child, [`child_main`].
+/// The job of the child, [`child_main`].
 pub const JOB: ChildJob = ChildJob {
     command: "compile-module",
     memory_bytes: limits::COMPILE_MEMORY_BYTES,
@@ -31,12 +31,12 @@ pub const JOB: ChildJob = ChildJob {
     time: limits::COMPILE_TIMEOUT,
 };
 
-/// What was compiled.
+/// The result of a compilation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compiled {
     /// What kind of guest it is.
     pub kind: GuestKind,
-    /// What it was written in.
+    /// The language it was written in.
     pub language: Language,
     /// What an instance takes besides its memories.
     pub footprint: Footprint,
@@ -50,19 +50,19 @@ pub enum CompileError {
     /// It cannot run here.
     #[error(transparent)]
     Inspect(#[from] InspectError),
-    /// The compiler says what is wrong with the module.
+    /// The compiler refuses the module; the text says why.
     #[error("this module does not compile: {0}")]
     Invalid(String),
-    /// A core module that describes a component, but does not become one that can run here.
+    /// A core module that describes a component, but cannot become one that runs here.
     #[error("this core module does not become a component: {0}")]
     NotAComponent(String),
-    /// The module takes more than a compilation may.
+    /// Compiling the module takes more than the limits allow.
     #[error("compiling this module takes more than {0}: split it or strip what it does not use")]
     TooCostly(String),
-    /// The file of the module does not hold what its name says.
+    /// The content of the module's file does not match its name.
     #[error("its file is damaged")]
     Damaged,
-    /// The disk, or the child could not be run.
+    /// A disk error, or the child could not be run.
     #[error("compile the module: {0}")]
     Io(
         #[serde(with = "limited::io_error")]
@@ -81,9 +81,9 @@ impl From<NoAnswer> for CompileError {
     }
 }
 
-/// Compiles `module`, whose SHA-256 is to be `hash`, to `artifact` in a limited child of this binary. Blocks; `progress` is
-/// told about every half second how long it has taken so far. Functions that the file `functions` has from the compilation
-/// before are not compiled again.
+/// Compiles `module`, whose SHA-256 must be `hash`, to `artifact` in a limited child of this binary. Blocks. `progress` is told
+/// about every half second how long it has taken so far. Functions that are in the file `functions` from the last compilation are
+/// not compiled again.
 pub fn in_child(
     module: &Path,
     hash: ModuleHash,
@@ -97,7 +97,7 @@ pub fn in_child(
     JOB.run::<Result<_, _>>(&arguments, progress)?
 }
 
-/// What the child does with the arguments of [`in_child`]. Gives its exit code.
+/// Does the child's work with the arguments of [`in_child`]. Returns its exit code.
 pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
     JOB.work(|| {
         let [module, hash, artifact, functions @ ..] = arguments else {
@@ -126,7 +126,7 @@ fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Co
     Ok(Compiled { kind, language, footprint, code: sha256(&code) })
 }
 
-/// What kind of guest `bytes` are, what else is known of them, and their machine code.
+/// Returns the kind of guest that `bytes` are, what else is known of them, and their machine code.
 fn machine_code(
     bytes: &[u8],
     functions: Option<Arc<FunctionCache>>,
@@ -147,7 +147,7 @@ fn machine_code(
     Ok((kind, inspection, code))
 }
 
-/// The component that a core module describes, what kind of guest that is, and the size of an instance.
+/// Returns the component that a core module describes, its kind of guest, and the size of an instance.
 fn component_of(module: &[u8]) -> Result<(GuestKind, Footprint, Vec<u8>), CompileError> {
     let component = componentize(module).map_err(|why| refusal(module, CompileError::NotAComponent(why)))?;
     match inspect(&component) {
@@ -157,7 +157,7 @@ fn component_of(module: &[u8]) -> Result<(GuestKind, Footprint, Vec<u8>), Compil
     }
 }
 
-/// The features that are missing, if it is they that make a compilation fail, or else `error`.
+/// Returns the missing features, if they are why a compilation failed, or else `error`.
 fn refusal(bytes: &[u8], error: CompileError) -> CompileError {
     let missing = features::missing(bytes);
     if missing.is_empty() { error } else { InspectError::Unsupported(missing.join(" and ")).into() }

@@ -1,5 +1,5 @@
-//! Core modules that say what component they are: their compiler left a `component-type` section, and a linker that
-//! would have made the component was not at hand. It is made here, in the compiling child.
+//! Makes a component of a core module that describes one: its compiler left a `component-type` section, but no linker made the
+//! component. Runs in the compiling child.
 
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -8,8 +8,8 @@ use wit_component::ComponentEncoder;
 
 use crate::text::plain;
 
-/// Makes the component that `module` describes. What it imports from WASI preview 1 is translated by the adapter
-/// that belongs to this wasmtime. The error says what does not fit, in the words of the encoder.
+/// Makes the component that `module` describes. Its imports of WASI preview 1 are translated by the adapter that belongs to this
+/// wasmtime. The error is the message of the encoder and says what does not fit.
 pub fn componentize(module: &[u8]) -> Result<Vec<u8>, String> {
     let encode = || {
         ComponentEncoder::default()

@@ -1,7 +1,7 @@
-//! The wasmtime engines, as this host configures them, and the epoch ticker that keeps guests interruptible.
+//! Configures the wasmtime engines of this host, and the epoch ticker that keeps guests interruptible.
 //!
-//! Two of them: calls on an engine without support for concurrency cost 30–40 % less, and only asynchronous
-//! guests need it.
+//! There are two engines: calls on an engine without support for concurrency cost 30–40 % less, and only asynchronous guests need
+//! that support.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// Both; the place of each is its number.
+    /// Both. Each is at the index of its number.
     pub const ALL: [Self; 2] = [Self::Sequential, Self::Concurrent];
 }
 
@@ -38,8 +38,8 @@ impl GuestKind {
     }
 }
 
-/// What decides how code is compiled: the same for the compiling child and the serving host, so that the
-/// host loads what the child wrote.
+/// The settings that decide how code is compiled. They are the same for the compiling child and the serving host, so that the
+/// host can load what the child wrote.
 fn code_config(kind: EngineKind) -> Config {
     let mut config = Config::new();
     let concurrent = kind == EngineKind::Concurrent;
@@ -50,7 +50,7 @@ fn code_config(kind: EngineKind) -> Config {
     config
 }
 
-/// An engine that only compiles; used by the compiling child. It takes every core that nobody else wants, and out of
+/// Makes an engine that only compiles, for the compiling child. It uses every core that nobody else needs, and takes from
 /// `functions` what was compiled before.
 pub fn compiling_engine(kind: EngineKind, functions: Option<Arc<FunctionCache>>) -> wasmtime::Result<Engine> {
     let mut config = code_config(kind);
@@ -73,7 +73,7 @@ pub struct Engines {
 }
 
 impl Engines {
-    /// Reserves the address space of both.
+    /// Makes both engines and reserves their address space.
     pub fn new() -> wasmtime::Result<Self> {
         Ok(Self {
             sequential: serving_engine(EngineKind::Sequential)?,
@@ -95,7 +95,7 @@ impl Engines {
     }
 }
 
-/// An engine whose instances come out of preallocated slots.
+/// Makes an engine whose instances are in preallocated slots.
 fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
     let (workers, stacks) = match kind {
         EngineKind::Sequential => (limits::WORKERS_MAX, limits::WORKERS_MAX),
@@ -129,12 +129,12 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// Whether any swap space is in use on this machine. Where that cannot be read it counts as on.
+/// Whether this machine uses swap space. If that cannot be read, it counts as used.
 pub fn swap_is_on() -> bool {
     std::fs::read_to_string("/proc/swaps").map_or(true, |swaps| swaps.lines().count() > 1)
 }
 
-/// Names the machine code that `engine` can load: goes into the path of cached artifacts.
+/// Returns the name of the machine code that `engine` can load. It is part of the path of cached artifacts.
 pub fn compatibility_key(engine: &Engine) -> String {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -150,13 +150,13 @@ pub struct EpochTicker {
 
 #[derive(Default)]
 struct TickerShared {
-    /// Set when a guest is polled; taken back by the ticker once per window.
+    /// Set when a guest is polled. The ticker resets it once per window.
     active: AtomicBool,
     parked: AtomicBool,
     stop: AtomicBool,
 }
 
-/// Ticks between two looks at whether guests still run.
+/// Ticks between two checks whether guests still run.
 const WINDOW_TICKS: u32 = 64;
 /// Windows without a guest after which the ticker parks.
 const IDLE_WINDOWS: u32 = 16;
@@ -169,8 +169,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Says that a guest is about to run. A guest never runs longer than a tick without being polled
-    /// again, so a beat per poll is enough.
+    /// Notes that a guest is about to run. A guest is polled at least once a tick, so one beat per poll is enough.
     pub fn beat(&self) {
         if !self.shared.active.load(Ordering::Relaxed) {
             self.shared.active.store(true, Ordering::SeqCst);
@@ -214,7 +213,7 @@ fn tick(engines: &Engines, shared: &TickerShared) {
         idle_windows = if shared.active.swap(false, Ordering::SeqCst) { 0 } else { idle_windows + 1 };
         if idle_windows >= IDLE_WINDOWS {
             shared.parked.store(true, Ordering::SeqCst);
-            // Whoever begins from here on sees `parked` and unparks; whoever began before is seen now.
+            // A guest that begins after this sees `parked` and unparks the ticker. One that began before is seen here.
             while !shared.active.load(Ordering::SeqCst) && !shared.stop.load(Ordering::SeqCst) {
                 thread::park();
             }

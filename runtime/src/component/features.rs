@@ -1,9 +1,9 @@
-//! Names what a module needs that the engines do not run: to people it is a feature that is missing, not a module that is
-//! wrong.
+//! Names what a module needs and the engines do not support, so that people learn of a missing feature instead of an invalid
+//! module.
 
 use wasmparser::{Validator, WasmFeatures};
 
-/// What is off in the engines ([`crate::component::engine`]), and what to call it.
+/// The features that are off in the engines ([`crate::component::engine`]), with their names for people.
 const OFF: [(WasmFeatures, &str); 21] = [
     (WasmFeatures::LEGACY_EXCEPTIONS, OLD_EXCEPTIONS),
     (WasmFeatures::THREADS, "threads"),
@@ -31,7 +31,7 @@ const OFF: [(WasmFeatures, &str); 21] = [
 /// Compilers still write them by default, so the name says what to do.
 const OLD_EXCEPTIONS: &str = "exceptions in their old encoding ('wasm-opt --translate-to-exnref' turns them into those of the standard)";
 
-/// Those of the features that are off which `bytes` need; none, if they are not valid whatever is on.
+/// Returns the features that `bytes` need and that are off; none, if `bytes` are not valid with any features.
 pub fn missing(bytes: &[u8]) -> Vec<&'static str> {
     let everything = OFF.iter().fold(WasmFeatures::default(), |all, (feature, _)| all.union(*feature));
     let is_valid = |features| Validator::new_with_features(features).validate_all(bytes).is_ok();

@@ -1,8 +1,8 @@
-//! Machine code of single functions, kept from one compilation to the next.
+//! Keeps the machine code of single functions from one compilation to the next.
 //!
-//! After an edit, most functions of a module are what they were; `wfn dev` compiles the others alone. One file holds what
-//! the last compilation used, behind the SHA-256 of all of it: damaged code must not run. Cranelift's key of a function is a
-//! hash of all that its code depends on, the compiler's version included.
+//! After an edit, most functions of a module are unchanged, and `wfn dev` compiles only the others. One file holds what the last
+//! compilation used, after the SHA-256 of all of it, because damaged code must not run. Cranelift's key of a function is a hash
+//! of all that its code depends on, the compiler's version included.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -28,12 +28,12 @@ pub struct FunctionCache {
 #[derive(Debug)]
 struct Before {
     code: Vec<u8>,
-    /// By the compilation under way.
+    /// Whether the present compilation used it.
     used: AtomicBool,
 }
 
 impl FunctionCache {
-    /// What the last compilation left in `file`; nothing if that cannot be read, or is not what was written.
+    /// Reads what the last compilation left in `file`. Empty if the file cannot be read or is damaged.
     pub fn open(file: &Path) -> Self {
         let mut before = HashMap::new();
         let bytes = fs::read(file).unwrap_or_default();
@@ -50,7 +50,7 @@ impl FunctionCache {
         Self { before, new: Mutex::default() }
     }
 
-    /// Leaves what this compilation used in `file`, whole or not at all.
+    /// Writes what this compilation used to `file`, whole or not at all.
     pub fn save(&self, file: &Path) -> io::Result<()> {
         let used = self.before.iter().filter(|(_, before)| before.used.load(Ordering::Relaxed));
         let new = self.new.lock();
@@ -80,7 +80,7 @@ fn hash(bytes: &[u8]) -> [u8; DIGEST_BYTES] {
     Sha256::digest(bytes).into()
 }
 
-/// The first part of `bytes`, which its length goes before, and what follows it.
+/// Splits `bytes` into the first part, whose length stands before it, and the rest.
 fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(u32::from_le_bytes(*length) as usize)

@@ -1,7 +1,7 @@
-//! What was handed in: looks at a module's outside before anything is compiled.
+//! Inspects a module before it is compiled: its kind, and what it needs.
 //!
-//! Reads section headers only; the whole validation comes with compiling. A host does both in a child with limits, `wfn build`
-//! looks at what it has built by itself. Every refusal names what is missing or unknown and what to do.
+//! Reads section headers only; compiling validates the rest. A host does both in a child with limits. `wfn build` calls it
+//! directly on what it has built. Every refusal names what is missing or unknown and what to do.
 
 use serde::{Deserialize, Serialize};
 
@@ -53,12 +53,12 @@ impl Form {
     }
 }
 
-/// What can be told from a module's outside.
+/// What is known of a module before it is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inspection {
-    /// What it is.
+    /// What has to be done with it.
     pub form: Form,
-    /// What it was written in.
+    /// The language it was written in.
     pub language: Language,
     /// What an instance takes besides its memories.
     pub footprint: Footprint,
@@ -81,13 +81,13 @@ pub enum InspectError {
     /// Needs what the sandbox does not offer.
     #[error("this module needs {0}, which wfn does not run: build it without")]
     Unsupported(String),
-    /// A module without an entry that the host can call.
+    /// A module without an export that the host can call.
     #[error("{0}")]
     NoEntry(String),
-    /// Imports nobody provides.
+    /// Imports that the host does not provide.
     #[error("unknown imports: {imports}; {advice}")]
     UnknownImports {
-        /// All of them, or how many.
+        /// Their names, or how many there are.
         imports: Names,
         /// What is provided to this kind of guest.
         advice: String,
@@ -107,7 +107,7 @@ impl InspectError {
     }
 }
 
-/// Says what `bytes` are, or why they cannot run here.
+/// Returns what `bytes` are, or why they cannot run here.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
     check_preamble(bytes)?;
     let outside = Outside::read(bytes).map_err(damaged)?;
@@ -129,7 +129,7 @@ fn damaged(error: wasmparser::BinaryReaderError) -> InspectError {
     InspectError::Malformed(plain(&error.to_string()))
 }
 
-/// The first eight bytes: four that every module begins with, a version, and whether it is a module or a component.
+/// Checks the first eight bytes: four that every module begins with, a version, and whether it is a module or a component.
 fn check_preamble(bytes: &[u8]) -> Result<(), InspectError> {
     let not_wasm = |what: &str| Err(InspectError::NotWasm(what.into()));
     let other = |what: String| Err(InspectError::Encoding(what));
@@ -157,7 +157,7 @@ fn check_preamble(bytes: &[u8]) -> Result<(), InspectError> {
 }
 
 fn component_kind(bytes: &[u8], outside: &Outside) -> Result<GuestKind, InspectError> {
-    // Of two ways to call it, the one that lets invocations share a worker.
+    // If there are two, the one with which invocations share a worker.
     if outside.entries.p3_handler {
         refuse_unknown(bytes, interfaces::is_provided_to_p3, interfaces::PROVIDED_TO_P3)?;
         Ok(GuestKind::P3)

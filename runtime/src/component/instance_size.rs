@@ -1,7 +1,7 @@
-//! How much memory an instance of a module takes in the host besides its linear memories and tables: its globals, and what it
-//! needs to call and to be called.
-//!
-//! The layout is wasmtime's (`VMContext`); its sizes are bounds from above for what a module may share or leave out. A test
+//! Computes how much memory of the host an instance of a module takes besides its linear memories and tables: for its globals,
+//! and for calling and being called.
+//! The layout is wasmtime's (`VMContext`). The sizes are upper bounds for what a module may share or leave out. A test compares
+//! them with what wasmtime itself asks for.
 //! compares them with what wasmtime itself asks for.
 
 use serde::{Deserialize, Serialize};
@@ -46,9 +46,9 @@ impl Footprint {
 /// Counts while the sections of a module or component come by, those of what is inside it among them.
 #[derive(Debug)]
 pub struct InstanceSize {
-    /// The outermost module or component, and those inside it that have not ended.
+    /// The outermost module or component, and the ones inside it that have not ended.
     open: Vec<Scope>,
-    /// The largest that has ended: stands for each of which is not known which it is.
+    /// The largest one that has ended. It is assumed where it is not known which one is meant.
     largest: Footprint,
 }
 
@@ -84,12 +84,12 @@ impl Default for InstanceSize {
 }
 
 impl InstanceSize {
-    /// What an instance of the outermost takes, once all of it has been seen.
+    /// Returns what an instance of the outermost module takes, after all sections were seen.
     pub fn footprint(&self) -> Footprint {
         self.open.first().map(Scope::size).unwrap_or_default()
     }
 
-    /// The next section.
+    /// Counts the next section.
     pub fn see(&mut self, payload: &Payload<'_>) -> Result<(), BinaryReaderError> {
         let largest = self.largest;
         let is_inside = self.open.len() > 1;
@@ -174,7 +174,7 @@ impl InstanceSize {
         Ok(())
     }
 
-    /// The innermost that is open has ended.
+    /// Notes that the innermost open module or component has ended.
     fn end(&mut self) {
         let Some(ended) = self.open.pop() else { return };
         let size = ended.size();

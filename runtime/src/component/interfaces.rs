@@ -1,7 +1,7 @@
-//! The names of everything a guest may import, by kind of guest: what the linkers in `capability` provide.
+//! Lists everything that a guest may import, by kind of guest: what the linkers of `instance` provide.
 //!
-//! A table of its own, because the first link error of the library names one import, in its own words; here all
-//! unknown imports of a module are found before it is compiled.
+//! It is a table of its own because a link error of the library names only one import, in the library's terms. Here all unknown
+//! imports of a module are found before it is compiled.
 
 /// A package of WASI and its interfaces.
 type Package = (&'static str, &'static [&'static str]);
@@ -126,11 +126,11 @@ const PREVIEW_1: &[&str] = &[
 /// The functions of `wfn_http`, which takes the place of the connections that preview 1 does not have.
 const WFN_HTTP: &[&str] = &["close", "connect", "read", "wait", "write"];
 
-/// What to say to a p2 guest that asks for more.
+/// The advice for a p2 guest that imports more.
 pub const PROVIDED_TO_P2: &str = "wfn provides the interfaces of WASI 0.2 (wasi:http, cli, io, clocks, random, filesystem, sockets), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
-/// What to say to a p3 guest that asks for more.
+/// The advice for a p3 guest that imports more.
 pub const PROVIDED_TO_P3: &str = "wfn provides the interfaces of WASI 0.3 and 0.2 (wasi:http, cli, clocks, random, filesystem, sockets, io), wasi:config@0.2.0-rc.1, wasi:keyvalue@0.2.0-draft2 and nothing else";
-/// What to say to a command that asks for more.
+/// The advice for a command that imports more.
 pub const PROVIDED_TO_COMMANDS: &str =
     "wfn provides a command with wasi_snapshot_preview1, wfn_http and nothing else";
 

@@ -1,4 +1,4 @@
-//! Reads the outside of a module: what it imports and exports, and what its makers noted. Keeps little of it, whatever its size.
+//! Reads a module's imports and exports, and the notes of its toolchain. Keeps little of it, whatever its size.
 
 use std::fmt;
 
@@ -13,8 +13,7 @@ use crate::component::interfaces::is_version;
 use crate::limits;
 use crate::manifest::Language;
 
-/// Names out of a module, for people: the first of them, short and without what would move a cursor, and how many more
-/// there are.
+/// Names from a module, for people: the first few, shortened and without control characters, and how many more there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Names {
     first: Vec<String>,
@@ -41,7 +40,7 @@ impl Names {
         self.first.is_empty()
     }
 
-    /// Whether one of the first is so.
+    /// Whether `is_so` is true for one of the first.
     pub fn has(&self, is_so: impl Fn(&str) -> bool) -> bool {
         self.first.iter().any(|name| is_so(name))
     }
@@ -71,7 +70,7 @@ pub struct Entries {
     pub start: bool,
     /// `_initialize`: a library, as a module.
     pub initialize: bool,
-    /// What Spin called before it took components.
+    /// The entry that Spin called before it used components.
     pub spin_1: bool,
 }
 
@@ -91,18 +90,18 @@ impl Entries {
     }
 }
 
-/// The outermost module or component.
+/// What was read of the outermost module or component.
 #[derive(Debug, Default)]
 pub struct Outside {
-    /// Which of the two it is.
+    /// Whether it is a component.
     pub is_component: bool,
-    /// Whether it says what component is to be made of it.
+    /// Whether it describes a component that is to be made of it.
     pub has_component_type: bool,
-    /// What its makers noted anywhere in it.
+    /// The language that its toolchain noted anywhere in it.
     pub language: Language,
     /// What it exports.
     pub exports: Names,
-    /// What of that decides.
+    /// The exports that decide its kind.
     pub entries: Entries,
     /// Whether any module in it shares its memory with threads.
     pub shared_memory: bool,
@@ -162,8 +161,8 @@ impl Outside {
         Ok(outside)
     }
 
-    /// What the outermost module or component imports and `is_provided` does not know: interfaces of a component, functions
-    /// of a module in the form `module/function`.
+    /// Returns the imports of the outermost module or component that `is_provided` does not know: interfaces of a component,
+    /// functions of a module in the form `module/function`.
     pub fn unknown_imports(bytes: &[u8], is_provided: fn(&str) -> bool) -> Result<Names, BinaryReaderError> {
         let mut unknown = Names::default();
         let mut look_at = |name: &str| {
@@ -198,7 +197,7 @@ impl Outside {
     }
 }
 
-/// What the makers noted, if the section is such a note. One that cannot be read says nothing.
+/// Returns the language that the toolchain noted, if the section is such a note. `None` if it cannot be read.
 fn language_by_producers(section: &CustomSectionReader<'_>) -> Option<Language> {
     let KnownCustom::Producers(fields) = section.as_known() else { return None };
     fields.into_iter().flatten().find_map(|field| {
