@@ -1,4 +1,4 @@
-//! The configuration of a host: what `wfn up` is told.
+//! The configuration of a host: the settings of `wfn up`.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,16 +12,16 @@ use crate::limits;
 use crate::meter::machine;
 use crate::meter::usage::price::PriceTable;
 
-/// Everything that can be decided when the host starts.
+/// All settings of a host.
 #[derive(Debug, Clone)]
 pub struct HostConfig {
     /// Where functions answer; port 0 picks one.
     pub listen: SocketAddr,
     /// Where the admin API answers; port 0 picks one.
     pub admin: SocketAddr,
-    /// Where all state lives; made if it does not exist, for its owner alone.
+    /// Folder of all state. Made if it does not exist, for its owner only.
     pub data_dir: PathBuf,
-    /// The URL under which others reach the functions: who signs the tokens of apps. `None`: the listener's own.
+    /// The URL at which others reach the functions. It is the issuer of the apps' tokens. `None`: the listener's own URL.
     pub issuer: Option<String>,
     /// Where the bytes of blobs are.
     pub blobs: Location,
@@ -29,17 +29,17 @@ pub struct HostConfig {
     pub memory_quota_mb: u64,
     /// Bytes of linear memory all guests may hold.
     pub guest_memory_bytes: u64,
-    /// What use costs.
+    /// The prices of usage.
     pub prices: PriceTable,
-    /// Whether what is seen of the host may be looked at without the token. `None`: only if the admin API answers this
-    /// machine alone.
+    /// Whether the dashboard and what it shows can be seen without the token. `None`: only if the admin API listens only for this
+    /// machine.
     pub open_dashboard: Option<bool>,
     /// Where traces go, if anywhere.
     pub traces: Option<TracesConfig>,
-    /// Event loops.
+    /// Number of event loops.
     pub cores: usize,
-    /// Whether functions that an edit leaves as they were are not compiled again: for one developer's own modules. A
-    /// host of many must not let one module's compilation decide over another's.
+    /// Whether functions that an edit did not change are not compiled again. For one developer's own modules. A host for many
+    /// users must not let the compilation of one module affect that of another.
     pub keep_functions: bool,
 }
 
@@ -48,10 +48,10 @@ pub struct HostConfig {
 pub struct TracesConfig {
     /// Its address; `/v1/traces` is appended.
     pub endpoint: Uri,
-    /// Sent along with every request, for who is to be let in.
+    /// Sent with every request, for example to authenticate.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Share, from 0 to 1, of the traces that begin here; without it all of few, and few of many. Others are sent as their
-    /// callers have decided.
+    /// Share, from 0 to 1, of the traces that begin here. `None`: all if they are few, some if they are many. For other traces
+    /// the caller's decision holds.
     pub share: Option<f64>,
 }
 
@@ -74,25 +74,25 @@ impl HostConfig {
         }
     }
 
-    /// Whether what is seen of the host may be looked at without the token.
+    /// Whether the dashboard and what it shows can be seen without the token.
     pub fn is_open(&self) -> bool {
         self.open_dashboard.unwrap_or(self.admin.ip().is_loopback())
     }
 }
 
-/// Memory of this machine or, if smaller, what the cgroups around this process allow.
+/// Returns the memory of this machine in bytes or, if smaller, what the cgroups around this process allow.
 pub fn machine_memory_bytes() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         kilobytes.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
     });
-    // Where it cannot be read, 1 GiB is what the smallest machines have.
+    // If it cannot be read, 1 GiB is assumed, as the smallest machines have.
     let machine = machine.map_or(1024 * limits::MEBIBYTE, |kilobytes| kilobytes * 1024);
     cgroup_limit_bytes().map_or(machine, |cgroup| cgroup.min(machine))
 }
 
-/// The smallest memory limit of the cgroup this process is in, and of those around it (version 2, or the
-/// one limit that version 1 shows inside a container).
+/// Returns the smallest memory limit, in bytes, of this process's cgroup and of those around it (version 2, or the one limit that
+/// version 1 shows inside a container).
 fn cgroup_limit_bytes() -> Option<u64> {
     let number_in = |path: &Path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     let version_2 = machine::cgroups().into_iter().filter_map(|folder| number_in(&folder.join("memory.max")));

@@ -50,11 +50,11 @@ use crate::trace::Tracer;
 use crate::trace::exporter::Exporter;
 use crate::trigger::TriggerHost;
 
-/// How often idle instances are looked for.
+/// How often idle instances are searched for.
 const RETIRE_PERIOD: Duration = Duration::from_millis(250);
 /// How long the last traces may take to be sent when the host ends.
 const TRACES_FLUSH_MAX: Duration = Duration::from_secs(5);
-/// How often unused modules are looked for, and how old they must be.
+/// How often unused modules are searched for, and how old they must be.
 const GARBAGE_PERIOD: Duration = Duration::from_secs(3600);
 
 /// A host that serves. Ends with [`Host::shut_down`].
@@ -68,7 +68,7 @@ pub struct Host {
     connections: Arc<Connections>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    /// Apart from the others, because it watches what drains and does not end by itself.
+    /// Apart from the others, because it watches connections that drain, and does not end by itself.
     watching: JoinHandle<()>,
     loops: Arc<EventLoops>,
     capabilities: Arc<CapabilityHost>,
@@ -79,7 +79,7 @@ pub struct Host {
 /// Why a host did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A file or folder of the data directory.
+    /// A file or folder of the data directory failed.
     #[error("use the data directory {path}: {error}")]
     DataDir {
         /// Which one.
@@ -87,19 +87,19 @@ pub enum StartError {
         /// What went wrong.
         error: io::Error,
     },
-    /// A data directory that can only be read.
+    /// The data directory is read-only.
     #[error(
         "the data directory {0} cannot be written ({1}): mount it for writing, give it to this user, or choose another \
          --data-dir"
     )]
     ReadOnly(PathBuf, io::Error),
-    /// A folder with files of somebody else.
+    /// A folder that contains files of something else.
     #[error("{0} is not empty and not a data directory of wfn: choose another --data-dir")]
     NotOurs(PathBuf),
-    /// Another host runs on the same state.
+    /// Another host uses the same state.
     #[error("the data directory {0} is in use by another wfn: stop it or choose another --data-dir")]
     InUse(PathBuf),
-    /// A listener.
+    /// A listener could not be opened.
     #[error("listen on {address}: {error}; choose another address with {flag}")]
     Listen {
         /// The address.
@@ -109,19 +109,19 @@ pub enum StartError {
         /// What went wrong.
         error: io::Error,
     },
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The bytes of blobs.
+    /// The store of blobs failed.
     #[error(transparent)]
     Blobs(#[from] OpenError),
-    /// The engine; most often the address space of the process is limited.
+    /// wasmtime failed; most often the address space of the process is limited.
     #[error("start the WebAssembly engine: {0}; 'wfn doctor' checks this machine")]
     Engine(String),
-    /// Traces.
+    /// The trace exporter could not be made.
     #[error("send traces: {0}")]
     Traces(String),
-    /// Threads.
+    /// Threads could not be started.
     #[error("start threads: {0}")]
     Threads(io::Error),
 }
@@ -138,9 +138,9 @@ impl StartError {
 }
 
 impl Host {
-    /// Starts a host: opens the state, listens, and brings back every app; what takes longer than
-    /// [`limits::RESTORE_AWAITED`] comes back while it serves. Must run on a tokio runtime, which then carries the control
-    /// path (admin API, deploys, retiring).
+    /// Starts a host: opens the state, listens, and brings back every app. Apps that take longer than [`limits::RESTORE_AWAITED`]
+    /// come back while it serves. Must run on a tokio runtime, which then runs the control thread's work (admin API, deploys,
+    /// retiring).
     pub async fn start(config: &HostConfig) -> Result<Self, StartError> {
         let data_dir = &config.data_dir;
         let in_data_dir = |path: &Path| {
@@ -208,7 +208,7 @@ impl Host {
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("no app gets a token: {error}");
         }
-        // Before anything refers to what it may find unused.
+        // Done before anything can refer to what is found unused.
         registry.collect_garbage(Duration::ZERO).await?;
         let stored = registry.stored().await?;
 
@@ -270,7 +270,7 @@ impl Host {
             // Nobody waits for long.
             let _ = came.send(());
         }));
-        // Nearly always that takes milliseconds; one app that does not start is not to hold up what the others serve.
+        // That nearly always takes milliseconds. One app that does not start must not delay the others.
         let all_back = tokio::time::timeout(limits::RESTORE_AWAITED, all_came).await.is_ok();
         Ok(Self {
             functions: functions_address,
@@ -290,12 +290,12 @@ impl Host {
         })
     }
 
-    /// Where functions answer.
+    /// Returns the address at which functions answer.
     pub fn functions_address(&self) -> SocketAddr {
         self.functions
     }
 
-    /// Where the admin API answers.
+    /// Returns the address at which the admin API answers.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
     }
@@ -305,15 +305,15 @@ impl Host {
         self.all_back
     }
 
-    /// The apps of this host.
+    /// Returns the registry of apps.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
     }
 
-    /// Accepts nothing new, finishes what is under way within [`limits::DRAIN_TIMEOUT`], and ends. Says
-    /// how many connections had to be cut.
+    /// Accepts nothing new, finishes what is under way within [`limits::DRAIN_TIMEOUT`], and ends. Returns how many connections
+    /// had to be cut.
     pub async fn shut_down(mut self) -> usize {
-        // Every receiver may be gone already; then there is nobody to tell.
+        // Fails if every receiver is gone already.
         let _ = self.stop.send(true);
         self.readiness.end();
         let deadline = Instant::now() + limits::DRAIN_TIMEOUT;
@@ -324,7 +324,7 @@ impl Host {
         // Every task ends by `stop`; the admin listener after its last request.
         let _ = tokio::time::timeout_at(deadline.into(), self.triggers.ended()).await;
         let ended = async { while self.tasks.join_next().await.is_some() {} };
-        // Past the deadline they are cut.
+        // After the deadline they are cut.
         let _ = tokio::time::timeout_at(deadline.into(), ended).await;
         self.tasks.shutdown().await;
         self.watching.abort();
@@ -341,7 +341,7 @@ impl Host {
     }
 }
 
-/// Who follows traces, as the operator wants it.
+/// Makes the tracer according to the configuration.
 fn tracer(config: &HostConfig) -> Result<Tracer, StartError> {
     let Some(traces) = &config.traces else { return Ok(Tracer::default()) };
     let host_name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
@@ -362,7 +362,7 @@ async fn watch_connections(watches: Arc<Watches>, mut stop: watch::Receiver<bool
         watches.end_overdue();
     }
     watches.drain();
-    // What drains still has its limits.
+    // Connections that drain still have their time limits.
     loop {
         tokio::time::sleep(WATCH_PERIOD).await;
         watches.end_overdue();
@@ -395,10 +395,10 @@ async fn store_usage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
 }
 
 async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool>) {
-    // What a kill has interrupted.
+    // Finishes what a kill has interrupted.
     registry.sweep_stores().await;
     while tokio::time::timeout(GARBAGE_PERIOD, stop.changed()).await.is_err() {
-        // What could not be removed before.
+        // Removes what could not be removed before.
         registry.blobs().sweep_soon();
         if let Err(error) = registry.refresh_identity(false).await {
             tracing::error!("refresh the signing keys: {error}");
@@ -409,17 +409,17 @@ async fn collect_garbage(registry: Arc<Registry>, mut stop: watch::Receiver<bool
     }
 }
 
-/// Each connection is a file; the default of 1,024 would be the real limit. Gives what the process may have.
+/// Raises the limit of open files to its maximum and returns it: each connection is one, and the default 1,024 is too few.
 fn raise_file_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // If it may not be raised, 'wfn doctor' says so.
+    // If that is not allowed, 'wfn doctor' says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Makes the data directory, or takes an existing one that is empty or was one before: the permissions of
-/// somebody's other folder are not ours to change.
+/// Makes the data directory, or takes an existing one that is empty or already was one. The permissions of another folder must
+/// not be changed.
 fn make_private_dir(path: &Path) -> Result<(), StartError> {
     let failed = |error| StartError::data_dir(path, error);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
@@ -440,7 +440,7 @@ fn lock(data_dir: &Path) -> Result<File, StartError> {
     Ok(file)
 }
 
-/// The admin token: 32 random bytes in hexadecimal, made once, readable by the owner alone.
+/// Returns the admin token: 32 random bytes in hexadecimal, made once, readable only by the owner.
 fn token(data_dir: &Path) -> io::Result<String> {
     let path = data_dir.join("token");
     if let Ok(text) = fs::read_to_string(&path)
