@@ -1,5 +1,5 @@
-//! Who may use the admin API: holders of the token everything; who asks from this machine may look, unless the operator
-//! wants it otherwise.
+//! Decides who may use the admin API: holders of the token may do everything. Others who ask from this machine may look, unless
+//! the operator forbids it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub async fn may_change(State(api): State<Arc<Api>>, mut request: Request, next:
     }
 }
 
-/// Notes who asks, for the handler and for the connection.
+/// Stores the role of the caller in the request, for the handler and for the connection.
 async fn let_in(role: Role, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(role);
     if let Some(visitor) = request.extensions().get::<Arc<Visitor>>().filter(|_| role == Role::Operator) {
@@ -33,8 +33,8 @@ async fn let_in(role: Role, mut request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Lets through holders of the token and, if the host is open to it, whoever shows none. A page of another site that has
-/// its name point here would be one of those: so only an address, or `localhost`, may be what is asked.
+/// Lets holders of the token through, and, if the host is open to it, callers without one. A page of another site, whose host
+/// name points to this machine, could be such a caller. So without the token the request must name an address or `localhost`.
 pub async fn may_see(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let role = match api.access.has_token(request.headers_mut()) {
         Some(true) => Role::Operator,
@@ -44,7 +44,7 @@ pub async fn may_see(State(api): State<Arc<Api>>, mut request: Request, next: Ne
     let_in(role, request, next).await
 }
 
-/// Whether the request was sent to an address and not to somebody's name for it.
+/// Whether the request names an address, or `localhost`, and no other host name.
 fn is_no_name(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next().and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());

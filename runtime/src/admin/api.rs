@@ -1,4 +1,4 @@
-//! What the handlers of the admin API share, and those that only show.
+//! Holds what the handlers of the admin API share, and the handlers that only show something.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::trigger::TriggerHost;
 pub struct Api {
     /// The apps.
     pub registry: Arc<Registry>,
-    /// What calls them besides HTTP.
+    /// The triggers that call them.
     pub triggers: Arc<TriggerHost>,
-    /// What they may use.
+    /// The capabilities that they share.
     pub capabilities: Arc<CapabilityHost>,
     /// Who may do what.
     pub access: Access,
     functions: SocketAddr,
     admin: SocketAddr,
-    /// What use costs.
+    /// The prices of usage.
     pub prices: PriceTable,
     stop: watch::Receiver<bool>,
     log_readers: Arc<Semaphore>,
@@ -39,7 +39,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API for those that `access` lets in.
+    /// Makes the API for the callers that `access` lets in.
     pub fn new(
         registry: Arc<Registry>,
         triggers: Arc<TriggerHost>,
@@ -65,12 +65,12 @@ impl Api {
         })
     }
 
-    /// Changes when the host ends: answers without an end of their own end then.
+    /// Changes when the host ends. Endless answers end then.
     pub fn stop(&self) -> watch::Receiver<bool> {
         self.stop.clone()
     }
 
-    /// Room for one who reads a log, as long as it is held; an error where too many do.
+    /// Returns a permit to read a log, to be held while reading. An error if too many do.
     pub fn log_reader(&self, role: Role) -> Result<OwnedSemaphorePermit, ApiError> {
         let readers = if role == Role::Operator { &self.log_readers } else { &self.log_readers_strangers };
         readers.clone().try_acquire_owned().map_err(|_| {
@@ -113,7 +113,7 @@ pub async fn status(
     Ok(axum::Json(view::app(&app)))
 }
 
-/// `GET /v1/apps/{app}/scaling`: why it scaled.
+/// `GET /v1/apps/{app}/scaling`: why the app scaled.
 pub async fn scaling(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,

@@ -1,4 +1,4 @@
-//! The dashboard: a page and its files, part of the binary, a client of the admin API like any other.
+//! Serves the dashboard: a page and its files, which are part of the binary. It is a client of the admin API like any other.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{
@@ -39,8 +39,8 @@ const FILES: &[(&str, &str)] = files![
     "usage.js",
 ];
 
-/// Nothing but what this host serves, no script in the page, no text that becomes one, nobody's frame: what functions
-/// write is shown here.
+/// Only files of this host, no inline script, no text that becomes a script, not in the frame of another page: the dashboard
+/// shows text that functions write.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
@@ -66,7 +66,7 @@ fn answer(kind: &'static str, text: &'static str) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        // Another version of the host has other files under the same names.
+        // Another version of the host has different files under the same names.
         (CACHE_CONTROL, "no-cache"),
     ];
     (headers, text).into_response()

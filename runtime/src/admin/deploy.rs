@@ -1,5 +1,4 @@
-//! Changes of an app: deploy, split, scale, roll back, remove. A change that has begun is finished even if the
-//! client goes away.
+//! Changes apps: deploy, split, scale, roll back, remove. A change that has begun is finished even if the client goes away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +77,7 @@ fn deploy_with_progress(api: Arc<Api>, deploy: Deploy) -> Response {
         registry.deploy(manifest, module, canary, dry_run, progress).await
     });
     tokio::spawn(async move {
-        // Ends when the change has dropped its end. A client that is gone does not stop the change.
+        // Ends when the change has dropped its sender. A client that has gone does not stop the change.
         while let Some(elapsed) = compiling.recv().await {
             let event = json!({ "event": "compiling", "elapsed_ms": elapsed.as_millis() as u64 });
             let _ = events.send_data(line(&event)).await;
@@ -118,7 +117,7 @@ fn shown(deployed: &Deployed) -> Value {
     })
 }
 
-/// `PATCH /v1/apps/{app}/scale`: a new revision with other scale settings; none, where they are what they were.
+/// `PATCH /v1/apps/{app}/scale`: a new revision with other scale settings; no new one if nothing changes.
 pub async fn scale(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
@@ -180,7 +179,7 @@ pub(crate) struct Remove {
     with_data: bool,
 }
 
-/// `DELETE /v1/apps/{app}`: what it has stored stays, unless the query says `with_data=true`.
+/// `DELETE /v1/apps/{app}`: removes an app. Its stored data stay, unless the query says `with_data=true`.
 pub(crate) async fn remove(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,
@@ -191,7 +190,7 @@ pub(crate) async fn remove(
     to_end(async move { registry.remove(&removed, with_data).await }).await?;
     if with_data {
         let registry = api.registry.clone();
-        // What it does not get done is done at the next start.
+        // What this does not finish is done at the next start.
         tokio::spawn(async move { registry.sweep_stores().await });
     }
     let kept = kv::STORES.held(&api, &name).await?;
@@ -223,7 +222,7 @@ pub async fn revisions(
     Ok(Json(json!({ "app": app, "revisions": shown.collect::<Vec<_>>() })))
 }
 
-/// Runs a change in a task of its own: dropping the request must not leave it half done.
+/// Runs a change in a task of its own, so that it is finished even if the request is dropped.
 pub async fn to_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, ChangeError>> + Send + 'static,
 ) -> Result<T, ApiError> {

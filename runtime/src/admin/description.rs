@@ -1,23 +1,23 @@
-//! What the admin API says of itself (`GET /v1/openapi.json`), in the words of OpenAPI 3.1. Pure.
+//! Describes the admin API (`GET /v1/openapi.json`), as OpenAPI 3.1. Pure.
 
 use serde_json::{Map, Value, json};
 
 /// One operation: a method of a path.
 #[derive(Debug, Clone, Copy)]
 pub struct Operation {
-    /// The method; `*` where it takes any.
+    /// The method; `*` for any.
     pub method: &'static str,
-    /// The path as the router knows it: `{name}` is one segment, `{*name}` the rest.
+    /// The path in the router's syntax: `{name}` is one segment, `{*name}` the rest.
     pub path: &'static str,
     /// What it does.
     pub summary: &'static str,
-    /// What may be in its query.
+    /// Names and types of its query.
     pub query: &'static [(&'static str, Kind)],
-    /// What its body is.
+    /// The type of its body.
     pub body: Content,
 }
 
-/// What a value of a query may be.
+/// The type of a query value.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Any text.
@@ -34,14 +34,14 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
 }
 
-/// What a body may be.
+/// The type of a body.
 #[derive(Debug, Clone, Copy)]
 pub enum Content {
     /// There is none.
     None,
     /// Any bytes.
     Bytes,
-    /// An object with these members, of which those marked are needed.
+    /// An object with these members, some of which are required.
     Json(&'static [Member]),
     /// An object of any names, whose values are text or null.
     Texts,
@@ -54,16 +54,16 @@ pub struct Member {
     pub name: &'static str,
     /// Its type, as JSON schema calls it.
     pub kind: &'static str,
-    /// Whether it has to be there.
+    /// Whether it is required.
     pub is_needed: bool,
 }
 
-/// A member that may be left out.
+/// An optional member.
 pub const fn member(name: &'static str, kind: &'static str) -> Member {
     Member { name, kind, is_needed: false }
 }
 
-/// A member that has to be there.
+/// A required member.
 pub const fn needed(name: &'static str, kind: &'static str) -> Member {
     Member { name, kind, is_needed: true }
 }
@@ -74,29 +74,29 @@ impl Operation {
         Self { method, path, summary, query: &[], body: Content::None }
     }
 
-    /// With this query.
+    /// Sets the query.
     pub const fn query(self, query: &'static [(&'static str, Kind)]) -> Self {
         Self { query, ..self }
     }
 
-    /// With this body.
+    /// Sets the body.
     pub const fn body(self, body: Content) -> Self {
         Self { body, ..self }
     }
 }
 
-/// Who may ask for an operation.
+/// Who may use an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Holders of the token.
     Token,
-    /// They, and whoever asks from this machine, where the host is open to that.
+    /// Holders of the token, and callers on this machine if the host is open to that.
     TokenOrOpen,
     /// Nothing.
     Nothing,
 }
 
-/// The document.
+/// Returns the document.
 pub fn document(operations: &[(Operation, Needs)]) -> Value {
     let mut paths = Map::new();
     for (operation, needs) in operations {
@@ -177,7 +177,7 @@ impl Kind {
 }
 
 impl Content {
-    /// Media type and schema.
+    /// Returns the media type and schema.
     fn schema(self) -> Option<(&'static str, Value)> {
         match self {
             Self::None => None,

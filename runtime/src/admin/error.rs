@@ -14,7 +14,7 @@ use crate::component::compile::CompileError;
 use crate::names::NameError;
 use crate::persist::error::DbError;
 
-/// What a client of the admin API is told when something is refused or fails.
+/// The answer to a client of the admin API when something is refused or fails.
 #[derive(Debug, Clone, Serialize)]
 pub struct ApiError {
     /// The HTTP status.
@@ -27,7 +27,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error with all its parts.
+    /// Makes an error of all its parts.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }

@@ -1,4 +1,4 @@
-//! What handlers read of a request, with the API's own errors where it cannot be read.
+//! Reads the parts of a request for handlers. If a part cannot be read, the error is one of this API.
 
 use std::error::Error;
 
@@ -25,7 +25,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// What the path names.
+/// The variables of the path.
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -58,7 +58,7 @@ impl<S: Send + Sync> FromRequest<S> for Whole {
     }
 }
 
-/// The reason of an error that says itself only what it is about.
+/// Returns the cause of an error whose own text only says what failed.
 fn cause(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }

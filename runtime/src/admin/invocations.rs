@@ -1,4 +1,4 @@
-//! `GET /v1/apps/{app}/invocations` and `…/series`: what an app did lately, one by one and by the second.
+//! `GET /v1/apps/{app}/invocations` and `…/series`: the latest invocations of an app, and its numbers for each second.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use crate::meter::invocation_log::Filter;
 use crate::names::AppName;
 use crate::{clock, limits};
 
-/// Which invocations are asked for.
+/// The query: which invocations are wanted.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// At most so many, the latest.
+    /// How many at most, the latest.
     limit: Option<usize>,
     after: Option<u64>,
     since_ms: Option<u64>,
@@ -60,7 +60,7 @@ pub async fn invocations(
     ))
 }
 
-/// What of the series is asked for.
+/// The query: which part of the series is wanted.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Since {
@@ -68,8 +68,8 @@ pub struct Since {
     since_ms: u64,
 }
 
-/// `GET /v1/apps/{app}/series`: the last minutes of each group, second by second. Seconds in which nothing changed are
-/// left out: nothing was counted in them, and the rest is as in the point before.
+/// `GET /v1/apps/{app}/series`: the last minutes of each group, second by second. Seconds without a change are left out: their
+/// counts are 0, and other numbers are those of the point before.
 pub async fn series(
     State(api): State<Arc<Api>>,
     Path(app): Path<String>,

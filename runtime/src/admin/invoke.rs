@@ -1,5 +1,5 @@
-//! `ANY /v1/apps/{app}/invoke/…`: an invocation through the admin listener, for clients that cannot reach
-//! the functions listener. It takes the same door as every other.
+//! `ANY /v1/apps/{app}/invoke/…`: an invocation through the admin listener, for clients that cannot reach the functions listener.
+//! It is dispatched like every other.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::names::AppName;
 use crate::refusal::{Refusal, mark};
 use crate::request::{Caller, Invocation};
 
-/// Calls the app with the rest of the path, as it was written: decoding it would change what it means.
+/// Calls the app with the rest of the path, not decoded, because decoding could change its meaning.
 pub async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let whole = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);

@@ -1,5 +1,5 @@
-//! The listener of the admin API. Connections of those who have not shown the token are bounded apart, and give way: silent or
-//! busy, they keep nobody out who has it.
+//! Runs the listener of the admin API. Connections that have not shown the token have a limit of their own and are closed first,
+//! so that they never keep out a client with the token.
 
 use std::io;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ use crate::ingress::connection;
 use crate::ingress::listener::Acceptor;
 use crate::ingress::watch::{Guarded, Unfinished, WATCH_PERIOD, Watch, Watches};
 
-/// Who is at the other end of a connection: an extension of each request that comes over it.
+/// The client of a connection: an extension of each request on it.
 #[derive(Default)]
 pub struct Visitor {
     has_token: AtomicBool,
@@ -27,7 +27,7 @@ pub struct Visitor {
 }
 
 impl Visitor {
-    /// The token came over the connection.
+    /// Notes that the token came over the connection.
     pub fn shows_token(&self) {
         self.has_token.store(true, Ordering::Relaxed);
     }
@@ -41,15 +41,15 @@ impl Visitor {
     }
 }
 
-/// The open connections, the oldest first, and how many there may be.
+/// The open connections, the oldest first, and their maximum.
 struct Visitors {
     open: Vec<(Arc<Visitor>, AbortHandle)>,
     most: usize,
 }
 
 impl Visitors {
-    /// Who gives way to one more, who is a stranger at first: the oldest stranger, or else whoever has the token, no request
-    /// under way, and been here for longest.
+    /// Returns the connection to close for a new one, which has not shown the token yet: the oldest one without the token, or
+    /// else, of those with the token and without a request under way, the oldest.
     fn who_gives_way(&mut self) -> GivesWay {
         self.open.retain(|(_, task)| !task.is_finished());
         let strangers = self.open.iter().filter(|(visitor, _)| visitor.is_stranger()).count();
@@ -61,12 +61,12 @@ impl Visitors {
         found.map_or(GivesWay::NobodyWhoCould, GivesWay::One)
     }
 
-    /// Whether one more may come in.
+    /// Whether one more connection may be opened, if necessary in place of another one.
     fn have_room(&mut self) -> bool {
         self.who_gives_way() != GivesWay::NobodyWhoCould
     }
 
-    /// One more has come in.
+    /// Adds a connection.
     fn add(&mut self, visitor: Arc<Visitor>, task: AbortHandle) {
         if let GivesWay::One(place) = self.who_gives_way() {
             let (_, task) = self.open.remove(place);
@@ -78,15 +78,15 @@ impl Visitors {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GivesWay {
-    /// There is room.
+    /// None: there is room.
     Nobody,
     One(usize),
-    /// Everybody is busy, with the token: the next one waits.
+    /// None can be closed: all have the token and are busy. The next one waits.
     NobodyWhoCould,
 }
 
-/// Serves `router` on `listener`, to at most `most` connections, until `stop` changes, with the same time limits as functions
-/// have.
+/// Serves `router` on `listener`, to at most `most` connections, until `stop` changes. The time limits are those of the functions
+/// listener.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

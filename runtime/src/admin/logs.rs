@@ -25,19 +25,19 @@ use crate::names::AppName;
 
 /// Lines sent at once.
 const BATCH_LINES: usize = 256;
-/// Who has seen everything is told of what is new after this time, with all that came meanwhile: a flood of lines would wake
-/// every follower for each.
+/// Time after which a reader that has seen everything gets all new lines. A flood of lines would otherwise wake every reader for
+/// each line.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(50);
 /// An empty line this often shows that the client is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// What of the log is asked for.
+/// The query: which lines are wanted.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub struct LogQuery {
-    /// The last lines only.
+    /// Only this many last lines.
     tail: Option<usize>,
-    /// Whether to go on with new lines.
+    /// Whether to continue with new lines.
     #[serde(default)]
     follow: bool,
     /// Lines of this moment and later.
@@ -48,7 +48,7 @@ pub struct LogQuery {
     stream: Option<LogStream>,
     /// Lines of this invocation.
     invocation: Option<String>,
-    /// Lines of invocations that were answered so: `404`, `5xx` or `400-499`.
+    /// Lines of invocations with this status: `404`, `5xx` or `400-499`.
     status: Option<String>,
 }
 
@@ -80,7 +80,7 @@ pub async fn logs(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::new(body)).into_response())
 }
 
-/// Somebody who reads a log.
+/// A client that reads a log.
 struct Reader {
     meter: Arc<Meter>,
     query: LogQuery,
@@ -90,7 +90,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Sends what is asked for until the log is read or the client is gone.
+    /// Sends the wanted lines until the log is read or the client has gone.
     async fn send(mut self) {
         let log = self.meter.log.clone();
         let mut next = self.first();
@@ -111,7 +111,7 @@ impl Reader {
         }
     }
 
-    /// Where the last lines begin that are asked for.
+    /// Returns the sequence number of the first wanted line.
     fn first(&self) -> u64 {
         let Some(tail) = self.query.tail else { return 0 };
         let wanted = self.meter.log.filtered(|line| self.query.lets_through(line));
@@ -121,7 +121,7 @@ impl Reader {
         }
     }
 
-    /// Sends the lines of invocations that were answered with one of these statuses, when they have ended.
+    /// Sends the lines of invocations whose answers had one of these statuses, after they have ended.
     async fn send_by_status(mut self, status: (u16, u16)) {
         let mut after = None;
         loop {
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    /// Waits for more; says whether to go on.
+    /// Waits for more. Returns whether to continue.
     async fn wait(&mut self, more: impl Future<Output = ()>) -> bool {
         let more = async {
             tokio::time::sleep(FOLLOW_PAUSE).await;
@@ -163,7 +163,7 @@ impl Reader {
     }
 }
 
-/// Says whether the client is still there.
+/// Sends lines. Returns whether the client is still there.
 async fn send_lines<'a>(to: &mut Sender<Bytes>, lines: impl Iterator<Item = &'a LogLine>) -> bool {
     let encoded = lines.filter_map(|line| serde_json::to_string(line).ok());
     let text = encoded.fold(String::new(), |text, line| text + &line + "\n");

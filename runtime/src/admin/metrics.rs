@@ -1,4 +1,4 @@
-//! `GET /metrics`: what Prometheus asks for. Labels are names of apps and groups that are deployed, and words of ours.
+//! `GET /metrics`: the metrics for Prometheus. Labels are names of deployed apps and groups, and fixed words.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text(&api)).into_response()
 }
 
-/// Name and help of a family, and where its values come from.
+/// Name and help of a family, and the function that returns its values.
 type Family<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
 /// A group with its app.

@@ -1,36 +1,36 @@
-//! Who asks the admin API, as far as rights go, and by what that is known.
+//! Checks the token: which role a caller of the admin API has.
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
 
-/// Carries the token where `authorization` belongs to the function that is invoked.
+/// Carries the token if `authorization` belongs to the invoked function.
 const TOKEN: HeaderName = HeaderName::from_static("wfn-token");
 
-/// Who asks: an extension of each request that was let in.
+/// Role of a caller: an extension of each request that was let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Whoever has the token.
+    /// A holder of the token.
     Operator,
-    /// Somebody on this machine.
+    /// A caller without the token.
     Viewer,
 }
 
-/// What the host lets in.
+/// The token, and whether callers without it may look.
 pub struct Access {
     /// SHA-256 of the token: comparing digests takes the same time for every wrong guess.
     token: [u8; 32],
-    /// Whether what is seen of the host may be looked at without the token.
+    /// Whether the dashboard and what it shows can be seen without the token.
     pub is_open: bool,
 }
 
 impl Access {
-    /// Holders of `token`, and if it `is_open` whoever only looks.
+    /// Lets in holders of `token`, and, if it `is_open`, others who only look.
     pub fn new(token: &str, is_open: bool) -> Self {
         Self { token: Sha256::digest(token).into(), is_open }
     }
 
-    /// Takes the token off the request; says whether it is the right one, or none was given.
+    /// Removes the token from the request. Returns whether it is the right one; `None` if there was none.
     pub fn has_token(&self, headers: &mut HeaderMap) -> Option<bool> {
         let given = match headers.remove(TOKEN) {
             Some(token) => Some(token),

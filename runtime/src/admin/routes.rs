@@ -1,4 +1,4 @@
-//! The routes of the admin API: for each who may ask for it, what it is called with, and who answers.
+//! Lists the routes of the admin API: for each, who may use it, its parameters and its handler.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ const SCALE: Content = Content::Json(&[
     member("isolation", "string"),
 ]);
 
-/// Routes for some who ask, with what is said of them.
+/// Routes for callers of one role, with their descriptions.
 struct Routes {
     router: Router<Arc<Api>>,
     needs: Needs,
@@ -99,7 +99,7 @@ impl Routes {
     }
 }
 
-/// What is seen of the host, for its dashboard; nothing that apps have stored.
+/// Returns the routes that only show the host's state, for the dashboard. They show nothing that apps have stored.
 fn seen() -> Routes {
     let get = |path, summary| Operation::new("GET", path, summary);
     Routes::new(Needs::TokenOrOpen)
@@ -121,7 +121,7 @@ fn seen() -> Routes {
         .with(get("/v1/apps/{app}/queues", "its queues"), queues::list)
 }
 
-/// Changes, and what apps have stored.
+/// Returns the routes that change something or show what apps have stored.
 fn changes() -> Routes {
     let get = |path, summary| Operation::new("GET", path, summary);
     let post = |path, summary| Operation::new("POST", path, summary);
@@ -169,7 +169,7 @@ fn changes() -> Routes {
         .with(get("/v1/apps/{app}/blobs/{container}", "a page of blobs").query(PAGE), blobs::list)
 }
 
-/// Changes whose bodies are bounded by themselves, because they stream.
+/// Returns the routes that stream large bodies and limit them themselves.
 fn streams() -> Routes {
     let invoke = |path| Operation::new("*", path, "calls the app").body(Content::Bytes);
     let put = |path, summary| Operation::new("PUT", path, summary).body(Content::Bytes);
@@ -199,7 +199,7 @@ pub fn router(api: Arc<Api>) -> Router {
     let page = Operation::new("GET", "/", "the dashboard");
     let itself = Operation::new("GET", "/v1/openapi.json", "this document");
     let file = Operation::new("GET", "/dashboard/{file}", "what the dashboard loads");
-    // They tell nothing.
+    // These reveal nothing.
     let mut operations: Vec<_> = [page, file, itself].map(|operation| (operation, Needs::Nothing)).into();
     operations
         .extend([&seen, &changes, &streams].into_iter().flat_map(|routes| routes.operations.iter().copied()));

@@ -1,4 +1,4 @@
-//! Secrets of an app: set, removed and listed by name; no answer ever has a value.
+//! Sets, removes and lists secrets of an app by name. No answer ever contains a value.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Which statuses an operator asks for, of invocations and of the lines they wrote.
+//! Parses which HTTP statuses are wanted, of invocations and of the lines they wrote.
 
 use crate::admin::error::ApiError;
 
-/// The statuses that `404`, `5xx` or `400-499` stand for: the first and the last.
+/// Returns the first and the last status of `404`, `5xx` or `400-499`.
 pub fn statuses(text: &str) -> Result<(u16, u16), ApiError> {
     let number = |text: &str| text.parse::<u16>().ok().filter(|status| (100..1_000).contains(status));
     let range = match (text.strip_suffix("xx"), text.split_once('-')) {

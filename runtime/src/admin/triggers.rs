@@ -1,4 +1,4 @@
-//! `/v1/apps/{app}/triggers/…`: what calls the functions of an app besides HTTP, for its operator.
+//! `/v1/apps/{app}/triggers/…`: shows the triggers of an app, and runs timers.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn of_pull(kind: &str, trigger: &PullTrigger) -> Value {
     })
 }
 
-/// A timer that was deployed this moment may not have been stored yet: it is shown as it begins.
+/// A timer that was just deployed may not be stored yet. Then its first state is shown.
 fn of_timer(app: &AppName, trigger: &TimerTrigger, stored: Option<&Stored>) -> Value {
     let begins = || {
         let timer = trigger.timer(app).ok()?;

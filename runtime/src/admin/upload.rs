@@ -1,4 +1,4 @@
-//! Uploading modules and bundles: streamed to a temporary file, hashed on the way, published whole or not at all.
+//! Receives modules and bundles: streamed to a temporary file, hashed meanwhile, published whole or not at all.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub async fn has_module(
     Ok(if has { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
-/// `PUT /v1/modules/{hash}`: stores the body if it is what the hash says.
+/// `PUT /v1/modules/{hash}`: stores the body if it has this hash.
 pub async fn put_module(
     State(api): State<Arc<Api>>,
     Path(hash): Path<String>,
@@ -56,7 +56,7 @@ pub async fn has_bundle(
     Ok(if has { StatusCode::OK } else { StatusCode::NOT_FOUND })
 }
 
-/// `PUT /v1/bundles/{hash}`: unpacks the body, an archive (tar), if it is what the hash says.
+/// `PUT /v1/bundles/{hash}`: unpacks the body, a tar archive, if it has this hash.
 pub async fn put_bundle(
     State(api): State<Arc<Api>>,
     Path(hash): Path<String>,
@@ -73,7 +73,7 @@ pub async fn put_bundle(
     Ok(StatusCode::CREATED)
 }
 
-/// What is received, and where to.
+/// An upload, and where it is written.
 struct Upload<'a> {
     folder: &'a std::path::Path,
     bytes_max: u64,
@@ -81,7 +81,7 @@ struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// Writes the body to a temporary file and checks that it is what `hash` says.
+    /// Writes the body to a temporary file and checks that it has the hash `hash`.
     async fn receive(
         &self,
         hash: ModuleHash,
@@ -123,7 +123,7 @@ impl Upload<'_> {
     }
 }
 
-/// Runs `work` where blocking is allowed.
+/// Runs `work` on a thread that may block.
 async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, ApiError>
 where
     T: Send + 'static,

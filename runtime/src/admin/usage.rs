@@ -16,7 +16,7 @@ use crate::meter::usage::price::{PriceTable, gb_seconds};
 use crate::meter::usage::{Amounts, UsageRow, store};
 use crate::names::AppName;
 
-/// Which usage is asked for.
+/// The query: which usage is wanted.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Since {
@@ -40,7 +40,7 @@ pub async fn of_app(
 }
 
 async fn answer(api: &Api, app: Option<AppName>, since_ms: u64) -> Result<Json<Value>, ApiError> {
-    // What was used until this moment; on a full disk, until it was.
+    // First stores the usage until now. If that fails, as on a full disk, the stored usage is shown.
     if let Err(error) = api.registry.resources().store_usage(api.registry.db()).await {
         tracing::warn!("store what apps have used: {error}");
     }
@@ -56,7 +56,7 @@ async fn answer(api: &Api, app: Option<AppName>, since_ms: u64) -> Result<Json<V
         .await?;
     let is_known = app.as_ref().is_none_or(|app| api.registry.app(app).is_ok()) || !sums.is_empty();
     if let Some(app) = app.as_ref().filter(|_| !is_known) {
-        // Says that there is none.
+        // Fails if there is no such app.
         api.registry.app(app)?;
     }
     let mut shown = json!({

@@ -1,4 +1,4 @@
-//! What the admin API shows of apps, revisions and the host.
+//! Makes the JSON in which the admin API shows apps, revisions and the host.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::app::running::{App, Split};
 use crate::pool::Pool;
 use crate::{clock, limits};
 
-/// Over how many seconds what happens now is told: few enough to be now, enough to be calm.
+/// Number of seconds that present numbers are averaged over: few enough to be recent, enough to be steady.
 const RECENT_SECONDS: u64 = 10;
 
 /// An app as `wfn status --json` shows it (SPEC 9).
@@ -47,8 +47,8 @@ pub fn app(app: &App) -> Value {
     })
 }
 
-/// The second revision of a split, with the present numbers of its instances. What it answers is counted in the group of
-/// the app.
+/// Returns the second revision of a split, with the present numbers of its instances. Its invocations are counted in the app's
+/// group.
 fn second(split: &Split) -> Value {
     let (policy, view) = (split.pool.policy(), split.pool.view());
     json!({
@@ -116,7 +116,7 @@ pub fn scaling(app: &App) -> Value {
     json!({ "app": app.name(), "decisions": decisions.collect::<Vec<_>>() })
 }
 
-/// A revision as `wfn versions --json` shows it, with how many of a hundred HTTP requests it takes.
+/// Returns a revision as `wfn versions --json` shows it, with the percentage of HTTP requests that it takes.
 pub fn revision(revision: &Revision, active: bool, percent: u32) -> Value {
     json!({
         "revision": revision.id,
