@@ -1,9 +1,8 @@
-//! Traces: which request led to which work, here and elsewhere, as OpenTelemetry sees it (SPEC 6.2).
+//! Follows traces through the host: which request led to which work, here and elsewhere, as in OpenTelemetry (SPEC 6.2).
 //!
-//! A [`context::TraceContext`] comes with a request or begins with it and goes out with each request of the guest, and so does
-//! what other tracers say of it ([`state`]). Where
-//! it is sampled, each piece of work becomes a [`span::Span`], which the exporter sends to a collector in the words of OTLP.
-//! Without a collector the context that came with a request is passed on as it is.
+//! A [`context::TraceContext`] comes with a request, or begins with it, and goes out with each request of the guest, and so does
+//! the `tracestate` of other tracers ([`state`]). If it is sampled, each piece of work becomes a [`span::Span`], which the
+//! exporter sends to a collector by OTLP. Without a collector, the context that came with a request is passed on unchanged.
 
 pub mod cause;
 pub mod context;
@@ -34,7 +33,7 @@ use crate::{clock, limits};
 /// Follows traces through the host.
 pub struct Tracer {
     sampler: TraceSampler,
-    /// Which traces begin here, where no share says it.
+    /// Chooses which traces begin here, if no share is set.
     few: Option<sampling::Sampler>,
     exporter: Option<Exporter>,
 }
@@ -55,14 +54,14 @@ impl Default for Tracer {
 }
 
 impl Tracer {
-    /// Sends this `share` of the traces that begin here by `exporter`, or else about [`limits::TRACES_PER_SECOND`]; and those
-    /// whose callers record them.
+    /// Sends by `exporter` this `share` of the traces that begin here, or else about [`limits::TRACES_PER_SECOND`], and those
+    /// that callers record.
     pub fn new(exporter: Exporter, share: Option<f64>) -> Self {
         let few = share.is_none().then(|| sampling::Sampler::new(limits::TRACES_PER_SECOND));
         Self { sampler: TraceSampler::new(share.unwrap_or(1.0)), few, exporter: Some(exporter) }
     }
 
-    /// A request came to a guest: reads where it stands, and tells the guest by its headers.
+    /// Called when a request comes to a guest: reads its place in a trace, and tells it to the guest in the headers.
     pub fn arrived(&self, headers: &mut HeaderMap) -> Option<Traced> {
         let given = headers.get(TRACEPARENT).and_then(|header| TraceContext::parse(header.to_str().ok()?));
         if given.is_some() {
@@ -88,8 +87,8 @@ impl Tracer {
         Some(Traced { context, parent: given.map(|given| given.span_id), is_own: true })
     }
 
-    /// A request leaves a guest for `host`, whose invocation stands at `from`, of which others say `state`. A guest that says itself
-    /// where it stands is believed.
+    /// Called when a request leaves a guest for `host`. `from` is the place of its invocation, `state` its `tracestate`. If the
+    /// guest has set its own place in the headers, that is used.
     pub fn leaves(
         &self,
         from: Option<TraceContext>,
@@ -118,7 +117,7 @@ impl Tracer {
         })
     }
 
-    /// A request that left a guest was answered, or was not.
+    /// Notes the end of a request that left a guest, answered or not.
     pub fn came_back(&self, leaving: Leaving, status: Option<StatusCode>) {
         let Leaving { context, parent, method, host, begin_unix_ns } = leaving;
         let mut span = Span::new(context, Some(parent), method.as_str(), Kind::Client, begin_unix_ns);
@@ -137,7 +136,8 @@ impl Tracer {
         self.export(span);
     }
 
-    /// An invocation of `app` has ended, which `cause` led to if it was no client. Its record is made only if it is sampled.
+    /// Notes the end of an invocation of `app`. `cause` is what called, if it was no client. The span is made only if it is
+    /// sampled.
     pub fn ended(
         &self,
         traced: Traced,
@@ -189,21 +189,21 @@ impl Tracer {
         }
     }
 
-    /// Sends what has not been sent, within `patience`.
+    /// Sends what waits, for at most `patience`.
     pub async fn flush(&self, patience: Duration) {
         if let Some(exporter) = &self.exporter {
             exporter.flush((clock::now() + patience).into()).await;
         }
     }
 
-    /// Time passes: to be told once a second.
+    /// Tells the time. Must be called once a second.
     pub fn passed(&self, now_ms: u64) {
         if let Some(few) = &self.few {
             few.passed(now_ms);
         }
     }
 
-    /// Spans that the collector did not get, or did not take, since the start; 0 without one.
+    /// Returns the number of spans that did not reach the collector, or that it refused, since the start; 0 without one.
     pub fn dropped(&self) -> u64 {
         self.exporter.as_ref().map_or(0, Exporter::dropped)
     }

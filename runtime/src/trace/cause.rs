@@ -1,9 +1,9 @@
-//! What calls a function in the place of a client.
+//! Says what called a function, if it was not a client.
 
 use crate::manifest::grants::StoreName;
 use crate::meter::redactor::Redactor;
 
-/// What calls a function in the place of a client.
+/// What calls a function instead of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
     /// A message of this queue, or about this container of blobs.
@@ -13,7 +13,7 @@ pub enum Cause {
         /// What it is called.
         id: String,
     },
-    /// So many of them in one request.
+    /// Several of them in one request.
     Batch {
         /// Queue or container.
         from: StoreName,
@@ -25,7 +25,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The same without what `redactor` takes out.
+    /// Returns it without the secrets that `redactor` removes.
     pub fn redacted(&self, redactor: &Redactor) -> Self {
         match self {
             Self::Message { from, id } => {

@@ -1,6 +1,6 @@
-//! Where a piece of work stands in its trace, as W3C Trace Context says it, and whether the trace is recorded.
+//! Holds the place of a piece of work in its trace, as in W3C Trace Context, and whether the trace is recorded.
 //!
-//! Pure: randomness is handed in, as a function that gives 64 evenly spread bits at each call.
+//! Pure: randomness comes from a function of the caller, which returns 64 evenly spread bits at each call.
 
 use http::HeaderName;
 
@@ -9,7 +9,7 @@ pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Bytes of the header in version 00, the only one that is written.
 const HEADER_BYTES: usize = 55;
-/// Where its fields end.
+/// Positions at which its fields end.
 const DASHES: [usize; 3] = [2, 35, 52];
 /// The lowest of its flags: the caller has recorded its part of the trace.
 const SAMPLED: u8 = 1;
@@ -26,8 +26,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads the header (W3C Trace Context, level 1). `None` means that there is no parent: what cannot be read is to
-    /// be ignored. Versions to come may add fields at the end.
+    /// Reads the header (W3C Trace Context, level 1). `None` means that there is no parent: a header that cannot be read is
+    /// ignored. Later versions may add fields at the end.
     pub fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.as_bytes().split_first_chunk::<HEADER_BYTES>()?;
         let [version] = read_digits(&head[..2])?;
@@ -46,7 +46,7 @@ impl TraceContext {
         is_valid.then_some(Self { trace_id, span_id, sampled: flags & SAMPLED != 0 })
     }
 
-    /// The header for what this leads to, in version 00 and visible ASCII, without allocating.
+    /// Returns the header for requests that follow from this, in version 00 and visible ASCII, without allocating.
     pub fn header(self) -> [u8; HEADER_BYTES] {
         let mut text = [b'-'; HEADER_BYTES];
         write_digits(&[0], &mut text[..2]);
@@ -56,12 +56,12 @@ impl TraceContext {
         text
     }
 
-    /// A piece of work within this one.
+    /// Makes a piece of work within this one.
     pub fn child(self, mut random: impl FnMut() -> u64) -> Self {
         Self { span_id: new_span_id(&mut random), ..self }
     }
 
-    /// The first piece of work of a new trace.
+    /// Makes the first piece of work of a new trace.
     fn root(mut random: impl FnMut() -> u64, sampler: TraceSampler) -> Self {
         let [high, low] = [random(), random().max(1)];
         let trace_id = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();

@@ -1,7 +1,7 @@
-//! Sends spans to a collector, by OTLP over HTTP, and never holds up who hands them over.
+//! Sends spans to a collector by OTLP over HTTP. Never delays its callers.
 //!
-//! Spans wait in a bounded queue. One task takes batches from it and sends one at a time; what the collector may take
-//! later is tried again for a while. Every span that does not arrive is counted.
+//! Spans wait in a bounded queue. One task takes batches from it and sends one at a time. A batch that the collector may accept
+//! later is sent again for a while. Every span that does not arrive is counted.
 
 mod request;
 
@@ -45,7 +45,7 @@ impl Exporter {
         Ok(Self { queue, task: Mutex::new(Some(handle.spawn(sender.run()))) })
     }
 
-    /// Hands over a span that has ended. Where there is no room for it, it is dropped.
+    /// Queues a span that has ended. Drops it if there is no room.
     pub fn export(&self, span: Span) {
         self.queue.add(span);
     }
@@ -107,7 +107,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Nobody will send what still waits.
+    /// Notes that nobody will send what still waits.
     fn abandon(&self) {
         let spans = std::mem::take(&mut self.waiting.lock().spans);
         self.count_dropped(spans.len() as u64);
@@ -140,7 +140,7 @@ impl Queue {
     }
 }
 
-/// Spans on their way: those that did not arrive by the end of this are dropped ones, however it ends.
+/// Spans that are being sent. Those that have not arrived when this is dropped count as dropped.
 struct Undelivered<'a> {
     spans: u64,
     queue: &'a Queue,
@@ -177,7 +177,7 @@ impl Sender {
         }
     }
 
-    /// Tries to send a batch until it arrives or there is no hope; says how many of its spans were not taken.
+    /// Sends a batch until it arrives or cannot arrive any more. Returns how many of its spans were not accepted.
     async fn deliver(&mut self, body: Bytes, spans: u64) -> u64 {
         let last_begin = Instant::now() + limits::TRACE_RETRY_MAX;
         let mut attempt = 0;

@@ -1,4 +1,4 @@
-//! In the place of `trace/exporter.rs` where wfn is built without OTLP: there is no exporter, and who asks for one is told.
+//! Replaces `trace/exporter.rs` if wfn is built without OTLP: making an exporter fails.
 
 use http::{HeaderName, HeaderValue, Uri};
 use tokio::runtime::Handle;

@@ -1,4 +1,4 @@
-//! Spans in the words of the OpenTelemetry Protocol: requests and answers of OTLP/HTTP with JSON.
+//! Writes spans as OTLP/HTTP requests in JSON, and reads the answers.
 //!
 //! The messages are those of its `.proto` files, in the JSON mapping of Protocol Buffers with the exceptions that the
 //! protocol makes: ids are hexadecimal, enumerations are numbers. What has its default value is left out.
@@ -11,7 +11,7 @@ use crate::trace::span::{AttributeValue, Kind, Span};
 const SERVICE_NAME: &str = "wfn";
 const SERVICE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What status is said of work that failed; what went well has none.
+/// The status code of work that failed. Work without a failure has none.
 const STATUS_ERROR: u8 = 2;
 
 /// The body of a request that hands over `spans` of the host on the machine `host_name`.

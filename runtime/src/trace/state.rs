@@ -1,6 +1,6 @@
-//! What other tracers say of a trace that goes through this host: the header `tracestate` of W3C Trace Context, level 2.
+//! Passes on the header `tracestate` of W3C Trace Context, level 2: what other tracers note of a trace.
 //!
-//! The host says nothing of its own in it, and passes it on within the bounds of the standard.
+//! The host adds nothing to it, and passes it on within the limits of the standard.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -14,7 +14,7 @@ const PART_BYTES_MAX: usize = 256;
 /// Members beyond this are the first to go.
 const SHORT_BYTES_MAX: usize = 128;
 
-/// Puts what is passed on in the place of what came: one header, or none.
+/// Replaces what came by what is passed on: one header, or none.
 pub fn bound(headers: &mut HeaderMap) {
     if !headers.contains_key(TRACESTATE) {
         return;
@@ -27,8 +27,8 @@ pub fn bound(headers: &mut HeaderMap) {
     }
 }
 
-/// What is passed on of these headers; `None` where a member has not the form of one or there are too many, because the
-/// whole is to be dropped then. Of what is too long, long members are left out first, then the last ones.
+/// Returns what is passed on of these headers; `None` if a member is malformed or there are too many, because all of it is
+/// dropped then. If it is too long, long members are left out first, then the last ones.
 fn kept(headers: &[&str]) -> Option<String> {
     let parts = headers.iter().flat_map(|header| header.split(','));
     // Empty ones are allowed.
