@@ -1,8 +1,8 @@
-//! The two clocks of the host, and the one place that asks for them.
+//! Reads the two clocks of the host. No other file reads them.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// Milliseconds since 1970, UTC; 0 on a machine whose clock stands before that.
+/// Returns milliseconds since 1970, UTC; 0 if the machine's clock is set to an earlier time.
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -13,12 +13,12 @@ pub fn now_ns() -> u64 {
     since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The monotonic clock that timers go by, so that both can be made virtual together in a simulation.
+/// Returns the monotonic clock. Timers use the same, so that both can be virtual together in a simulation.
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Waits for a moment in milliseconds since 1970.
+/// Waits until a moment in milliseconds since 1970.
 pub async fn until(unix_ms: i64) {
     // A clock that is set is noticed within a minute.
     let step = Duration::from_secs(60);

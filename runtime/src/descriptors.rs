@@ -1,5 +1,5 @@
-//! File descriptors: who may hold how many of those that the process has, so that there are always some left to accept
-//! with, for the admin API and for the database.
+//! Shares out the file descriptors of the process, so that some are always left for accepting connections, for the admin API and
+//! for the database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,8 +20,8 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// The shares of a process that may have `limit` descriptors: a sixteenth is kept for the host itself, a fifth each are
-    /// for what guests open and where they connect to, and the rest is for clients.
+    /// Returns the shares of a process that may have `limit` descriptors: a sixteenth for the host itself, a fifth for what
+    /// guests open, a fifth for their connections, and the rest for clients.
     pub fn of(limit: u64) -> Self {
         let limit = usize::try_from(limit.min(limits::DESCRIPTORS_COUNTED_MAX)).unwrap_or(usize::MAX);
         let (reserve, of_guests) = (limit / 16, limit / 5);

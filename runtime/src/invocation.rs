@@ -1,4 +1,4 @@
-//! One invocation: its id, and every way it can end.
+//! Names invocations, and lists every way in which one can end.
 
 use std::cell::Cell;
 use std::fmt;
@@ -43,7 +43,7 @@ impl InvocationId {
     }
 }
 
-/// 64 evenly spread bits, which do not repeat on one thread: for ids, not for secrets.
+/// Returns 64 evenly spread bits, which do not repeat on one thread. For ids, not for secrets.
 pub fn random_bits() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(random_start());
@@ -59,7 +59,7 @@ pub fn random_bits() -> u64 {
     })
 }
 
-/// A number of 0 to 1, evenly spread: for pauses that are not to end together.
+/// Returns a number from 0 to 1, evenly spread. For pauses that must not all end at the same time.
 pub fn random_share() -> f64 {
     random_bits() as f64 / u64::MAX as f64
 }
@@ -82,7 +82,7 @@ impl fmt::Display for InvocationId {
     }
 }
 
-/// Which bound kept an invocation from getting a slot.
+/// The limit or quota that kept an invocation from getting a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Throttle {
     /// The wait queue of the pool is full, or the wait in it was over: every instance up to the maximum is busy.
@@ -107,7 +107,7 @@ impl Throttle {
     }
 }
 
-/// What was wrong with a request's body.
+/// Why a request's body failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
     /// Longer than [`limits::REQUEST_BODY_BYTES_MAX`].
@@ -149,29 +149,28 @@ impl BodyError {
     }
 }
 
-/// What was wrong with a request's body that a function reads while it arrives: known to whoever has to say how the
-/// invocation ended.
+/// Why a request's body failed that a function reads while it arrives. For the code that reports how the invocation ended.
 #[derive(Debug, Default)]
 pub struct BodyVerdict(OnceLock<BodyError>);
 
 impl BodyVerdict {
-    /// The body failed. The first word counts.
+    /// Notes that the body failed. Only the first error counts.
     pub fn set(&self, error: BodyError) {
         let _ = self.0.set(error);
     }
 
-    /// How, if it did.
+    /// Returns why it failed, if it did.
     pub fn get(&self) -> Option<BodyError> {
         self.0.get().copied()
     }
 }
 
-/// How an invocation ended. Closed: a new way to end is a new variant here, so that every reader is asked.
+/// How an invocation ended. A new way to end is a new variant here, so that the compiler asks every reader about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The guest answered (whatever status it chose) and the answer was passed on whole.
     Answered,
-    /// No slot within the bounds.
+    /// It got no slot because of a limit or quota.
     Throttled(Throttle),
     /// The deadline passed while it waited or computed.
     TimedOut(Duration),
@@ -187,7 +186,7 @@ pub enum Outcome {
     BadBody(BodyError),
     /// No worker could be made.
     StartFailed(String),
-    /// Its asynchronous worker ended under it, because of another invocation in it.
+    /// Its asynchronous worker ended because of another invocation in it.
     WorkerLost(&'static str),
     /// The host itself failed while it served the guest: a bug of wfn.
     HostFailed,
@@ -314,8 +313,7 @@ impl Outcome {
     }
 }
 
-/// Whether invocations that ended in the way of this word, one of [`Outcome::CODES`], count as failed: those that a
-/// caller's request cannot bring about.
+/// Whether the outcome `word`, one of [`Outcome::CODES`], counts as failed: those that a caller's request alone cannot cause.
 pub fn is_failure(code: &str) -> bool {
     !matches!(
         code,
@@ -329,7 +327,7 @@ pub fn is_failure(code: &str) -> bool {
     )
 }
 
-/// How an invocation failed, with what only the app's owner may know.
+/// How an invocation failed, with details that only the app's owner may see.
 #[derive(Debug, Clone)]
 pub struct Fault {
     /// The way the invocation ends.

@@ -1,5 +1,5 @@
-//! Runs what reads bytes from outside in a child process of this binary, with limits: hostile input can make a reader take
-//! minutes and gigabytes, or fail in ways nobody has thought of, and that must cost the host nothing.
+//! Reads bytes from outside in a child process of this binary, with limits. Hostile input can make a reader use minutes and
+//! gigabytes, or fail in unexpected ways, and the host must not suffer from that.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::limits;
 use crate::text::plain;
 
-/// A kind of work for a child, and what it may take.
+/// A kind of work for a child, and its limits.
 #[derive(Debug)]
 pub struct ChildJob {
     /// The hidden subcommand of the binary that does it.
@@ -34,10 +34,10 @@ pub struct ChildJob {
 /// Why a child has given no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// It took more than its job may; says how much that is.
+    /// It exceeded a limit of its job; the text says which.
     #[error("it takes more than {0}")]
     TooCostly(String),
-    /// It failed in a way that its job does not know; its last words.
+    /// It failed in an unexpected way; the text is the end of its output.
     #[error("it failed: {0}")]
     Failed(String),
     /// It could not be run.

@@ -1,4 +1,4 @@
-//! Media types as far as the host goes by them (RFC 9110, 8.3.1): names in any case, parameters aside. Pure.
+//! Compares media types (RFC 9110, 8.3.1): names in any case, without parameters. Pure.
 
 /// The type itself, without parameters and white space.
 fn essence(text: &str) -> &str {

@@ -1,4 +1,4 @@
-//! The host's own answers: every one has a stable code, a message and the invocation's id.
+//! Makes the host's own answers. Every one has a stable code, a message and the invocation's id.
 
 use std::time::Duration;
 
@@ -17,23 +17,23 @@ pub struct Refusal {
     pub code: &'static str,
     /// For people: what is wrong and what to do.
     pub message: String,
-    /// When it is worth trying again.
+    /// How long to wait before trying again, if that is worth it.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
-    /// A refusal that is not worth repeating.
+    /// Makes a refusal for which trying again is useless.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
     }
 
-    /// Its words, as JSON.
+    /// Returns its body, as JSON.
     pub fn body(&self) -> String {
         let body = serde_json::json!({ "error": { "code": self.code, "message": self.message } });
         body.to_string() + "\n"
     }
 
-    /// The response that says so.
+    /// Returns it as a response.
     pub fn into_response<B: From<String>>(self) -> Response<B> {
         let mut response = Response::new(B::from(self.body()));
         *response.status_mut() = self.status;

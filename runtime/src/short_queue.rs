@@ -1,4 +1,4 @@
-//! A queue that nearly always holds one element at most: only a second one takes memory from the heap.
+//! A queue that nearly always holds at most one element. Only a second one allocates.
 //!
 //! A `SmallVec` moves all others when its first element is taken; a guest may write thousands before anybody reads.
 

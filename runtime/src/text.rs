@@ -1,4 +1,4 @@
-//! Text of others, made fit to be shown.
+//! Makes text from outside safe to show.
 
 use crate::limits;
 

@@ -1,4 +1,4 @@
-//! TLS for whom this host calls, and the client by which it calls what its operator names.
+//! Configures TLS for connections that this host opens, and makes the client for addresses that its operator names.
 
 use http_body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -29,7 +29,7 @@ pub fn http_client<B: Body<Data: Send> + Send>() -> HttpClient<B> {
         .build(connector)
 }
 
-/// TLS that trusts whom the system trusts.
+/// Returns a TLS configuration that trusts the certificates of the system.
 pub fn of_the_system() -> rustls::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

@@ -1,6 +1,6 @@
-//! What an app says of itself, and the bounds and names of everything.
+//! Holds what an app's manifest says, and all limits and names.
 //!
-//! All of it is pure: the host, the command line and the tests use it alike, and it compiles without wasmtime.
+//! All of it is pure: the host, the command line and the tests share it, and it compiles without wasmtime.
 
 pub mod limits;
 pub mod manifest;

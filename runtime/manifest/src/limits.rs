@@ -1,6 +1,6 @@
-//! Every bound of the host in one place: a number, its unit and the reason for it.
+//! Every limit of the host in one place: a number, its unit and the reason for it.
 //!
-//! A bound that an operator may change lives in `wfn_runtime::config::HostConfig` with its default here.
+//! A limit that an operator may change is in `wfn_runtime::config::HostConfig`, with its default here.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The manifest of an app: what a deploy says besides its module, checked strictly.
+//! The manifest of an app: all settings of a deploy except its module, checked strictly.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Names that come from outside, checked once at the door and carried as types from there on.
+//! Names that come from outside. They are checked once, when they come in, and are types of their own from there on.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! May this app send a request there? By name first, and again by every address that the name turned out to have.
+//! Decides whether an app may send a request to a destination: first by name, then by every address of that name.
 //!
 //! Entries have the form that Spin's users know: `scheme://host[:port]`, where the scheme is `http`, `https` or `*`, the
 //! host is a name, `*.name` (below it), `*` (any), an address or a range of addresses (`10.0.0.0/8`, `[fd00::]/8`), and

@@ -1,4 +1,4 @@
-//! `wfn.toml`: a manifest as a file, with what only the command line needs.
+//! Reads `wfn.toml`: a manifest as a file, with settings that only the command line needs.
 
 use std::collections::BTreeMap;
 

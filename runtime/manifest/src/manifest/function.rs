@@ -1,4 +1,4 @@
-//! Functions that triggers call: their names and paths.
+//! Names and paths of the functions that triggers call.
 
 use serde::{Deserialize, Serialize};
 

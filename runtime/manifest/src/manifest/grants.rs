@@ -1,4 +1,4 @@
-//! Who may use which key-value store or blob container, as manifests say it: names, grants, and what would grant more.
+//! Decides who may use which key-value store or blob container: names, grants, and which grant is missing.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! How a group of instances is to scale: the `[scale]` table, its defaults, and the policy that comes of both.
+//! Reads how a scale group scales: the `[scale]` table, its defaults, and the resulting policy.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! When a timer function runs: the moments its schedule names, and what becomes of those that were missed (SPEC 4.3).
+//! Decides when a timer function runs: the moments that its schedule names, and what happens to missed ones (SPEC 4.3).
 //!
 //! An occurrence is a moment that the schedule names, in Unix milliseconds; it is due at that moment or up to the jitter
 //! later. Occurrences are settled in order: each gets its run, or is covered or dropped by the rule for missed ones, and

@@ -1,4 +1,4 @@
-//! What calls the functions of an app besides HTTP: the `[[trigger.…]]` tables of the manifest, checked strictly.
+//! Reads the triggers of an app: the `[[trigger.…]]` tables of the manifest, checked strictly.
 //!
 //! Each names a function, which is a scale group of its own (SPEC 2.5): instances of the same component that only this
 //! trigger calls, with a POST to the function's path.

@@ -1,4 +1,4 @@
-//! Values of a manifest that carry their bounds or unit, and say so when they are wrong.
+//! Values of a manifest that know their limits or unit, and name them in errors.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! What kind of address it is: whether it belongs to the public internet or to somebody's own network.
+//! Finds the kind of an address: whether it belongs to the public internet or to a private network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

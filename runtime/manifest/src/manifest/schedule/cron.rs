@@ -1,4 +1,4 @@
-//! Cron expressions: which local times they name, without zones.
+//! Reads cron expressions: which local times they name, without time zones.
 
 use jiff::civil::{Date, DateTime, Time};
 
