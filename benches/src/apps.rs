@@ -1,4 +1,4 @@
-//! `apps`: the same load on one app, on a hundred, on a thousand; what an app more costs the others.
+//! `apps`: the same load on one app, on a hundred, on a thousand, and what one more app costs the others.
 
 use anyhow::{Context as _, Result};
 use clap::Args;

@@ -1,4 +1,4 @@
-//! `cold-start`: what a request costs that meets no instance, as the host and as the caller see it.
+//! `cold-start`: what a request costs that finds no instance, as the host and as the caller measure it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `depth`: what it costs to send to a queue, and to take from it, when it holds much already.
+//! `depth`: what it costs to send to a queue, and to receive from it, when it already holds many messages.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Load from `wrk`, and what it says it has measured.
+//! Runs `wrk`, and reads its results.
 
 use std::ffi::OsString;
 use std::fs;

@@ -1,4 +1,4 @@
-//! `neighbours`: what an app feels of another one that computes on every core.
+//! `neighbours`: how an app is affected by another one that computes on every core.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

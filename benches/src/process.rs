@@ -1,4 +1,4 @@
-//! Servers as child processes: started until ready, looked at through `/proc`, stopped.
+//! Runs servers as child processes: starts them and waits until they are ready, reads `/proc`, and stops them.
 
 use std::collections::VecDeque;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a bench leaves behind: a printed table, and the same as Markdown and JSON under `target/bench/`.
+//! Writes the results of a bench: a printed table, and the same as Markdown and JSON under `target/bench/`.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! Where things are in the repository: binaries, guests, and where results go.
+//! Paths in the repository: binaries, guests, and where results go.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The body of a request or a response: bytes at hand, or a stream.
+//! The body of a request or a response: bytes in memory, or a stream.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a handler returns when it cannot answer as asked: a status, words for the caller, a cause for the log.
+//! The error that a handler returns when it cannot answer: a status, a text for the caller, a cause for the log.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Events: what the host's triggers call a function with.
+//! Events: what a trigger of the host sends to a function.
 
 use percent_encoding::percent_decode;
 

@@ -1,4 +1,4 @@
-//! Proof to others of which app asks them.
+//! Signed tokens that prove to others which app is calling.
 
 use http::Method;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The request, and what its path and query say.
+//! Reads the path and query of a request.
 
 use std::fmt::Display;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Which handler answers: by path pattern first, then by method.
+//! Chooses the handler of a request: by path pattern first, then by method.
 
 use std::borrow::Cow;
 #[cfg(feature = "async")]

@@ -1,4 +1,4 @@
-//! Where the host's own services are.
+//! Names the addresses of the host's own services.
 
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

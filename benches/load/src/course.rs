@@ -1,4 +1,4 @@
-//! What the clients of a run share: what is sent, when the next request is due, and when to end.
+//! Holds what the clients of a run share: the request, when the next one is due, and when to end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What a run is to do, and the bounds of it.
+//! Holds the plan of a run, and its limits.
 
 use std::sync::Arc;
 use std::time::Duration;

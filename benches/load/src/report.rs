@@ -1,4 +1,4 @@
-//! What a run has shown.
+//! Holds the results of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Carries out a plan: threads with clients, the pace of the open loop, a look at the tallies each second.
+//! Runs a plan: threads with clients, the rate of the open loop, and a reading of the tallies each second.
 
 use std::convert::Infallible;
 use std::fs;

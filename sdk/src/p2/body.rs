@@ -1,4 +1,4 @@
-//! Bodies that the host hands over, and those that it takes.
+//! Converts bodies from the host, and bodies for it.
 
 use std::io::{self, BufWriter, Read, Write};
 
