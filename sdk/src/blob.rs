@@ -10,12 +10,12 @@ use crate::call::{Call, CallError, REFUSAL_BYTES_MAX};
 use crate::service::{absent, encoded, header, json, request};
 use crate::{Body, Response};
 
-/// A page's bound: a thousand names of 1 KiB in JSON's longest form, and what is told about each.
+/// Limit of a page, in bytes: a thousand names of 1 KiB in JSON's longest form, and the properties of each blob.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A container of blobs that the manifest grants: `blob_containers = ["images"]`.
 ///
-/// Each method makes a [`Call`]. What was put is on disk when it is answered.
+/// Each method makes a [`Call`]. When a put is answered, the blob is on disk.
 ///
 /// ```
 /// use wfn_sdk::{Body, Error, blob::Container};
@@ -37,26 +37,26 @@ pub struct Container {
 /// A blob, or a part of it.
 #[derive(Debug)]
 pub struct Blob {
-    /// The bytes, still to come.
+    /// The bytes, as a stream.
     pub body: Body,
-    /// What they are.
+    /// Their media type.
     pub content_type: String,
-    /// Names this version of the blob: another after each change.
+    /// The version of the blob. Each change gives it another one.
     pub etag: String,
 }
 
-/// What a list says of a blob.
+/// The properties of a blob in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Entry {
     /// Its name.
     pub name: String,
     /// How many bytes it has.
     pub bytes: u64,
-    /// What they are.
+    /// Their media type.
     pub content_type: String,
     /// When it was put, in the form of RFC 3339.
     pub modified: String,
-    /// Names this version of it.
+    /// The version of the blob.
     pub etag: String,
 }
 
@@ -65,11 +65,11 @@ pub struct Entry {
 pub struct Page {
     /// The blobs.
     pub blobs: Vec<Entry>,
-    /// What the next page comes after; none if this is the last one.
+    /// Pass it to get the next page; `None` if this is the last one.
     pub next: Option<String>,
 }
 
-/// A version of a blob that was written: the data of an event for a function of blobs, `[[trigger.blob]]`.
+/// A version of a blob that was written: the data of an event for a function with `[[trigger.blob]]`.
 ///
 /// By the time it is read there may be a newer version, or none:
 ///
@@ -91,11 +91,11 @@ pub struct Written {
     pub container: String,
     /// Its name.
     pub name: String,
-    /// Names this version of it.
+    /// The version of the blob.
     pub etag: String,
     /// How many bytes it has.
     pub bytes: u64,
-    /// What they are.
+    /// Their media type.
     pub content_type: String,
 }
 
@@ -105,12 +105,12 @@ impl Container {
         Self { path: format!("blobs/{}", encoded(name)) }
     }
 
-    /// The blob of this name.
+    /// Returns the blob of this name.
     pub fn get(&self, name: &str) -> Call<Option<Blob>> {
         self.read(name, None)
     }
 
-    /// These bytes of the blob, or those of them that it has. One that has none of them refuses.
+    /// Returns these bytes of the blob, or as many of them as it has. Fails if it has none of them.
     pub fn get_range(&self, name: &str, range: Range<u64>) -> Call<Option<Blob>> {
         match range.end.checked_sub(1).filter(|last| *last >= range.start) {
             Some(last) => self.read(name, Some(&format!("bytes={}-{last}", range.start))),
@@ -118,19 +118,19 @@ impl Container {
         }
     }
 
-    /// Puts a blob of this type, whole or not at all: a body that breaks off leaves what was there. Gives its `ETag`.
+    /// Puts a blob of this media type, whole or not at all: if the body breaks off, the old version stays. Returns its `ETag`.
     pub fn put(&self, name: &str, content_type: &str, body: impl Into<Body>) -> Call<String> {
         let put = self.change(name, content_type, None, body.into());
         // Without a condition there is none to fail.
         put.map(|etag| etag.ok_or_else(|| CallError::Failed("the condition of none failed".to_owned())))
     }
 
-    /// Puts a blob if there is none of this name. Gives its `ETag`; none if there was one.
+    /// Puts a blob if there is none of this name. Returns its `ETag`; `None` if there was one.
     pub fn create(&self, name: &str, content_type: &str, body: impl Into<Body>) -> Call<Option<String>> {
         self.change(name, content_type, Some(("if-none-match", "*")), body.into())
     }
 
-    /// Puts a blob if the one of this name is still the version `etag`. Gives its own `ETag`; none if it was not.
+    /// Puts a blob if the present one has the version `etag`. Returns the new `ETag`; `None` if it had another version.
     pub fn replace(
         &self,
         name: &str,
@@ -141,13 +141,13 @@ impl Container {
         self.change(name, content_type, Some(("if-match", etag)), body.into())
     }
 
-    /// Removes the blob, if it is there.
+    /// Removes the blob, if it exists.
     pub fn delete(&self, name: &str) -> Call<()> {
         let request = request(Method::DELETE, &self.blob(name), None, Body::empty());
         Call::service(request, &[], Some(REFUSAL_BYTES_MAX), |_| Ok(()))
     }
 
-    /// Up to a thousand blobs whose names begin with `prefix`, those after `after`.
+    /// Returns up to a thousand blobs whose names begin with `prefix` and come after `after`.
     pub fn list(&self, prefix: &str, after: &str) -> Call<Page> {
         let path = format!("{}?prefix={}&after={}", self.path, encoded(prefix), encoded(after));
         Call::service(request(Method::GET, &path, None, Body::empty()), &[], Some(PAGE_BYTES_MAX), json)
@@ -169,7 +169,7 @@ impl Container {
         })
     }
 
-    /// Puts a blob under a condition; gives its `ETag` if that held.
+    /// Puts a blob under a condition. Returns its `ETag` if the condition held.
     fn change(
         &self,
         name: &str,

@@ -8,15 +8,14 @@ use bytes::Bytes;
 
 /// The body of a request or a response.
 ///
-/// Anything that is bytes or text becomes one by [`From`]. Reading is bounded: who reads a whole body says how many
-/// bytes it may have.
+/// Bytes and text become one by [`From`]. Reading is limited: a caller that reads a whole body says how many bytes it may have.
 ///
 /// A synchronous guest reads a request's body by [`std::io::Read`] or [`read_bytes`](Self::read_bytes), and streams a
 /// response's by [`from_reader`](Self::from_reader) or [`from_writer`](Self::from_writer). An asynchronous guest
 /// reads by [`chunk`](Self::chunk) or [`collect_bytes`](Self::collect_bytes), and streams by
 /// [`channel`](Self::channel) or [`from_http`](Self::from_http).
 ///
-/// In both a request's body is a response's as it is, streamed back while it arrives:
+/// In both, the body of a request can be the body of the response. It is then streamed back while it arrives:
 ///
 /// ```
 /// use wfn_sdk::{Request, Response};
@@ -46,7 +45,7 @@ impl Body {
         Self(Kind::Bytes(Bytes::new()))
     }
 
-    /// The number of bytes, where it is known before they are sent.
+    /// Returns the number of bytes, if it is known before they are sent.
     pub(crate) fn exact_length(&self) -> Option<usize> {
         match &self.0 {
             Kind::Bytes(bytes) => Some(bytes.len()),

@@ -15,7 +15,7 @@ use crate::{Body, Request, Response};
 /// Most bytes of a refusal's message.
 pub(crate) const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// A request that is ready to be sent, and what is made of its answer.
+/// A request that is ready to be sent, and how its answer is read.
 ///
 /// A synchronous function [`send`](Self::send)s it and waits, or several at once by [`send_all`]. An asynchronous one
 /// awaits it:
@@ -37,16 +37,17 @@ pub struct Call<T> {
     answer: Answer<T>,
 }
 
-/// What is made of an answer.
+/// How an answer is read.
 struct Answer<T> {
-    /// Of the host's services: the statuses that `read` understands beside success. `None`: it takes any.
+    /// For the host's services: the statuses that `read` handles besides success. `None`: any.
     expected: Option<&'static [StatusCode]>,
-    /// How many bytes of a success's body are read before `read` has it; `None`: it has the stream.
+    /// How many bytes of a successful body are read before `read` is called; `None`: `read` gets the stream.
     bytes_max: Option<usize>,
     read: Box<dyn FnOnce(Response) -> Result<T, CallError>>,
 }
 
-/// Asks another server, or another app by `http://NAME.wfn.internal/`. Any status is an answer; its body is still to come.
+/// Sends a request to another server, or to another app at `http://NAME.wfn.internal/`. Any status is an answer; its body
+/// streams.
 ///
 /// The app's manifest must allow the server: `allowed_outbound_hosts = ["https://api.example.com"]`.
 pub fn fetch(request: http::Request<impl Into<Body>>) -> Call<Response> {
@@ -62,7 +63,7 @@ pub fn fetch(request: http::Request<impl Into<Body>>) -> Call<Response> {
 }
 
 impl<T: 'static> Call<T> {
-    /// Makes something else of what the answer gives.
+    /// Converts the result of the answer.
     ///
     /// ```
     /// use wfn_sdk::{Call, CallError, kv::Store};
@@ -90,8 +91,8 @@ impl<T: 'static> Call<T> {
 
 #[cfg(feature = "json")]
 impl<T: 'static> Call<T> {
-    /// A request to one of the host's services. `read` sees success and the `expected` statuses; every other one is
-    /// [`CallError::Refused`]. With `bytes_max` the body is at hand by then.
+    /// Makes a request to one of the host's services. `read` gets success and the `expected` statuses; every other one is
+    /// [`CallError::Refused`]. With `bytes_max` the body is already read then.
     pub(crate) fn service(
         request: http::Result<Request>,
         expected: &'static [StatusCode],
@@ -105,7 +106,7 @@ impl<T: 'static> Call<T> {
         }
     }
 
-    /// One that cannot be sent.
+    /// Makes a call that cannot be sent.
     pub(crate) fn invalid(why: String) -> Self {
         let read = Box::new(|_| Err(CallError::Invalid(String::new())));
         Self {
@@ -115,7 +116,7 @@ impl<T: 'static> Call<T> {
     }
 }
 
-/// Sends all `calls` before it waits for the first answer: they take the time of the slowest.
+/// Sends all `calls` before it waits for the first answer, so together they take as long as the slowest.
 ///
 /// ```
 /// use wfn_sdk::{CallError, Request, Response, fetch, send_all};
@@ -156,7 +157,7 @@ impl<T> Answer<T> {
         self.expected.is_none_or(|expected| status.is_success() || expected.contains(&status))
     }
 
-    /// How many bytes of the body of an answer with `status` are read at first, if any.
+    /// Returns how many bytes of the body of an answer with `status` are read first, if any.
     fn bytes_first(&self, status: StatusCode) -> Option<usize> {
         let is_refusal = self.expected.is_some() && !status.is_success();
         if is_refusal { Some(REFUSAL_BYTES_MAX) } else { self.bytes_max }
@@ -179,7 +180,7 @@ impl<T> Answer<T> {
     }
 }
 
-/// What a service's answer says that is neither success nor expected.
+/// Returns the error of a service's answer that is neither success nor expected.
 pub(crate) fn refusal(response: Response) -> CallError {
     let code = response.headers().get("wfn-outcome").and_then(|code| code.to_str().ok());
     let (status, code) = (response.status(), code.unwrap_or_default().to_owned());
@@ -188,7 +189,7 @@ pub(crate) fn refusal(response: Response) -> CallError {
     CallError::Refused { status, code, message }
 }
 
-/// The body of an answer that was read before.
+/// The body of an answer, already read.
 pub(crate) fn at_hand(response: Response) -> Bytes {
     match response.into_body().0 {
         Kind::Bytes(bytes) => bytes,
@@ -212,20 +213,20 @@ fn message(_: &[u8]) -> Option<String> {
     None
 }
 
-/// Why a [`Call`] gave nothing.
+/// Why a [`Call`] failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError {
-    /// The request is one that cannot be sent.
+    /// The request cannot be sent.
     Invalid(String),
-    /// There was no answer, or not what was asked for: WASI's error code, or what broke off. A server that the manifest
-    /// does not allow is `HttpRequestDenied`.
+    /// There was no valid answer: WASI's error code, or what broke off. For a server that the manifest does not allow it is
+    /// `HttpRequestDenied`.
     Failed(String),
     /// The host's service refused.
     Refused {
         /// The status of its answer.
         status: StatusCode,
-        /// The stable code, as the documentation lists them: `access-denied`.
+        /// The stable code, as in the documentation: `access-denied`.
         code: String,
         /// What is wrong and what to do.
         message: String,

@@ -4,11 +4,11 @@ use percent_encoding::percent_decode;
 
 use crate::Request;
 
-/// What a trigger says of its call: a message of a queue, a blob that was written, a time that has come.
+/// The attributes of an event: a message of a queue, a written blob, or the run of a timer.
 ///
 /// The request's body is the event's data: a message as it was sent, or as JSON a
-/// [`blob::Written`](crate::blob::Written) or a [`timer::Due`](crate::timer::Due). An event may come again: when the
-/// function has failed, or when the host was killed before it had noted the answer. It has the same `id` then.
+/// [`blob::Written`](crate::blob::Written) or a [`timer::Due`](crate::timer::Due). An event may come again, with the same `id`,
+/// when the function has failed, or when the host was killed before it had noted the answer.
 ///
 /// ```
 /// use wfn_sdk::{Error, Event, Request, StatusCode, kv::Store};
@@ -29,9 +29,9 @@ pub struct Event {
     pub function: String,
     /// What has happened: `wfn.queue.message`, `wfn.blob.written` or `wfn.timer.due`.
     pub kind: String,
-    /// What it is called: the name that a message was sent under, or one of the host's.
+    /// Its id: the one that a message was sent with, or one of the host's.
     pub id: String,
-    /// Where it is from: `/apps/shop/queues/orders`.
+    /// Its source: `/apps/shop/queues/orders`.
     pub source: String,
     /// The name of the blob that was written.
     pub subject: Option<String>,
@@ -46,8 +46,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// What `request` says, if a trigger sends it: the host says so by `wfn-trigger`, which nobody else can send. A batch is
-    /// none: its events are in its body.
+    /// Returns the event of `request`, if a trigger sends it: then it has `wfn-trigger`, which nobody but the host can send.
+    /// `None` for a batch: its events are in its body.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         let header = |name: &str| {
             let value = request.headers().get(name)?;

@@ -10,9 +10,9 @@ use crate::service::{encoded, json, request};
 /// A token for one service.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Token {
-    /// For the header `authorization: Bearer …`.
+    /// The value for the header `authorization: Bearer …`.
     pub access_token: String,
-    /// How many seconds it is good for.
+    /// For how many seconds it is valid.
     pub expires_in: u64,
 }
 
@@ -33,7 +33,7 @@ pub fn token(audience: &str) -> Call<Token> {
     Call::service(request(Method::GET, &path, None, Body::empty()), &[], Some(16 * 1024), json)
 }
 
-/// Without the token, which is a secret.
+/// Hides the token, which is a secret.
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Token(good for {} s)", self.expires_in)

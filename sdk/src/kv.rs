@@ -9,14 +9,14 @@ use crate::Body;
 use crate::call::{Call, CallError, REFUSAL_BYTES_MAX, at_hand};
 use crate::service::{absent, encoded, header, json, request};
 
-/// The host's bound of a value.
+/// The host's limit of a value, in bytes.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// The host's bound of a page: a thousand keys of 1 KiB, each byte in JSON's longest form.
+/// The host's limit of a page, in bytes: a thousand keys of 1 KiB, each byte in JSON's longest form.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A key-value store that the manifest grants: `key_value_stores = ["notes"]`.
 ///
-/// Each method makes a [`Call`]. What it has changed is on disk when it is answered.
+/// Each method makes a [`Call`]. When a change is answered, it is on disk.
 ///
 /// ```
 /// use wfn_sdk::{Error, kv::Store};
@@ -30,21 +30,21 @@ pub struct Store {
     path: String,
 }
 
-/// What is under a key.
+/// The value of a key, with its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The bytes.
     pub value: Bytes,
-    /// Names this state of the entry.
+    /// The version of the entry.
     pub version: Version,
 }
 
-/// One state of an entry; another after each change.
+/// The version of an entry. Each change gives it another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(String);
 
 impl Version {
-    /// As an `ETag`, in its quotation marks: what a caller who reads an entry through the function may keep.
+    /// Returns it as an `ETag`, with quotation marks, so that a caller of the function can keep it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,7 +55,7 @@ impl Version {
 pub struct Page {
     /// The keys.
     pub keys: Vec<String>,
-    /// What the next page comes after; none if this is the last one.
+    /// Pass it to get the next page; `None` if this is the last one.
     pub next: Option<String>,
 }
 
@@ -65,12 +65,12 @@ impl Store {
         Self { path: format!("kv/{}", encoded(name)) }
     }
 
-    /// The value under `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, key: &str) -> Call<Option<Bytes>> {
         self.entry(key).map(|entry| Ok(entry.map(|entry| entry.value)))
     }
 
-    /// The value under `key`, and its version for [`Self::replace`].
+    /// Returns the value of `key`, and its version for [`Self::replace`].
     pub fn entry(&self, key: &str) -> Call<Option<Entry>> {
         let request = request(Method::GET, &self.key(key), None, Body::empty());
         Call::service(request, &[StatusCode::NOT_FOUND], Some(VALUE_BYTES_MAX), |response| {
@@ -82,12 +82,12 @@ impl Store {
         })
     }
 
-    /// Sets the value under `key`.
+    /// Sets the value of `key`.
     pub fn put(&self, key: &str, value: impl Into<Bytes>) -> Call<()> {
         self.change(Method::PUT, key, None, value.into()).map(|_| Ok(()))
     }
 
-    /// Sets `value` under `key` as JSON; [`Call::json`] reads it.
+    /// Sets the value of `key` to `value` as JSON; [`Call::json`] reads it.
     ///
     /// ```
     /// use wfn_sdk::{Error, kv::Store};
@@ -104,22 +104,22 @@ impl Store {
         }
     }
 
-    /// Sets the value under `key` if there is none; tells whether it did.
+    /// Sets the value of `key` if there is none. Returns whether it did.
     pub fn create(&self, key: &str, value: impl Into<Bytes>) -> Call<bool> {
         self.change(Method::PUT, key, Some(("if-none-match", "*")), value.into())
     }
 
-    /// Sets the value under `key` if it is still at `version`; tells whether it did.
+    /// Sets the value of `key` if it still has `version`. Returns whether it did.
     pub fn replace(&self, key: &str, value: impl Into<Bytes>, version: &Version) -> Call<bool> {
         self.change(Method::PUT, key, Some(("if-match", &version.0)), value.into())
     }
 
-    /// Removes `key`, if it is there.
+    /// Removes `key`, if it exists.
     pub fn delete(&self, key: &str) -> Call<()> {
         self.change(Method::DELETE, key, None, Bytes::new()).map(|_| Ok(()))
     }
 
-    /// Adds `by` to the number under `key`, 0 if there is none; gives the sum. Two at the same time are both counted.
+    /// Adds `by` to the number of `key` (0 if there is none) and returns the sum. Concurrent increments are all counted.
     pub fn increment(&self, key: &str, by: i64) -> Call<i64> {
         let path = format!("{}/increment?by={by}", self.key(key));
         let request = request(Method::POST, &path, None, Body::empty());
@@ -130,7 +130,7 @@ impl Store {
         })
     }
 
-    /// Up to a thousand keys that begin with `prefix`, those after `after`.
+    /// Returns up to a thousand keys that begin with `prefix` and come after `after`.
     ///
     /// ```
     /// use wfn_sdk::{CallError, kv::Store};
@@ -154,7 +154,7 @@ impl Store {
         format!("{}/{}", self.path, encoded(key))
     }
 
-    /// A change under a condition; gives whether the condition held.
+    /// Makes a change under a condition. Returns whether the condition held.
     fn change(&self, method: Method, key: &str, condition: Option<(&str, &str)>, value: Bytes) -> Call<bool> {
         let request = request(method, &self.key(key), condition, value.into());
         Call::service(request, &[StatusCode::PRECONDITION_FAILED], Some(REFUSAL_BYTES_MAX), |response| {

@@ -25,17 +25,17 @@
 //! }
 //! ```
 //!
-//! What a function asks of others is a [`Call`], which a synchronous guest sends and an asynchronous one awaits:
-//! [`fetch`] asks other servers and other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`queue`] its queues, [`identity`] proves who it is.
-//! What calls it besides HTTP, a queue, a blob or a timer, sends an [`Event`].
+//! A function sends a [`Call`], which a synchronous guest sends and an asynchronous one awaits: [`fetch`] calls other servers and
+//! other apps, [`kv`] the app's key-value stores, [`blob`] its containers, [`queue`] its queues, and [`identity`] gets a token
+//! that proves which app is calling. Queues, blobs and timers call a function with an [`Event`].
 //! Settings and secrets are environment variables ([`std::env::var`]), and granted folders are files ([`std::fs`]).
 //!
 //! A guest takes one of the two features, because each brings the imports of its world: `wfn-sdk = { version = "0.1",
 //! features = ["sync"] }`. Feature `json`, which is on unless turned off, adds [`Json`] and the host's services.
 //!
-//! Handlers return anything that is [`IntoResponse`]; [`Router`] and [`AsyncRouter`] choose among several. Whatever
-//! this crate leaves out is one step away: the crates [`http`], [`wasip2`] and [`wasip3`] are re-exported, and
-//! [`p2::serve`] and [`p3::serve`] answer single requests of a guest that implements the export itself.
+//! Handlers return anything that is [`IntoResponse`]; [`Router`] and [`AsyncRouter`] choose among several. For what this crate
+//! does not have, the crates [`http`], [`wasip2`] and [`wasip3`] are re-exported, and [`p2::serve`] and [`p3::serve`] answer
+//! single requests of a guest that implements the export itself.
 
 #[cfg(all(feature = "json", any(feature = "sync", feature = "async")))]
 pub mod blob;

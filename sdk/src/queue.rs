@@ -1,4 +1,4 @@
-//! Queues of the host: messages that are delivered to a function until it has answered with success.
+//! Queues of the host: messages that are delivered to a function until it answers with success.
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -23,7 +23,7 @@ pub struct Queue {
     path: String,
 }
 
-/// What is sent. Everything but the body may be left out.
+/// A message to send. Everything except the body is optional.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
     body: Bytes,
@@ -31,12 +31,12 @@ pub struct Message {
     query: Vec<String>,
 }
 
-/// What became of a message.
+/// The answer to a sent message.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Sent {
-    /// What it is called: the name it was given, or one of the host's.
+    /// Its id: the one it was given, or one of the host's.
     pub id: String,
-    /// Whether one of that name was sent within the last ten minutes, so that this one was not stored.
+    /// Whether a message with this id was sent within the last ten minutes, so that this one was not stored.
     pub duplicate: bool,
 }
 
@@ -66,22 +66,23 @@ impl Queue {
 }
 
 impl Message {
-    /// A message of these bytes, at most 256 KiB.
+    /// Makes a message of these bytes, at most 256 KiB.
     pub fn new(body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::default() }
     }
 
-    /// Media type of the body.
+    /// Sets the media type of the body.
     pub fn content_type(self, content_type: &'static str) -> Self {
         Self { content_type: Some(content_type), ..self }
     }
 
-    /// Calls it `id`: a second one of that name is not stored for ten minutes.
+    /// Sets its id. A second message with the same id is not stored for ten minutes.
     pub fn id(self, id: &str) -> Self {
         self.with("id", id)
     }
 
-    /// Messages of one session belong together: the function is told by [`Event::session`](crate::Event::session).
+    /// Puts it into a session of messages that belong together. The function gets the name by
+    /// [`Event::session`](crate::Event::session).
     pub fn session(self, session: &str) -> Self {
         self.with("session", session)
     }

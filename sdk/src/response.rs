@@ -20,9 +20,8 @@ pub type Response<B = Body> = http::Response<B>;
 
 /// What a handler may return.
 ///
-/// Text is answered as `text/plain`, bytes as `application/octet-stream`, [`Json`](crate::Json) as JSON; a pair with a
-/// status sets that. Headers are set by the `http` crate's own builder: its response is taken, with anything that
-/// becomes a [`Body`] inside.
+/// Text is answered as `text/plain`, bytes as `application/octet-stream`, [`Json`](crate::Json) as JSON. A pair with a status
+/// sets the status. To set headers, use the `http` crate's builder: its response may have anything that becomes a [`Body`].
 ///
 /// ```
 /// use wfn_sdk::{IntoResponse, StatusCode};
@@ -32,7 +31,7 @@ pub type Response<B = Body> = http::Response<B>;
 /// assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
 /// ```
 pub trait IntoResponse {
-    /// The response.
+    /// Returns the response.
     fn into_response(self) -> Response;
 }
 
@@ -72,7 +71,7 @@ impl<T: IntoResponse, E: Into<Error>> IntoResponse for Result<T, E> {
     }
 }
 
-/// Bodies that say what they are.
+/// Bodies that determine their media type.
 macro_rules! typed {
     ($content_type:literal: $($type:ty),*) => {$(
         impl IntoResponse for $type {
@@ -86,7 +85,7 @@ macro_rules! typed {
 typed!("text/plain; charset=utf-8": String, &'static str);
 typed!("application/octet-stream": Bytes, Vec<u8>, &'static [u8], Body);
 
-/// A response with this `content-type`.
+/// Makes a response with this `content-type`.
 pub(crate) fn of_type(content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -11,20 +11,20 @@ use percent_encoding::percent_decode_str;
 use crate::request::PathParameters;
 use crate::{IntoResponse, Request, Response};
 
-/// Handlers by path and method; `H` is what a handler is kept as.
+/// Handlers by path and method. `H` is the type in which a handler is stored.
 struct Routes<H> {
     /// Indexes of `paths` by pattern.
     matcher: matchit::Router<usize>,
     paths: Vec<Path<H>>,
 }
 
-/// One pattern with its handlers, by method; none is any.
+/// One pattern with its handlers, by method; `None` stands for any method.
 struct Path<H> {
     pattern: String,
     handlers: Vec<(Option<Method>, H)>,
 }
 
-/// Who answers a request: a handler, or none and this response.
+/// The handler for a request, or the response if there is none.
 enum Found<'a, H> {
     Handler(&'a H),
     None(Response),
@@ -48,7 +48,7 @@ impl<H> Routes<H> {
         self.paths[index].handlers.push((method, handler));
     }
 
-    /// Who answers this request, which gets its path parameters here.
+    /// Finds the handler for this request, and adds the path parameters to the request.
     fn find(&self, request: &mut Request) -> Found<'_, H> {
         let Ok(matched) = self.matcher.at(request.uri().path()) else {
             return Found::None((StatusCode::NOT_FOUND, "there is nothing at this path\n").into_response());
@@ -68,7 +68,7 @@ impl<H> Routes<H> {
 }
 
 impl<H> Path<H> {
-    /// The handler for `method`: its own first, then GET's for HEAD, then the one for any.
+    /// Returns the handler for `method`: its own, or for HEAD the one of GET, or the one for any method.
     fn handler(&self, method: &Method) -> Option<&H> {
         let of = |wanted: Option<&Method>| {
             self.handlers.iter().find(|(method, _)| method.as_ref() == wanted).map(|(_, handler)| handler)
@@ -108,7 +108,7 @@ macro_rules! routing_methods {
             options OPTIONS "Adds a handler for OPTIONS."
         }
 
-        /// Adds a handler for all methods that have none of their own on this path.
+        /// Adds a handler for all methods without a handler of their own on this path.
         ///
         /// # Panics
         /// As [`get`](Self::get).
@@ -185,7 +185,7 @@ impl Router {
         Self::default()
     }
 
-    /// Answers by the handler whose route matches.
+    /// Answers with the handler whose route matches.
     pub fn handle(&self, mut request: Request) -> Response {
         match self.routes.find(&mut request) {
             Found::Handler(handler) => handler(request),
@@ -251,7 +251,7 @@ mod asynchronous {
             Self::default()
         }
 
-        /// Answers by the handler whose route matches.
+        /// Answers with the handler whose route matches.
         pub async fn handle(&self, mut request: Request) -> Response {
             match self.routes.find(&mut request) {
                 Found::Handler(handler) => handler(request).await,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// A time that has come: the data of an event for a timer function, `[[trigger.timer]]`. Times are UTC in the form of RFC 3339.
+/// One run of a timer: the data of an event for a function with `[[trigger.timer]]`. Times are UTC in the form of RFC 3339.
 ///
 /// ```
 /// use wfn_sdk::{Error, Json, Request, StatusCode, timer::Due};
@@ -15,19 +15,19 @@ use serde::Deserialize;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Due {
-    /// The schedule, as the manifest has it.
+    /// The schedule in the manifest.
     pub schedule: String,
-    /// The time zone that it is meant in.
+    /// Its time zone.
     pub time_zone: String,
-    /// When the run was due; of one by hand, when it was asked for.
+    /// When the run was due. If an operator started it: when that was.
     pub due: String,
     /// Whether it begins late.
     pub past_due: bool,
-    /// Whether it is one by hand, `wfn trigger fire`.
+    /// Whether an operator started it with `wfn trigger fire`.
     pub by_hand: bool,
     /// When the run before was due, if there was one.
     pub last: Option<String>,
-    /// When the next one is due, if there is to be one.
+    /// When the next run is due, if there is one.
     pub next: Option<String>,
 }
 
