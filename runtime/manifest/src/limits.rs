@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-/// Mebibytes are what memory classes and the quota are counted in ("MB" in flags and files).
+/// Memory classes and the quota are counted in mebibytes ("MB" in flags and files).
 pub const MEBIBYTE: u64 = 1024 * 1024;
 
 // ── scale settings of an app (SPEC 2) ────────────────────────────────────────────────────────────
 
 /// Most invocations in flight in one instance that a manifest may ask for.
 pub const CONCURRENCY_MAX: u32 = 1_000;
-/// Largest concurrency that the host finds where it is to find one (SPEC 3.2).
+/// Largest dynamic concurrency (SPEC 3.2).
 pub const DYNAMIC_CONCURRENCY_MAX: u32 = 500;
 /// Most instances a scale group may ask for.
 pub const INSTANCES_MAX: u32 = 1_000;
@@ -23,19 +23,19 @@ pub const SCALE_OUT_BURST_DEFAULT: u32 = INSTANCES_MAX;
 /// Instances a group may add each second after its burst, when the manifest says nothing: a group that goes up
 /// and down all the time settles.
 pub const SCALE_OUT_PER_SECOND_DEFAULT: u32 = 100;
-/// Calls of other cores that an asynchronous worker takes before one of these cores gets a worker of its own: each costs some
-/// microseconds more than one at home, a start some tens or hundreds, and a function that is called now and then from
-/// anywhere keeps one worker for long.
+/// Calls from other cores that an asynchronous worker takes before one of these cores gets a worker of its own. Such a call costs
+/// some microseconds more than one on the worker's core, and a start costs some tens or hundreds. So a function that is rarely
+/// called, from any core, keeps one worker for long.
 pub const FAR_CALLS_MAX: u32 = 64;
 /// Most workers of one asynchronous instance.
 pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
 /// How long an instance above the always-ready ones may stay idle, when the manifest says nothing.
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
-/// Longest idle timeout: a day; longer is what always-ready instances are for.
+/// Longest idle timeout: a day. For longer times there are always-ready instances.
 pub const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Deadline of one invocation, when the manifest says nothing.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Longest deadline of one invocation: an hour; a slot must come back one day.
+/// Longest deadline of one invocation: an hour, because every slot must come back.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Environment variables of one app.
 pub const ENV_ENTRIES_MAX: usize = 256;
@@ -45,7 +45,7 @@ pub const ENV_BYTES_MAX: usize = 64 * 1024;
 pub const SECRETS_MAX: usize = 128;
 /// Bytes of one secret: keys and certificates fit; together they have [`ENV_BYTES_MAX`].
 pub const SECRET_BYTES_MAX: usize = 32 * 1024;
-/// A secret shorter than this is not taken out of logs: it would take half of every line with it.
+/// A secret shorter than this is not removed from logs, because it would remove half of every line.
 pub const SECRET_REDACTED_BYTES_MIN: usize = 4;
 /// Folders of files that come with one app.
 pub const FILE_MOUNTS_MAX: usize = 16;
@@ -64,7 +64,7 @@ pub const SCRATCH_MB_MAX: u32 = 1_024;
 /// Each file, folder and link of it takes up to a kilobyte of the kernel beside what it holds, so there are this many
 /// bytes to one.
 pub const SCRATCH_BYTES_PER_INODE: u64 = 8 * 1024;
-/// How long its maker may take to answer: it never waits for anything.
+/// How long the process that makes it may take to answer. It never waits for anything.
 pub const SCRATCH_HELPER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Host names one app may claim.
 pub const HOSTS_PER_APP_MAX: usize = 64;
@@ -96,10 +96,10 @@ pub const WORKER_FILES_MAX: u32 = 1_024;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// How long nothing is accepted where descriptors or memory are short: fifty attempts a second cost nothing.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-/// Open connections of the admin listener, where the process may have descriptors enough. Half of them may be connections over
-/// which nobody has shown the token: the oldest of those gives way to the next. The others are room for the operator.
+/// Open connections of the admin listener, if the process may have enough descriptors. At most half of them may be connections
+/// that have not shown the token: the oldest of those is closed for the next one. The others are for the operator.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
-/// The same where it may have few.
+/// The same if the process may have few descriptors.
 pub const ADMIN_CONNECTIONS_LEAST: usize = 16;
 /// Logs that are read at once by those who show the token: each holds a connection as long as it follows, and a batch of
 /// lines. Some screens of dashboards, some scripts.
@@ -113,7 +113,7 @@ pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 pub const WAIT_QUEUE_MAX: usize = 1_024;
 /// How long an invocation may wait for a slot before it is answered 429.
 pub const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// What `Retry-After` says, in seconds: the queue drains within its own wait.
+/// Seconds in `Retry-After`. The wait queue empties within its longest wait.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 // ── one worker ───────────────────────────────────────────────────────────────────────────────────
@@ -123,14 +123,14 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory of a worker above which its guest runs on the compute threads from the beginning. One instruction may fill all
 /// of it and cannot be interrupted: this much takes an event loop some ten milliseconds.
 pub const IN_PLACE_MEMORY_BYTES_MAX: u64 = 32 * MEBIBYTE;
-/// Guests of that size, and starts of which nothing is known, that compute at one time before those after them hold up the
-/// compute threads: each has a thread of its own meanwhile.
+/// How many guests of that size, and starts of which nothing is known, may compute at a time before later ones delay the compute
+/// threads. Each has a thread of its own meanwhile.
 pub const SPARE_COMPUTE_THREADS_MAX: usize = 64;
 /// Processor time of a start that may begin on an event loop: what a guest may compute there without yielding.
 pub const START_IN_PLACE_MAX: Duration = Duration::from_millis(2);
 /// First pause after an always-ready instance that could not be made; each further one is twice as long.
 pub const REFILL_PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Longest of these pauses: what was mended meanwhile is noticed within a minute.
+/// Longest of these pauses, so that a repaired guest is noticed within a minute.
 pub const REFILL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
 /// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
@@ -193,8 +193,8 @@ pub const RESPONSE_HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const REQUEST_BODY_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// A request body up to this length is read before a slot is taken: a slow client then costs no slot.
 pub const BODY_WHOLE_BYTES_MAX: u64 = 128 * 1024;
-/// A body without a length is collected for a program up to so many bytes, because a program is told the length (RFC
-/// 3875, 4.1.2): what comes from clients that do not know it beforehand, each in memory.
+/// A body without a length is collected for a program up to this many bytes, because a program must know the length (RFC 3875,
+/// 4.1.2). It is for clients that do not know the length beforehand; each such body is in memory.
 pub const COMMAND_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Response chunks buffered between guest and client; small bodies fit whole.
 pub const RESPONSE_CHUNKS: usize = 4;
@@ -215,7 +215,7 @@ pub const OUTBOUND_HOST_BYTES_MAX: usize = 512;
 pub const OUTBOUND_PATH_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of a request's body that are looked at before it is sent, so that a small one goes with its length.
 pub const OUTBOUND_MEASURED_BYTES_MAX: u64 = 64 * 1024;
-/// How long the first word of a request's body is waited for, so that one without content says so.
+/// How long to wait for the first bytes of a request's body, so that an empty body can be sent as empty.
 pub const OUTBOUND_BODY_WAIT_MAX: Duration = Duration::from_millis(250);
 /// Open outbound connections of one app: one request each with HTTP/1.1.
 pub const OUTBOUND_CONNECTIONS_PER_APP_MAX: usize = 2_000;
@@ -238,7 +238,7 @@ pub const CALL_DEPTH_MAX: u32 = 16;
 
 // ── identity ─────────────────────────────────────────────────────────────────────────────────────
 
-/// How long a token of an app is valid: long enough for a queue of calls, short for whoever steals one.
+/// How long a token of an app is valid: long enough for a queue of calls, short enough if it is stolen.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(600);
 /// How long a signing key signs.
 pub const SIGNING_KEY_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -368,7 +368,7 @@ pub const QUEUE_SWEEP_MAX: usize = 500;
 pub const SCHEDULE_BYTES_MAX: usize = 256;
 /// Bytes of a time zone's name: the longest of the database has 32.
 pub const TIME_ZONE_BYTES_MAX: usize = 64;
-/// Missed occurrences that are made up for one by one; of more than these, the latest are.
+/// Missed occurrences that are made up for one by one. If there are more, the latest ones.
 pub const MISSED_RUNS_MAX: usize = 100;
 /// How late a run may start without being past due: a wake-up, a group commit and a cold start take less.
 pub const TIMER_PAST_DUE_AFTER: Duration = Duration::from_secs(1);
