@@ -218,20 +218,19 @@ fn the_backlog_decides_how_many_instances_there_are_and_http_has_its_own() {
         host.wfn(&["status", "shop", "--json"]).json()["groups"][if name == "http" { 0 } else { 1 }].clone()
     };
     for _ in 0..7 {
-        send(&host, "shop", "hold");
+        send(&host, "shop", "slow 2000");
     }
     until("all are in flight", || (group("work")["in_flight"] == 7).then_some(()));
     assert_eq!(group("work")["instances"], 3, "7 messages, 3 to an instance");
     assert_eq!(group("http")["instances"], 0);
-    upstream.release();
-    for _ in 0..45 {
-        send(&host, "shop", "slow 1500");
+    for _ in 0..60 {
+        send(&host, "shop", "slow 1000");
     }
     until("every instance is busy", || (group("work")["in_flight"] == 15).then_some(()));
     // Its queue holds every instance that it may have; those of HTTP are others.
     assert_eq!(host.get(&format!("/shop/get?{}", upstream.url("/ok"))).ok(), "ok from upstream");
     until_delivered(&host, "shop");
-    assert_eq!((group("work")["instances_peak"].as_u64(), upstream.sunk().len()), (Some(5), 52));
+    assert_eq!((group("work")["instances_peak"].as_u64(), upstream.sunk().len()), (Some(5), 67));
     assert!(upstream.most() <= 16, "15 messages and one call");
     assert_eq!(host.number("shop", "throttled"), 0);
 }

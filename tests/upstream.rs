@@ -34,8 +34,6 @@ struct Seen {
     most: AtomicUsize,
     /// What came to `/sink`.
     sunk: Mutex<Vec<Sunk>>,
-    /// Whether those that hold are answered.
-    released: tokio::sync::watch::Sender<bool>,
 }
 
 /// An event that came to `/sink`.
@@ -57,11 +55,6 @@ impl Upstream {
     /// A server in the clear.
     pub fn start() -> Self {
         Self::start_with(None)
-    }
-
-    /// Answers those that hold, now and from now on.
-    pub fn release(&self) {
-        self.seen.released.send_replace(true);
     }
 
     /// A server for `localhost` over TLS, with a certificate of its own; hands back the certificate as PEM.
@@ -150,8 +143,8 @@ fn failed_of(batch: &str) -> String {
     serde_json::json!({ "failed": events.iter().filter_map(fails).collect::<Vec<_>>() }).to_string()
 }
 
-/// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long, `hold` until
-/// [`Upstream::release`]. `/sink?slow MS` and `/sink?fail` ask the same whatever comes.
+/// What a message asks of `/sink`: `fail N` fails its first N deliveries, `slow MS` takes so long. `/sink?slow MS` and
+/// `/sink?fail` ask the same whatever comes.
 async fn sink(request: Request<Incoming>, query: &str, seen: &Seen) -> Result<Answer, std::io::Error> {
     let headers = request.headers().clone();
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
@@ -176,11 +169,6 @@ async fn sink(request: Request<Incoming>, query: &str, seen: &Seen) -> Result<An
         "slow" => {
             // The wait is the server's own behavior, not a test waiting for something.
             let _ = tokio::time::timeout(Duration::from_millis(number), std::future::pending::<()>()).await;
-        }
-        "hold" => {
-            let mut released = seen.released.subscribe();
-            // The sender is as old as the server.
-            let _ = released.wait_for(|released| *released).await;
         }
         _ => {}
     }

@@ -257,7 +257,7 @@ impl Host {
         tasks.spawn(report_end("admin listener", serving));
         let watching = tokio::spawn(watch_connections(watches, stopped.clone()));
         tasks.spawn(retire_idle(resources.clone(), stopped.clone()));
-        tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_lines().await }));
+        tasks.spawn(until_stopped(stopped.clone(), async move { resources.serve_queues().await }));
         tasks.spawn(until_stopped(stopped.clone(), governor.run()));
         tasks.spawn(until_stopped(stopped.clone(), async move { blobs.keep_swept().await }));
         tasks.spawn(store_usage(registry.clone(), stopped.clone()));

@@ -142,7 +142,7 @@ impl Resources {
     }
 
     /// Serves, in turns, the wait queues that wait for room whenever there may be some. Never ends.
-    pub async fn serve_lines(&self) {
+    pub async fn serve_queues(&self) {
         loop {
             self.capacity.came().await;
             let mut pools = self.pools();

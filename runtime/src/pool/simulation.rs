@@ -215,7 +215,7 @@ fn simulate(seed: u64) {
         let world = Arc::new(world);
         let serving = world.resources.clone();
         let background = [
-            tokio::spawn(async move { serving.serve_lines().await }),
+            tokio::spawn(async move { serving.serve_queues().await }),
             tokio::spawn(world.clone().look_after(random.fork())),
             tokio::spawn(world.clone().inspect()),
         ];
