@@ -13,7 +13,7 @@
 //!    [`run::shared`] hands it to an [`instance::worker_p3::AsyncWorker`]. The guest reaches
 //!    only what [`capability`] offers, within [`instance::limiter`] and [`instance::sandbox`].
 //! 7. [`run::response`] carries the answer back. The slot is free when the body of the answer has ended; [`meter`] has counted
-//! the invocation.
+//!    the invocation.
 //!
 //! A deploy takes another way: [`admin`] → [`app::registry`] → [`component`] → `pool.prepare` → switch.
 //! [`persist`] holds the database and the files. [`host`] builds all parts from [`config`] and ends them.
