@@ -22,6 +22,7 @@ pub mod scale;
 pub mod secret;
 pub mod split;
 pub mod status;
+mod stores;
 pub mod top;
 pub mod trigger;
 pub mod up;

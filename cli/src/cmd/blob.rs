@@ -13,6 +13,7 @@ use wfn_manifest::limits;
 use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
+use crate::cmd::stores::{Overview, print_pages};
 use crate::cmd::{app_name, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
@@ -211,46 +212,27 @@ fn check_length(bytes: u64) -> Done {
     }
 }
 
+const CONTAINERS: Overview = Overview {
+    path: "/blobs",
+    list: "containers",
+    columns: &[("container", "CONTAINER"), ("blobs", "BLOBS")],
+};
+
 impl List {
     fn run(&self, client: &Client, as_json: bool) -> Done {
-        let Some(container) = &self.container else { return containers(client, &self.app, as_json) };
-        let prefix = encoded_segment(self.prefix.as_deref().unwrap_or_default());
-        let mut after = String::new();
-        loop {
-            let query = format!("/blobs/{}?prefix={prefix}&after={after}", encoded_segment(container));
-            let page = client.get(&app_path(&self.app, &query))?;
-            let blobs = page["blobs"].as_array().map(Vec::as_slice).unwrap_or_default();
-            // One line each, as they come: there may be a million.
-            let line = |blob: &Value| match as_json {
-                true => format!("{blob}\n"),
-                false => {
-                    let bytes = output::bytes(blob["bytes"].as_u64().unwrap_or_default());
-                    format!("{}  {bytes:>10}  {}\n", text_of(&blob["modified"]), text_of(&blob["name"]))
-                }
-            };
-            output::write(blobs.iter().map(line).collect::<String>().as_bytes())?;
-            match page["next"].as_str() {
-                Some(next) => after = encoded_segment(next),
-                None => return Ok(()),
-            }
-        }
+        let Some(container) = &self.container else { return CONTAINERS.print(client, &self.app, as_json) };
+        let (container, prefix) =
+            (encoded_segment(container), encoded_segment(self.prefix.as_deref().unwrap_or_default()));
+        let path = |next: &Value| {
+            let after = encoded_segment(next.as_str().unwrap_or_default());
+            app_path(&self.app, &format!("/blobs/{container}?prefix={prefix}&after={after}"))
+        };
+        let line = |blob: &Value| {
+            let bytes = output::bytes(blob["bytes"].as_u64().unwrap_or_default());
+            format!("{}  {bytes:>10}  {}", text_of(&blob["modified"]), text_of(&blob["name"]))
+        };
+        print_pages(client, "blobs", as_json, path, line)
     }
-}
-
-fn containers(client: &Client, app: &AppName, as_json: bool) -> Done {
-    let shown = client.get(&app_path(app, "/blobs"))?;
-    if as_json {
-        return output::print_json(&shown);
-    }
-    let containers = shown["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let rows: Vec<Vec<String>> = containers
-        .iter()
-        .map(|container| {
-            let bytes = container["bytes"].as_u64().unwrap_or_default();
-            vec![text_of(&container["container"]), text_of(&container["blobs"]), output::bytes(bytes)]
-        })
-        .collect();
-    output::print(&output::table(&["CONTAINER", "BLOBS", "SIZE"], &rows))
 }
 
 fn remove(client: &Client, place: &Place, as_json: bool) -> Done {

@@ -10,6 +10,7 @@ use wfn_manifest::limits;
 use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
+use crate::cmd::stores::{Overview, print_pages};
 use crate::cmd::{app_name, given_bytes, text_of};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
@@ -151,43 +152,20 @@ impl Put {
     }
 }
 
+const STORES: Overview =
+    Overview { path: "/kv", list: "stores", columns: &[("store", "STORE"), ("keys", "KEYS")] };
+
 impl List {
     fn run(&self, client: &Client, as_json: bool) -> Done {
-        let Some(store) = &self.store else { return stores(client, &self.app, as_json) };
-        let prefix = encoded_segment(self.prefix.as_deref().unwrap_or_default());
-        let mut after = String::new();
-        loop {
-            let query = format!("/kv/{}?prefix={prefix}&after={after}", encoded_segment(store));
-            let page = client.get(&app_path(&self.app, &query))?;
-            let keys = page["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
-            // One line each, as they come: there may be a million.
-            let line = |key: &Value| match as_json {
-                true => format!("{key}\n"),
-                false => format!("{}\n", text_of(key)),
-            };
-            output::write(keys.iter().map(line).collect::<String>().as_bytes())?;
-            match page["next"].as_str() {
-                Some(next) => after = encoded_segment(next),
-                None => return Ok(()),
-            }
-        }
+        let Some(store) = &self.store else { return STORES.print(client, &self.app, as_json) };
+        let (store, prefix) =
+            (encoded_segment(store), encoded_segment(self.prefix.as_deref().unwrap_or_default()));
+        let path = |next: &Value| {
+            let after = encoded_segment(next.as_str().unwrap_or_default());
+            app_path(&self.app, &format!("/kv/{store}?prefix={prefix}&after={after}"))
+        };
+        print_pages(client, "keys", as_json, path, text_of)
     }
-}
-
-fn stores(client: &Client, app: &AppName, as_json: bool) -> Done {
-    let shown = client.get(&app_path(app, "/kv"))?;
-    if as_json {
-        return output::print_json(&shown);
-    }
-    let stores = shown["stores"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let rows: Vec<Vec<String>> = stores
-        .iter()
-        .map(|store| {
-            let bytes = store["bytes"].as_u64().unwrap_or_default();
-            vec![text_of(&store["store"]), text_of(&store["keys"]), output::bytes(bytes)]
-        })
-        .collect();
-    output::print(&output::table(&["STORE", "KEYS", "SIZE"], &rows))
 }
 
 fn remove(client: &Client, place: &Place, as_json: bool) -> Done {

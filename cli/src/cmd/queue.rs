@@ -10,6 +10,7 @@ use wfn_manifest::limits;
 use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path, encoded_segment};
+use crate::cmd::stores::{Overview, print_pages};
 use crate::cmd::{app_name, given_bytes, text_of};
 use crate::failure::{Done, WhileDoing};
 use crate::output;
@@ -128,7 +129,7 @@ impl Queues {
                 send.run(&client, json).while_doing(|| format!("send to {}", send.place.queue))
             }
             Action::Ls(List { app }) => {
-                list(&client, app, json).while_doing(|| format!("list the queues of {app}"))
+                QUEUES.print(&client, app, json).while_doing(|| format!("list the queues of {app}"))
             }
             Action::Peek(Peek { place, waiting }) => {
                 let state = if *waiting { "waiting" } else { "ready" };
@@ -181,36 +182,22 @@ impl Send {
     }
 }
 
-fn list(client: &Client, app: &AppName, as_json: bool) -> Done {
-    let shown = client.get(&app_path(app, "/queues"))?;
-    if as_json {
-        return output::print_json(&shown);
-    }
-    let queues = shown["queues"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let row = |queue: &Value| {
-        let bytes = output::bytes(queue["bytes"].as_u64().unwrap_or_default());
-        vec![text_of(&queue["queue"]), text_of(&queue["messages"]), text_of(&queue["dead"]), bytes]
-    };
-    let rows: Vec<Vec<String>> = queues.iter().map(row).collect();
-    output::print(&output::table(&["QUEUE", "MESSAGES", "DEAD", "SIZE"], &rows))
-}
+const QUEUES: Overview = Overview {
+    path: "/queues",
+    list: "queues",
+    columns: &[("queue", "QUEUE"), ("messages", "MESSAGES"), ("dead", "DEAD")],
+};
 
-/// All messages in one state, as they come: there may be millions.
+/// All messages in one state.
 fn show(client: &Client, place: &Place, state: &str, as_json: bool) -> Done {
-    let mut after = String::new();
-    loop {
-        let page = client.get(&place.path(&format!("/messages?state={state}{after}")))?;
-        let messages = page["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let line = |message: &Value| match as_json {
-            true => format!("{message}\n"),
-            false => shown_line(message),
+    let path = |next: &Value| {
+        let after = match (next["order"].as_i64(), next["number"].as_i64()) {
+            (Some(order), Some(number)) => format!("&order={order}&number={number}"),
+            _ => String::new(),
         };
-        output::write(messages.iter().map(line).collect::<String>().as_bytes())?;
-        match (page["next"]["order"].as_i64(), page["next"]["number"].as_i64()) {
-            (Some(order), Some(number)) => after = format!("&order={order}&number={number}"),
-            _ => return Ok(()),
-        }
-    }
+        place.path(&format!("/messages?state={state}{after}"))
+    };
+    print_pages(client, "messages", as_json, path, shown_line)
 }
 
 /// Characters of a message that are shown.
@@ -227,7 +214,7 @@ fn shown_line(message: &Value) -> String {
     } else if let Some(why) = message["last_error"].as_str().filter(|why| !why.is_empty()) {
         line += &format!("  ({why})");
     }
-    format!("{}\n", output::line(&line))
+    output::line(&line).into_owned()
 }
 
 /// So many of something.
