@@ -271,6 +271,7 @@ fn no_request_breaks_the_admin_api() {
     }
     assert!(refused > sent / 4 && refused < sent && cut < sent / 10, "{refused} and {cut} of {sent}");
     assert!(!host.own_log().contains("panicked"), "{}", host.own_log());
+    deploy();
     assert_eq!(host.get("/hello/").ok(), "Hello from wfn!\n");
     eprintln!("{sent} requests, {refused} refused, {cut} cut");
 }
