@@ -24,7 +24,7 @@ const GUESTS: [&str; 2] = [APP, "hello"];
 
 const FIRST: &str = "\
 This builds wfn and two example functions, starts a host, deploys a function, calls it in two ways and stops the host.
-The first time it compiles some 350 crates: five minutes on four cores, ten on two. Later it takes seconds.
+The first time it compiles some 350 crates: about ten minutes of processor time, half of that on two cores. Later it takes seconds.
 ";
 
 const NEXT: &str = "
