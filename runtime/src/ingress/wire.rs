@@ -29,7 +29,8 @@ const DISCARD_BYTES: usize = 16 * 1024;
 /// A connection as hyper sees it: reads come from the client, writes go to the [`Outbox`].
 pub struct Wire {
     reading: OwnedReadHalf,
-    /// What was read to find out the version, and how much of it was handed on.
+    /// What was read to find out the version, and how much of it was handed on. hyper gets the first byte alone: then it makes
+    /// its buffer larger than one read needs, and takes it for many requests. Otherwise it takes a new one for each.
     first: (Vec<u8>, usize),
     outbox: Arc<Outbox>,
     watch: Arc<Watch>,
@@ -102,7 +103,8 @@ impl AsyncRead for Wire {
         if first.is_empty() {
             return self.poll_client(context, buffer);
         }
-        let count = buffer.remaining().min(first.len() - *taken);
+        let most = if *taken == 0 { 1 } else { first.len() - *taken };
+        let count = buffer.remaining().min(most);
         buffer.put_slice(&first[*taken..*taken + count]);
         *taken += count;
         if *taken == first.len() {
