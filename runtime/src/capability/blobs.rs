@@ -1,9 +1,9 @@
 //! Blobs: named bytes of any length in containers, for the apps whose manifests name them.
 //!
-//! The database knows names, versions and lengths; the bytes are files of the data directory or objects of S3
-//! ([`objects`]), each written once under a name of its own. So a blob changes in one transaction whatever holds its
-//! bytes: readers see the old one or the new one, an `ETag` never comes again, and a kill leaves bytes that nobody sees
-//! and the next start removes.
+//! The database has names, versions and lengths. The bytes are files of the data directory or objects of S3
+//! ([`objects`]); each upload is written once, under a name of its own. So a blob changes in one transaction, wherever
+//! its bytes are: readers see the old blob or the new one, and an `ETag` is never used twice. Bytes that a killed host
+//! leaves are visible to nobody, and the next start removes them.
 
 pub mod error;
 pub mod event;
@@ -47,11 +47,11 @@ pub struct Blobs {
     objects: Objects,
     unfinished: Arc<Unfinished>,
     listeners: Listeners,
-    /// For operators.
+    /// Limits the uploads and downloads of operators.
     turns: Turns,
 }
 
-/// How many uploads and downloads there may be at once.
+/// Limits how many uploads and downloads run at once.
 #[derive(Clone)]
 struct Turns {
     uploads: Arc<Semaphore>,
@@ -67,22 +67,22 @@ impl Default for Turns {
     }
 }
 
-/// Why a host has no blobs.
+/// Why the blobs of a host cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder, or the settings of S3.
+    /// The folder cannot be made, or the settings of S3 are wrong.
     #[error("open the store of blobs: {0}")]
     Io(#[from] std::io::Error),
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// There are blobs, but elsewhere.
+    /// The bytes of the blobs are at another location.
     #[error("the blobs of this host are in {0}, not in {1}: say so with --blobs, or remove them first")]
     Elsewhere(String, Location),
 }
 
 impl Blobs {
-    /// The blobs that `db` knows, with their bytes at `location`; what functions are told of them goes to `queues`.
+    /// Opens the blobs of `db`, with their bytes at `location`. Events for functions of blobs go to `queues`.
     pub async fn open(
         db: &Arc<Db>,
         location: &Location,
@@ -99,22 +99,22 @@ impl Blobs {
         Ok(Arc::new(Self { db: db.clone(), objects, unfinished, listeners, turns }))
     }
 
-    /// The functions that are told of new versions.
+    /// The functions that get an event for each new version.
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
     }
 
-    /// A container, for whoever needs no grant.
+    /// A container, without a check of grants.
     pub fn container(self: &Arc<Self>, place: Place) -> Container {
         Container { blobs: self.clone(), place, turns: self.turns.clone() }
     }
 
-    /// Bytes may have fallen out of use.
+    /// Wakes the sweep, because there may be bytes that no blob uses.
     pub fn sweep_soon(&self) {
         self.unfinished.left.notify_one();
     }
 
-    /// Removes what nobody sees any more: what a kill has left, then whenever there is more. Does not end.
+    /// Removes bytes that no blob uses: those that a kill has left, then whenever there are more. Does not end.
     pub async fn keep_swept(&self) {
         loop {
             if let Err(error) = self.sweep().await {
@@ -126,7 +126,7 @@ impl Blobs {
 
     async fn sweep(&self) -> Result<(), BlobError> {
         for mut parts in self.unfinished.take_parts() {
-            // Where it cannot be reached, rules of its own end uploads that were never finished.
+            // If the store cannot be reached, rules of its own end uploads that were never finished.
             if let Err(error) = parts.abort().await {
                 tracing::debug!("abort an upload: {error}");
             }
@@ -148,19 +148,19 @@ impl Blobs {
     }
 }
 
-/// What the guests of one revision may use.
+/// The blob containers that the guests of one revision may use, and limits for their uploads and downloads.
 pub struct Containers {
     grants: Grants,
     turns: Turns,
 }
 
 impl Containers {
-    /// What the manifest of `app` grants.
+    /// Grants the `containers` that the manifest of `app` names.
     pub fn new(app: &AppName, containers: &[StoreLabel]) -> Self {
         Self { grants: Grants::new(Kind::BlobContainer, app, containers), turns: Turns::default() }
     }
 
-    /// The container that a guest calls `text`, if it may use it now.
+    /// The container with the label `text` (`CONTAINER` or `OWNER/CONTAINER`), if the app may use it now.
     pub fn container(
         &self,
         neighbours: &dyn Neighbours,
@@ -183,7 +183,7 @@ pub struct Container {
 pub struct Page {
     /// The blobs, in the order of the bytes of their names.
     pub blobs: Vec<Blob>,
-    /// The name to go on after, if there are more.
+    /// The name after which the next page begins; `None` if this is the last page.
     pub next: Option<String>,
 }
 
@@ -194,19 +194,19 @@ impl Container {
         Ok(self.blobs.db.read(move |connection: &Connection| table::get(connection, &place, &name)).await?)
     }
 
-    /// The bytes `range` of a blob; `None` where it was replaced or deleted since it was looked up. Waits while this
+    /// The bytes `range` of a blob; `None` if it was replaced or deleted since it was looked up. Waits while this
     /// revision has as many downloads as it may.
     pub async fn read(&self, blob: &Blob, range: Range<u64>) -> Result<Option<BlobBody>, BlobError> {
         let turn = self.turns.downloads.clone().acquire_owned().await.map_err(|_| BlobError::GivenUp)?;
         self.blobs.objects.read(&blob.object, range, turn).await
     }
 
-    /// The page that `listing` names.
+    /// The page that `listing` asks for.
     pub async fn list(&self, listing: Listing) -> Result<Page, BlobError> {
         let place = self.place.clone();
         let Listing { prefix, after, limit } = listing;
         let limit = limit.clamp(1, limits::BLOB_PAGE_MAX);
-        // One more than asked for tells whether there are more.
+        // One blob more than asked for shows whether there are more.
         let read = move |connection: &Connection| table::list(connection, &place, &prefix, &after, limit + 1);
         let mut blobs = self.blobs.db.read(read).await?;
         let has_more = blobs.len() > limit;
@@ -215,8 +215,8 @@ impl Container {
         Ok(Page { blobs, next })
     }
 
-    /// Stores `body` as the blob `name` if `condition` is met, before its first byte and after its last. Durable when this
-    /// returns. Waits while this revision has as many uploads as it may.
+    /// Stores `body` as the blob `name` if `condition` is met; that is checked before the first byte and after the last
+    /// one. Durable when this returns. Waits while this revision has as many uploads as it may.
     pub async fn put(
         &self,
         name: &BlobName,
@@ -234,7 +234,7 @@ impl Container {
         Ok(Stored { version, bytes })
     }
 
-    /// Removes `name` if `condition` is met. Says whether it was there.
+    /// Removes `name` if `condition` is met. Returns whether it existed.
     pub async fn delete(&self, name: &BlobName, condition: Condition) -> Result<bool, BlobError> {
         let (place, name) = (self.place.clone(), name.clone());
         let delete =
@@ -245,11 +245,11 @@ impl Container {
     }
 }
 
-/// What a write has made.
+/// The result of a write.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {
-    /// Its version.
+    /// The new version.
     pub version: Version,
-    /// How many bytes it has.
+    /// Length in bytes.
     pub bytes: u64,
 }

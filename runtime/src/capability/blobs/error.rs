@@ -15,50 +15,50 @@ use crate::persist::error::DbError;
 /// Why a call did nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// It cannot be understood.
+    /// The request cannot be understood.
     #[error("{0}")]
     Request(String),
-    /// Not with this method; those that are.
+    /// The method is not allowed; holds the methods that are.
     #[error("this path takes {0}")]
     Method(&'static str),
-    /// It did not get to the store.
+    /// The app cannot use the container, or the database failed.
     #[error(transparent)]
     Access(AccessError),
-    /// [`crate::capability::blobs::name`].
+    /// The name is not allowed ([`crate::capability::blobs::name`]).
     #[error("that is not the name of a blob: {0}")]
     InvalidName(&'static str),
     /// There is no such blob.
     #[error("there is no such blob")]
     NoBlob,
-    /// The blob has changed, or is there or not there against what was asked for.
+    /// The blob does not meet the condition of the request.
     #[error("the blob is not as it was expected to be")]
     Changed,
-    /// It has no byte of the range that was asked for; how many it has.
+    /// The blob has no byte in the range that was asked for; holds its length.
     #[error("the blob has {0} bytes, none of them in that range")]
     Range(u64),
     /// The body ended early.
     #[error("the body ended early: nothing was stored")]
     Body,
-    /// [`limits::BLOB_BYTES_MAX`].
+    /// The blob is longer than [`limits::BLOB_BYTES_MAX`].
     #[error("the blob has more than {max} bytes, which is the most", max = limits::BLOB_BYTES_MAX)]
     TooLarge,
-    /// [`limits::BLOBS_PER_APP_MAX`], [`limits::BLOB_BYTES_PER_APP_MAX`].
+    /// The app would exceed [`limits::BLOBS_PER_APP_MAX`] or [`limits::BLOB_BYTES_PER_APP_MAX`].
     #[error(
         "the containers of app {0} would hold more than {blobs} blobs or {bytes} bytes, which is the most: delete some",
         blobs = limits::BLOBS_PER_APP_MAX,
         bytes = limits::BLOB_BYTES_PER_APP_MAX
     )]
     Full(AppName),
-    /// What a function of blobs is to be told of it could not be stored.
+    /// The event for a function of blobs could not be stored.
     #[error("the event for a function of blobs: {0}")]
     Event(QueueError),
-    /// Nobody waited for the upload any more; or the host is ending.
+    /// Nobody waits for the upload any more, or the host is ending.
     #[error("the upload was given up: try again")]
     GivenUp,
-    /// There is no room for the bytes.
+    /// The disk is full.
     #[error("the disk of the data directory is full: nothing was stored")]
     DiskFull,
-    /// What holds the bytes does not answer as it should; its words.
+    /// The store that holds the bytes failed; holds its message.
     #[error("the store of blobs failed: {0}")]
     Store(String),
 }

@@ -1,5 +1,5 @@
-//! What functions of blobs are told: one event for each version of a blob, stored in the change that makes the version
-//! visible, so that there is exactly one receipt for it.
+//! Events for functions of blobs: one for each version of a blob. It is stored in the change that makes the version
+//! visible, so no event is lost and none comes twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,9 @@ pub struct BlobEvent {
     pub name: String,
     /// The version, as the `ETag` of the blob says it.
     pub etag: String,
-    /// How many bytes.
+    /// Length of the blob.
     pub bytes: u64,
-    /// What its writer said they are.
+    /// Media type given by the writer.
     pub content_type: String,
 }
 
@@ -29,7 +29,7 @@ impl BlobEvent {
         serde_json::from_slice(&message.body).ok()
     }
 
-    /// The message of the queue in which it waits for its function.
+    /// The message that holds the event in the queue of its function.
     pub fn message(&self) -> NewMessage {
         NewMessage {
             id: Some(format!("{}@{}", self.container, self.etag.trim_matches('"'))),

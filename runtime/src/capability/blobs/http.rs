@@ -24,12 +24,12 @@ use crate::capability::request::{Condition, Listing, declared_bytes, decoded, ta
 use crate::limits;
 use crate::meter::output::GuestOutput;
 
-/// How often a blob is looked up again that was replaced between being found and being read.
+/// How often a blob is looked up, if each time it is replaced before it is read.
 const LOOKUPS_MAX: usize = 10;
-/// What a blob is whose writer did not say.
+/// Content type of a blob whose writer gave none.
 const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
 
-/// Answers a request for what `path` names below `/blobs/`.
+/// Answers a request; `path` is what follows `/blobs/`.
 pub async fn answer(
     capabilities: &Capabilities,
     path: &str,
@@ -57,7 +57,7 @@ pub async fn answer(
     }
 }
 
-/// Does what a request asks of the blob `name`, or of the container where that is empty.
+/// Handles a request for the blob `name`, or for the container if `name` is empty.
 pub async fn act(
     container: &Container,
     name: &str,
@@ -101,7 +101,7 @@ pub async fn act(
     }
 }
 
-/// Takes the rest of a body that was refused: many clients send all of it before they look for an answer.
+/// Reads the rest of a body that was refused: many clients send all of it before they read the answer.
 async fn read_on(mut body: Pin<&mut impl Body<Data = Bytes>>) {
     let mut left = limits::BLOB_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
@@ -165,7 +165,7 @@ async fn get_head(
 ) -> Result<Response<BlobBody>, BlobError> {
     let blob = container.get(name).await?.ok_or(BlobError::NoBlob)?;
     let mut headers = headers.clone();
-    // It means nothing where there is no body.
+    // A range has no meaning for an answer without a body.
     headers.remove(RANGE);
     if wanted(&headers, blob.version, blob.bytes)? == Wanted::NotModified {
         return Ok(described(empty(StatusCode::NOT_MODIFIED), &blob));
@@ -175,7 +175,7 @@ async fn get_head(
     Ok(response)
 }
 
-/// What the writer says the blob is.
+/// The content type that the writer gives, or the default.
 fn content_type(headers: &HeaderMap) -> Result<String, BlobError> {
     let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(CONTENT_TYPE_DEFAULT.to_owned()) };
     let max = limits::BLOB_CONTENT_TYPE_BYTES_MAX;
@@ -189,14 +189,14 @@ fn described(mut response: Response<BlobBody>, blob: &Blob) -> Response<BlobBody
     let headers = response.headers_mut();
     headers.insert(ETAG, tag_of(blob.version));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    // It was a header when it came.
+    // This succeeds: it was a header value when it was stored.
     if let Ok(content_type) = HeaderValue::try_from(&blob.content_type) {
         headers.insert(CONTENT_TYPE, content_type);
     }
     response
 }
 
-/// The header, with `range` after its unit.
+/// The `Content-Range` header; `range` is what follows the unit.
 pub fn content_range(range: &str) -> Option<(::http::HeaderName, HeaderValue)> {
     HeaderValue::try_from(format!("bytes {range}")).ok().map(|value| (CONTENT_RANGE, value))
 }

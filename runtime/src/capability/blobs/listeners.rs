@@ -1,4 +1,4 @@
-//! Which functions of blobs want to know of which blobs, and how their events are stored.
+//! Finds the functions that listen to a blob, and stores their events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// None yet; events wait in `queues`.
+    /// No functions yet. Their events will be stored in `queues`.
     pub fn new(queues: Arc<Queues>) -> Self {
         Self { queues, of_container: RwLock::default() }
     }
 
-    /// From now on `app` has these functions of blobs.
+    /// Replaces the functions of blobs of `app`.
     pub fn set(&self, app: &AppName, triggers: &[PullTrigger]) {
         let mut of_container = self.of_container.write();
         of_container.retain(|place, _| place.app != *app);
@@ -38,7 +38,7 @@ impl Listeners {
         }
     }
 
-    /// The queues of the functions that want to know of a blob `name` at `place`.
+    /// The queues of the functions that listen to the blob `name` at `place`.
     pub fn of(&self, place: &Place, name: &str) -> Vec<Place> {
         let of_container = self.of_container.read();
         let all = of_container.get(place).map(Vec::as_slice).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Listeners {
         meant.map(|trigger| Place { app: place.app.clone(), store: trigger.queue().clone() }).collect()
     }
 
-    /// Wakes who delivers from `queues`.
+    /// Wakes the triggers that deliver from `queues`.
     pub fn notify(&self, queues: &[Place]) {
         queues.iter().for_each(|queue| self.queues.notify(queue));
     }

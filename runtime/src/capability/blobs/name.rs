@@ -1,4 +1,4 @@
-//! Names of blobs: they come from outside, and are taken as they are or refused, never changed.
+//! Names of blobs. They come from outside, and are taken unchanged or refused.
 
 use crate::limits;
 
@@ -7,10 +7,10 @@ use crate::limits;
 pub struct BlobName(String);
 
 impl BlobName {
-    /// Checks and takes a name: one that could be the key of an object of S3, and the path of a file below a folder. The
+    /// Checks a name: it has to be possible as the key of an S3 object and as the path of a file below a folder. The
     /// error says what is wrong.
     pub fn new(name: &str) -> Result<Self, &'static str> {
-        // The message says the bound.
+        // The message below repeats the limit.
         const { assert!(limits::BLOB_NAME_BYTES_MAX == 1_024) };
         if name.len() > limits::BLOB_NAME_BYTES_MAX {
             return Err("it has more than 1024 bytes");

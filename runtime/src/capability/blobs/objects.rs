@@ -1,5 +1,5 @@
-//! Where the bytes of blobs are: files below the data directory, or objects of S3. Each upload has a name of its own that
-//! never comes again, so nothing is ever overwritten.
+//! Stores the bytes of blobs: as files below the data directory, or as objects of S3. Each upload has a name that is
+//! never used again, so nothing is ever overwritten.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -23,15 +23,15 @@ use crate::capability::blobs::s3;
 use crate::capability::blobs::table::Object;
 use crate::limits;
 
-/// Which store an operator has chosen.
+/// The store that an operator has chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Location {
     /// The folder `blobs` of the data directory.
     #[default]
     DataDir,
-    /// A bucket of S3, or of what speaks it.
+    /// A bucket of S3, or of a service with the same API.
     S3 {
-        /// Its name.
+        /// Name of the bucket.
         bucket: String,
         /// What all keys begin with, without a slash at either end; may be empty.
         prefix: String,
@@ -64,7 +64,7 @@ impl std::fmt::Display for Location {
     }
 }
 
-/// Bytes of a blob on their way out. An error where they end early.
+/// The bytes of a blob, as a stream. It fails if they end early.
 pub type BlobBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The store of bytes of one host.
@@ -72,14 +72,14 @@ pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// What all keys begin with.
     prefix: Key,
-    /// The folder, unless it is S3.
+    /// The folder; `None` for S3.
     folder: Option<PathBuf>,
     /// Bytes of a part of an upload.
     part_bytes: usize,
 }
 
 impl Objects {
-    /// Opens the store at `location`; the environment says how to reach S3.
+    /// Opens the store at `location`. For S3, environment variables say how to reach it.
     pub fn open(location: &Location, data_dir: &Path) -> io::Result<Self> {
         match location {
             Location::DataDir => {
@@ -87,7 +87,7 @@ impl Objects {
                 DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
                 File::open(data_dir)?.sync_all()?;
                 let store = LocalFileSystem::new_with_prefix(&folder)?;
-                // An upload is acknowledged when its bytes and its name are on the disk; empty folders go.
+                // An upload is acknowledged after its bytes and its name are on the disk. Empty folders are removed.
                 let store = Arc::new(store.with_fsync(true).with_automatic_cleanup(true));
                 let part_bytes = limits::BLOB_FILE_PART_BYTES;
                 Ok(Self { store, prefix: Key::default(), folder: Some(folder), part_bytes })
@@ -100,7 +100,7 @@ impl Objects {
         }
     }
 
-    /// Bytes of each part of an upload but the last.
+    /// Length of each part of an upload but the last, in bytes.
     pub fn part_bytes(&self) -> usize {
         self.part_bytes
     }
@@ -120,7 +120,7 @@ impl Objects {
         Ok(self.store.put_multipart(&self.key(object)).await?)
     }
 
-    /// The bytes `range` of an object, which hold `permit` until they have been taken; `None` if it is not there.
+    /// The bytes `range` of an object; `None` if it does not exist. They hold `permit` until they have been taken.
     pub async fn read(
         &self,
         object: &Object,
@@ -148,11 +148,11 @@ impl Objects {
         }))
     }
 
-    /// Removes an object, or what an upload has left of it.
+    /// Removes an object, or what an unfinished upload has left of it.
     pub async fn remove(&self, object: &Object) -> Result<(), BlobError> {
         let key = self.key(object);
         if let Some(folder) = &self.folder {
-            // The library writes an upload to this file and renames it; a kill in between leaves it.
+            // The library writes an upload to this file and then renames it. A kill in between leaves the file.
             let unfinished = folder.join(format!("{key}#1"));
             match fs::remove_file(unfinished) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -14,20 +14,20 @@ pub enum Wanted {
     Whole,
     /// Some of them.
     Part(Range<u64>),
-    /// None: whoever asks has them.
+    /// No bytes: the client has this version.
     NotModified,
 }
 
-/// Why there is nothing to answer.
+/// Why the request fails.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Unmet {
-    /// It is not the version that was asked for.
+    /// The blob does not have the version that was asked for.
     Changed,
-    /// It has no such bytes, but so many.
+    /// The blob has none of these bytes; holds its length.
     Range(u64),
 }
 
-/// What the headers of a `GET` or `HEAD` ask of a blob of `bytes`, which is as the write `version` left it.
+/// What the headers of a `GET` or `HEAD` ask of a blob with this `version` and a length of `bytes`.
 pub fn wanted(headers: &HeaderMap, version: Version, bytes: u64) -> Result<Wanted, Unmet> {
     if names(headers, &IF_MATCH, version) == Some(false) {
         return Err(Unmet::Changed);
@@ -35,7 +35,7 @@ pub fn wanted(headers: &HeaderMap, version: Version, bytes: u64) -> Result<Wante
     if names(headers, &IF_NONE_MATCH, version) == Some(true) {
         return Ok(Wanted::NotModified);
     }
-    // A part of another version than the one it is to complete would be no use.
+    // The client cannot use a part of another version than the one it has.
     if names(headers, &IF_RANGE, version) == Some(false) {
         return Ok(Wanted::Whole);
     }
@@ -46,7 +46,7 @@ pub fn wanted(headers: &HeaderMap, version: Version, bytes: u64) -> Result<Wante
     }
 }
 
-/// Whether the tags of a header name the blob; `None` without the header. A weak tag, or a date, names none.
+/// Whether the tags of a header name this version; `None` without the header. A weak tag or a date names no version.
 fn names(headers: &HeaderMap, name: &HeaderName, version: Version) -> Option<bool> {
     let mut tags = headers
         .get_all(name)
@@ -57,17 +57,17 @@ fn names(headers: &HeaderMap, name: &HeaderName, version: Version) -> Option<boo
     Some(tags.any(|tag| tag.trim() == "*" || version_of(tag) == Some(version)))
 }
 
-/// A range as it is written.
+/// A range as the header states it.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    /// From the first on, to the last if there is one.
+    /// From the first byte to the last, or to the end of the blob.
     From(u64, Option<u64>),
-    /// So many at the end.
+    /// So many bytes at the end.
     Last(u64),
 }
 
 impl Asked {
-    /// The bytes it means of `bytes`; `None` if there are none.
+    /// The bytes that it means in a blob of `bytes`; `None` if there are none.
     fn within(&self, bytes: u64) -> Option<Range<u64>> {
         let range = match *self {
             Self::From(first, last) => first..last.map_or(bytes, |last| last.saturating_add(1)).min(bytes),
@@ -77,7 +77,8 @@ impl Asked {
     }
 }
 
-/// One range of bytes. What is not one, such as several, is answered with the whole, as servers may.
+/// Reads one range of bytes. `None` for anything else, such as several ranges: the answer is then the whole blob (RFC
+/// 9110, 14.2).
 fn parse(text: &str) -> Option<Asked> {
     let (first, last) = text.trim().strip_prefix("bytes=")?.split_once('-')?;
     let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {

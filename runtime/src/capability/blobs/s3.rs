@@ -1,4 +1,5 @@
-//! The way to S3, or to what speaks it: the library signs and words the requests, the host's own HTTP client sends them.
+//! Reaches S3, or a service with the same API: the library makes and signs the requests, the host's own HTTP client
+//! sends them.
 
 use std::error::Error as StdError;
 
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::{limits, tls};
 
-/// The bucket, reached as the variables `AWS_…` of the environment say.
+/// Opens the bucket as the environment variables `AWS_…` say.
 pub fn open(bucket: &str) -> object_store::Result<AmazonS3> {
     let retry = RetryConfig {
         max_retries: limits::BLOB_S3_RETRIES,
@@ -29,7 +30,7 @@ pub fn open(bucket: &str) -> object_store::Result<AmazonS3> {
         .build()
 }
 
-/// Makes the client.
+/// Makes the HTTP client.
 #[derive(Debug)]
 struct Connector;
 
@@ -55,7 +56,7 @@ impl HttpService for Service {
     }
 }
 
-/// What of it may be repeated.
+/// The kind of the error, by which the library knows what may be repeated.
 fn kind(error: &ClientError) -> HttpErrorKind {
     if error.is_connect() {
         return HttpErrorKind::Connect;

@@ -1,5 +1,5 @@
-//! Containers and blobs in the database: each function is one change, whole or not at all, or one read. The bytes are
-//! elsewhere ([`super::objects`]), each upload's under a name of its own.
+//! Containers and blobs in the database: each function is one read or one atomic change. The bytes are elsewhere
+//! ([`super::objects`]), those of each upload under a name of its own.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -14,15 +14,15 @@ use crate::names::AppName;
 /// A blob, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    /// The write that made it so.
+    /// The version, given by the write.
     pub version: Version,
     /// Its name in its container.
     pub name: String,
-    /// How many bytes.
+    /// Length in bytes.
     pub bytes: u64,
-    /// What its writer said they are.
+    /// Media type given by the writer.
     pub content_type: String,
-    /// When it was written, RFC 3339.
+    /// When it was written (RFC 3339).
     pub modified: String,
     /// Where its bytes are.
     pub object: Object,
@@ -33,14 +33,14 @@ pub struct Blob {
 pub struct Object {
     /// The owner and the container it was written to.
     pub folder: String,
-    /// The write.
+    /// The version of the upload.
     pub version: Version,
 }
 
 /// What containers hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Blobs.
+    /// Number of blobs.
     pub blobs: i64,
     /// Their bytes, without their names.
     pub bytes: i64,
@@ -105,7 +105,7 @@ pub fn list(
     let mut statement = connection.prepare_cached(&query)?;
     let parameters = params![place.app.as_str(), place.store.as_str(), prefix, after, count as i64];
     let rows = statement.query_map(parameters, blob)?;
-    // In this order those with the prefix come in a row, and first.
+    // In this order the blobs with the prefix are adjacent and come first.
     let is_listed = |blob: &rusqlite::Result<Blob>| !blob.as_ref().is_ok_and(|b| !b.name.starts_with(prefix));
     rows.take_while(is_listed).collect()
 }
@@ -120,28 +120,28 @@ pub fn containers(connection: &Connection, app: &AppName) -> rusqlite::Result<Ve
     rows.collect()
 }
 
-/// Begins an upload, which nobody sees before [`finish`].
+/// Begins an upload. It is invisible until [`finish`].
 pub fn begin(transaction: &Transaction<'_>, place: &Place) -> rusqlite::Result<Object> {
     let folder = format!("{}/{}", place.app, place.store);
     transaction.prepare_cached("INSERT INTO blob (folder) VALUES (?1)")?.execute([&folder])?;
     Ok(Object { folder, version: transaction.last_insert_rowid() })
 }
 
-/// What an upload makes visible.
+/// An upload whose bytes are stored, ready for [`finish`].
 #[derive(Debug, Clone)]
 pub struct Uploaded {
-    /// The upload.
+    /// The version that [`begin`] gave it.
     pub version: Version,
     /// The name it gets.
     pub name: BlobName,
-    /// How many bytes came.
+    /// Length in bytes.
     pub bytes: u64,
-    /// What its writer says they are.
+    /// Media type given by the writer.
     pub content_type: String,
 }
 
-/// Makes an upload the blob of its name, if `condition` is met. Refused where it breaks a bound, or where the upload was
-/// given up.
+/// Makes an upload the blob of its name, if `condition` is met. Fails if the containers of the app would exceed a
+/// limit, or if the upload was given up.
 pub fn finish(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -156,7 +156,7 @@ pub fn finish(
         None => stores::make(transaction, Kind::BlobContainer, place)?,
     };
     let change = Usage { blobs: 1, bytes: uploaded.bytes as i64 }.minus(Usage::of(found.as_ref()));
-    // What makes no container larger is welcome in a full one.
+    // A change that makes no container larger is allowed although the containers are full.
     let grows = change.blobs > 0 || change.bytes > 0;
     if grows && !usage_of_app(transaction, &place.app)?.plus(change).is_within_bounds() {
         return Err(BlobError::Full(place.app.clone()));
@@ -176,7 +176,7 @@ pub fn finish(
     }
 }
 
-/// Removes `name` if `condition` is met. Says whether it was there.
+/// Removes `name` if `condition` is met. Returns whether it existed.
 pub fn delete(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -192,12 +192,12 @@ pub fn delete(
     Ok(true)
 }
 
-/// Whether `condition` holds for what is there.
+/// Fails if what exists does not meet `condition`.
 pub fn check(condition: Condition, found: Option<&Blob>) -> Result<(), BlobError> {
     if condition.is_met_by(found.map(|blob| blob.version)) { Ok(()) } else { Err(BlobError::Changed) }
 }
 
-/// From now on nobody sees it; its bytes are removed by a sweep.
+/// Makes a blob or an upload invisible. A sweep removes its bytes.
 fn hide(transaction: &Transaction<'_>, version: Version) -> rusqlite::Result<()> {
     let statement = "UPDATE blob SET container = NULL, name = NULL, is_removed = 1 WHERE version = ?1";
     transaction.prepare_cached(statement)?.execute([version]).map(drop)
@@ -209,20 +209,20 @@ fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Resul
     transaction.prepare_cached(query)?.query_row([app.as_str()], usage)
 }
 
-/// Counts what a change of the container has added, or taken away.
+/// Adds `change`, which may be negative, to the counts of the container.
 fn count(transaction: &Transaction<'_>, container: i64, change: Usage) -> rusqlite::Result<()> {
     let statement = "UPDATE blob_container SET blobs = blobs + ?2, bytes = bytes + ?3 WHERE id = ?1";
     transaction.prepare_cached(statement)?.execute(params![container, change.blobs, change.bytes]).map(drop)
 }
 
-/// Takes all its containers from an app; what they hold is gone for everybody, and its bytes are removed by a sweep. Says
-/// how many there were.
+/// Removes all containers of an app and returns how many there were. Nobody can use them from then on; a sweep removes
+/// their bytes.
 pub fn drop_containers(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
     transaction.execute("UPDATE blob_container SET app = NULL WHERE app = ?1", [app.as_str()])
 }
 
-/// Some of those whose bytes are to be removed: replaced, deleted, of dropped containers, and uploads that are not
-/// `is_live`, which can be finished no more from here on.
+/// Some objects whose bytes are to be removed: of blobs that were replaced or deleted, of dropped containers, and of
+/// uploads that are not `is_live`. Those uploads cannot be finished from then on.
 pub fn removable(
     transaction: &Transaction<'_>,
     is_live: impl Fn(Version) -> bool,
@@ -250,20 +250,20 @@ pub fn removable(
     transaction.prepare_cached(query)?.query_map([some], object)?.collect()
 }
 
-/// Forgets those whose bytes are removed.
+/// Removes the rows of objects whose bytes are removed.
 pub fn forget(transaction: &Transaction<'_>, objects: &[Object]) -> rusqlite::Result<()> {
     let mut statement =
         transaction.prepare_cached("DELETE FROM blob WHERE version = ?1 AND is_removed = 1")?;
     objects.iter().try_for_each(|object| statement.execute([object.version]).map(drop))
 }
 
-/// Notes where bytes go to; where some are elsewhere, says where instead.
+/// Stores the location of the bytes. If there are blobs at another location, changes nothing and returns that one.
 pub fn locate(transaction: &Transaction<'_>, location: &str) -> rusqlite::Result<Option<String>> {
     let query = "SELECT location, EXISTS (SELECT 1 FROM blob) FROM blob_location";
     let noted: Option<(String, bool)> =
         transaction.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     match noted {
-        // Nothing is written: there may be no room for it.
+        // Nothing is written, because the disk may be full.
         Some((noted, _)) if noted == location => return Ok(None),
         Some((noted, true)) => return Ok(Some(noted)),
         Some((_, false)) | None => {}

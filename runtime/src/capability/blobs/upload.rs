@@ -1,5 +1,5 @@
-//! One upload: bytes go to a place of their own, part by part, and become a blob in one change at the end. Whatever ends it
-//! earlier leaves nothing that anybody sees.
+//! One upload: bytes are stored under a name of their own, part by part, and become a blob in one change at the end. An
+//! upload that ends earlier leaves nothing visible.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -23,34 +23,36 @@ use crate::manifest::grants::Place;
 use crate::persist::db::Db;
 use crate::{clock, limits};
 
-/// What uploads leave behind that end before their time. Holds no database, whose own thread may drop it.
+/// What unfinished uploads leave behind. It does not hold the database, because it may be dropped on the database's own
+/// thread.
 #[derive(Default)]
 pub struct Unfinished {
-    /// Uploads under way: their rows look like leftovers, and are none.
+    /// Uploads that are going on. Their rows look like those of unfinished uploads.
     live: Mutex<HashSet<Version>>,
-    /// Uploads in parts that were given up, for the next sweep: at most as many as there were at once.
+    /// Uploads in parts that were given up, for the next sweep: at most as many as went on at once.
     parts: Mutex<Vec<Box<dyn MultipartUpload>>>,
     /// Wakes the sweep.
     pub left: Notify,
 }
 
 impl Unfinished {
-    /// Whether the upload is under way.
+    /// Whether the upload is going on.
     pub fn is_live(&self, version: Version) -> bool {
         self.live.lock().contains(&version)
     }
 
-    /// What was stored in parts, and is to be aborted.
+    /// Takes the uploads in parts that are to be aborted.
     pub fn take_parts(&self) -> Vec<Box<dyn MultipartUpload>> {
         std::mem::take(&mut *self.parts.lock())
     }
 }
 
-/// An object that is being uploaded. Dropped, it is given up unless it was finished, and what it left is removed.
+/// An object that is being uploaded. If it is dropped before it is finished, the upload is given up and a sweep removes
+/// what it left.
 struct Live {
     unfinished: Arc<Unfinished>,
     object: Object,
-    /// Of those that are longer than a part.
+    /// The upload in parts, if the object is longer than one part.
     parts: Option<Box<dyn MultipartUpload>>,
 }
 
@@ -62,7 +64,7 @@ impl Drop for Live {
     }
 }
 
-/// An upload under way.
+/// An upload that is going on.
 pub struct Upload<'a> {
     db: &'a Db,
     objects: &'a Objects,
@@ -71,13 +73,13 @@ pub struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    /// Begins one; the database knows of it before the first byte is stored.
+    /// Begins an upload. The database knows of it before the first byte is stored.
     pub async fn begin(blobs: &'a Blobs, place: &Place) -> Result<Self, BlobError> {
         let (place, unfinished) = (place.clone(), blobs.unfinished.clone());
         let begin = move |transaction: &Transaction<'_>| {
             let object = table::begin(transaction, &place)?;
-            // Within the change: a sweep that sees the row sees that it is live. If nobody waits for it any more it is
-            // dropped at once, and is not.
+            // Done within the change, so a sweep that sees the row also sees that it is live. If the caller no longer
+            // waits, `Live` is dropped at once, which undoes this.
             unfinished.live.lock().insert(object.version);
             Ok(Live { unfinished, object, parts: None })
         };
@@ -85,7 +87,7 @@ impl<'a> Upload<'a> {
         Ok(Self { db, objects, listeners, live: db.write(begin).await? })
     }
 
-    /// Stores all of `body`; durable when this returns. Says how many bytes there are.
+    /// Stores all of `body` and returns its length in bytes. Durable when this returns.
     pub async fn receive(&mut self, body: impl Body<Data = Bytes>) -> Result<u64, BlobError> {
         let mut body = pin!(body);
         let part_bytes = self.objects.part_bytes();
@@ -96,8 +98,8 @@ impl<'a> Upload<'a> {
             if received > limits::BLOB_BYTES_MAX {
                 return Err(BlobError::TooLarge);
             }
-            // Copied: many small pieces would take more room than their bytes. Parts are of one length, as some
-            // servers want them.
+            // Copied, because many small pieces take more memory than their bytes. All parts but the last have the same
+            // length, as some servers require.
             while part.len() + data.len() >= part_bytes {
                 part.extend_from_slice(&data.split_to(part_bytes - part.len()));
                 self.put_part(part.split().freeze()).await?;
@@ -126,12 +128,13 @@ impl<'a> Upload<'a> {
         Ok(parts.put_part(PutPayload::from_bytes(bytes)).await?)
     }
 
-    /// The write that it is.
+    /// The version of the upload.
     pub fn version(&self) -> Version {
         self.live.object.version
     }
 
-    /// Makes it the blob that `uploaded` says, if `condition` is met, and tells the functions that listen.
+    /// Makes it the blob that `uploaded` describes, if `condition` is met, and wakes the triggers of the functions that
+    /// listen.
     pub async fn finish(
         self,
         place: &Place,

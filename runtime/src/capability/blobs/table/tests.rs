@@ -1,4 +1,4 @@
-//! The tables against a model: what is seen, what it is counted as, and which bytes are to be removed.
+//! Tests the tables against a model: what is visible, how it is counted, and which bytes are to be removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ fn uploaded(version: Version, name: &str, bytes: u64) -> Uploaded {
     Uploaded { version, name: named(name), bytes, content_type: "text/plain".into() }
 }
 
-/// One change, as the database's writer runs it.
+/// One change, as the database thread runs it.
 fn change<T>(connection: &mut Connection, change: impl FnOnce(&Transaction<'_>) -> T) -> T {
     let transaction = connection.transaction().unwrap();
     let result = change(&transaction);
@@ -66,7 +66,7 @@ proptest! {
         let mut connection = database();
         let places = [place("a", "x"), place("a", "y"), place("b", "x")];
         let mut model: [BTreeMap<String, (Version, u64)>; 3] = Default::default();
-        // Every object that was begun, until a sweep names it.
+        // Every object that was begun, until a sweep returns it.
         let mut stored = BTreeSet::new();
         for action in actions {
             match action {
