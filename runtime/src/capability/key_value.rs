@@ -1,7 +1,7 @@
 //! Key-value stores: durable, in the host's database, for the apps whose manifests name them.
 //!
-//! A write is answered when it is on the disk; a read sees every write that was answered before. Guests come by
-//! `wasi:keyvalue` (`instance/guest/key_value.rs`) or by HTTP ([`http`]), operators by the admin API.
+//! A write is answered after it is on the disk. A read sees every write that was answered before it. Guests use stores
+//! through `wasi:keyvalue` (`instance/guest/key_value.rs`) or HTTP ([`http`]), operators through the admin API.
 
 pub mod error;
 pub mod http;
@@ -23,20 +23,20 @@ use crate::names::AppName;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
 
-/// What the guests of one revision may use.
+/// The key-value stores that the guests of one revision may use, and the memory for bytes that they write and read.
 pub struct KeyValue {
     grants: Grants,
     pending: Arc<Semaphore>,
 }
 
 impl KeyValue {
-    /// What the manifest of `app` grants.
+    /// Grants the `stores` that the manifest of `app` names.
     pub fn new(app: &AppName, stores: &[StoreLabel]) -> Self {
         let pending = Arc::new(Semaphore::new(limits::KEY_VALUE_PENDING_BYTES_MAX));
         Self { grants: Grants::new(Kind::KeyValueStore, app, stores), pending }
     }
 
-    /// The store that a guest calls `text`, if it may use it now.
+    /// The store with the label `text` (`STORE` or `OWNER/STORE`), if the app may use it now.
     pub fn store(
         &self,
         neighbours: &dyn Neighbours,
@@ -47,25 +47,25 @@ impl KeyValue {
         Ok(Store { db: db.clone(), place })
     }
 
-    /// Room in the host's memory for `bytes` that are to be written; an error where there is none.
+    /// Reserves host memory for `bytes` that are to be written. An error if there is not enough.
     pub fn try_room(&self, bytes: usize) -> Result<BufferRoom, KeyValueError> {
         let bytes = u32::try_from(bytes).map_err(|_| KeyValueError::Busy)?;
         self.pending.clone().try_acquire_many_owned(bytes).map(BufferRoom).map_err(|_| KeyValueError::Busy)
     }
 
-    /// Waits for room for `bytes`, at most [`limits::KEY_VALUE_VALUE_BYTES_MAX`].
+    /// Waits until host memory for `bytes` is reserved; for [`limits::KEY_VALUE_VALUE_BYTES_MAX`] if that is less.
     pub async fn room(&self, bytes: usize) -> Result<BufferRoom, KeyValueError> {
         let bytes = bytes.min(limits::KEY_VALUE_VALUE_BYTES_MAX) as u32;
         self.pending.clone().acquire_many_owned(bytes).await.map(BufferRoom).map_err(|_| KeyValueError::Busy)
     }
 }
 
-/// Room in the host's memory for bytes on their way, until it is dropped.
+/// Host memory that is reserved for bytes on their way. Dropping this releases it.
 #[must_use = "the room is given back when this is dropped"]
 pub struct BufferRoom(OwnedSemaphorePermit);
 
 impl BufferRoom {
-    /// Gives back what is more than `bytes`.
+    /// Releases what is reserved beyond `bytes`.
     pub fn shrunk_to(mut self, bytes: usize) -> Self {
         let surplus = self.0.num_permits().saturating_sub(bytes);
         drop(self.0.split(surplus));
@@ -84,17 +84,17 @@ pub struct Store {
 pub struct Page {
     /// The keys, in the order of their bytes.
     pub keys: Vec<String>,
-    /// The key to go on after, if there are more.
+    /// The key after which the next page begins; `None` if this is the last page.
     pub next: Option<String>,
 }
 
 impl Store {
-    /// A store for whoever needs no grant.
+    /// A store, without a check of grants.
     pub fn new(db: Arc<Db>, place: Place) -> Self {
         Self { db, place }
     }
 
-    /// Which one it is.
+    /// The owner and the name of the store.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -105,7 +105,7 @@ impl Store {
         Ok(self.db.read(move |connection| table::get(connection, &place, &key)).await?)
     }
 
-    /// The version of `key`, if it is there.
+    /// The version of `key`, if it exists.
     pub async fn version(&self, key: &str) -> Result<Option<Version>, KeyValueError> {
         let (place, key) = self.with(key)?;
         Ok(self.db.read(move |connection| table::version(connection, &place, &key)).await?)
@@ -116,7 +116,7 @@ impl Store {
         let limit = limit.clamp(1, limits::KEY_VALUE_PAGE_MAX);
         let place = self.place.clone();
         let (prefix, after) = (prefix.to_owned(), after.to_owned());
-        // One more than asked for tells whether there are more.
+        // One key more than asked for shows whether there are more.
         let read = move |connection: &Connection| table::keys(connection, &place, &prefix, &after, limit + 1);
         let mut keys = self.db.read(read).await?;
         let has_more = keys.len() > limit;
@@ -140,14 +140,14 @@ impl Store {
         self.db.write_unless_refused(put).await
     }
 
-    /// Removes `key` if `condition` is met. Says whether it was there.
+    /// Removes `key` if `condition` is met. Returns whether it existed.
     pub async fn delete(&self, key: &str, condition: Condition) -> Result<bool, KeyValueError> {
         let (place, key) = self.with(key)?;
         let delete = move |transaction: &Transaction<'_>| table::delete(transaction, &place, &key, condition);
         self.db.write_unless_refused(delete).await
     }
 
-    /// Adds `by` to the number under `key` and answers the sum.
+    /// Adds `by` to the number under `key` and returns the sum.
     pub async fn increment(&self, key: &str, by: i64) -> Result<i64, KeyValueError> {
         let (place, key) = self.with(key)?;
         let increment = move |transaction: &Transaction<'_>| table::increment(transaction, &place, &key, by);
@@ -173,7 +173,7 @@ impl Store {
         self.db.read(read).await?
     }
 
-    /// Sets all, or none.
+    /// Sets all `entries`, or none.
     pub async fn set_many(&self, entries: Vec<(String, Vec<u8>)>) -> Result<(), KeyValueError> {
         check_batch(entries.iter().map(|(key, _)| key.as_str()))?;
         entries.iter().try_for_each(|(_, value)| check_value(value))?;
@@ -189,7 +189,7 @@ impl Store {
         self.db.write_unless_refused(set).await
     }
 
-    /// Removes all that are there.
+    /// Removes those of `keys` that exist.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), KeyValueError> {
         check_batch(keys.iter().map(String::as_str))?;
         let place = self.place.clone();
@@ -205,7 +205,7 @@ impl Store {
     }
 }
 
-/// Bytes of keys and values.
+/// Bytes of all keys and values together.
 pub fn bytes_of(entries: &[(String, Vec<u8>)]) -> usize {
     entries.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
@@ -228,7 +228,8 @@ fn check_batch<'a>(mut keys: impl ExactSizeIterator<Item = &'a str>) -> Result<(
     keys.try_for_each(check_key)
 }
 
-/// Removes what dropped stores hold, piece by piece. What a kill interrupts is done at the next start.
+/// Removes the entries of dropped stores, some in each transaction. If the host is killed meanwhile, the next start
+/// goes on.
 pub async fn sweep(db: &Db) -> Result<(), DbError> {
     while db.write(table::sweep).await? {}
     Ok(())

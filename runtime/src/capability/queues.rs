@@ -1,7 +1,7 @@
 //! Queues: durable messages for the functions of one app, sent by it, by apps it shares them with, and by operators.
 //!
-//! A message is answered when it is on the disk, and stays until a delivery of it succeeds or it is a dead letter. Who
-//! delivers is [`crate::trigger::queue`]; it hears of what is sent through [`Queues::notifier`].
+//! A send is answered after the message is on the disk. The message is delivered until a delivery succeeds or it
+//! becomes a dead letter. [`crate::trigger::queue`] delivers; [`Queues::notifier`] tells it about new messages.
 
 pub mod error;
 #[cfg(test)]
@@ -32,13 +32,13 @@ use crate::{clock, limits};
 /// The queues of all apps.
 pub struct Queues {
     db: Arc<Db>,
-    /// Who delivers from a queue waits for its notifier.
+    /// The trigger that delivers from a queue waits for its notifier.
     notifiers: Mutex<HashMap<Place, Arc<QueueNotifier>>>,
-    /// Woken when a message was sent that expires.
+    /// Notified when a message with a time to live was sent.
     expiring: Notify,
 }
 
-/// Wakes who delivers from a queue.
+/// Wakes the trigger that delivers from a queue.
 #[derive(Default)]
 pub struct QueueNotifier {
     changed: Notify,
@@ -51,49 +51,49 @@ impl QueueNotifier {
         self.changed.notify_one();
     }
 
-    /// Waits until it is notified; if it was since it was last waited for, that is now.
+    /// Waits for a notification. Returns at once if there was one since the last wait.
     pub async fn notified(&self) {
         self.changed.notified().await;
     }
 
-    /// How often messages were removed by hand: those that wait in memory may be gone.
+    /// How often messages were removed by hand. Messages that were read before may be gone.
     pub fn purges(&self) -> u64 {
         self.purges.load(Ordering::Acquire)
     }
 }
 
 impl Queues {
-    /// Those in `db`.
+    /// The queues in `db`.
     pub fn new(db: Arc<Db>) -> Arc<Self> {
         Arc::new(Self { db, notifiers: Mutex::default(), expiring: Notify::new() })
     }
 
-    /// One of them.
+    /// The queue at `place`.
     pub fn queue(self: &Arc<Self>, place: Place) -> Queue {
         Queue { queues: self.clone(), place }
     }
 
-    /// What is notified whenever there may be something to deliver from `place`.
+    /// The notifier of `place`, which is notified whenever there may be something to deliver.
     pub fn notifier(&self, place: &Place) -> Arc<QueueNotifier> {
         self.notifiers.lock().entry(place.clone()).or_default().clone()
     }
 
-    /// Notifies it, after the change that is to be seen.
+    /// Notifies the trigger at `place`. Call it after the change is committed.
     pub fn notify(&self, place: &Place) {
         if let Some(notifier) = self.notifiers.lock().get(place) {
             notifier.notify();
         }
     }
 
-    /// Makes dead letters of messages whose time to live is over, as long as it is polled. Where none is going to expire it
-    /// does nothing.
+    /// Makes dead letters of messages whose time to live is over, for as long as it is polled. While no message can
+    /// expire it only waits.
     pub async fn expire(&self) {
         loop {
             let done = match self.db.read(expiry::next).await {
                 Ok(Some(next_ms)) => {
                     tokio::select! {
                         () = clock::until(next_ms) => self.expire_now().await,
-                        // It may be the first to expire.
+                        // The new message may be the first to expire.
                         () = self.expiring.notified() => Ok(()),
                     }
                 }
@@ -106,7 +106,7 @@ impl Queues {
             if let Err(error) = done {
                 tracing::error!("look for messages whose time to live is over: {error}");
             }
-            // Those that come one after another are dealt with together.
+            // Messages that expire soon after one another are handled together.
             tokio::time::sleep(limits::QUEUE_EXPIRY_PERIOD).await;
         }
     }
@@ -119,7 +119,8 @@ impl Queues {
         Ok(())
     }
 
-    /// Gives the room of dropped queues back, piece by piece. What a kill interrupts is done at the next start.
+    /// Removes the messages of dropped queues, some in each transaction. If the host is killed meanwhile, the next
+    /// start goes on.
     pub async fn sweep(&self) -> Result<(), DbError> {
         while self.db.write(table::sweep).await? {}
         Ok(())
@@ -134,12 +135,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Which one it is.
+    /// The owner and the name of the queue.
     pub fn place(&self) -> &Place {
         &self.place
     }
 
-    /// Stores a message and wakes who delivers.
+    /// Stores a message and wakes the trigger.
     pub async fn send(&self, message: NewMessage) -> Result<Sent, QueueError> {
         check(&message)?;
         let (place, expires) = (self.place.clone(), message.time_to_live_ms.is_some());
@@ -154,7 +155,7 @@ impl Queue {
         Ok(sent)
     }
 
-    /// Messages that are ready after position `after`, at most `limit`, in order.
+    /// Ready messages after position `after`, in order, at most `limit`.
     pub async fn ready(&self, after: i64, limit: usize) -> Result<Vec<Message>, DbError> {
         let place = self.place.clone();
         let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
@@ -164,7 +165,7 @@ impl Queue {
         self.queues.db.read(read).await
     }
 
-    /// The first message of `session` that is ready and stands after position `after`.
+    /// The first ready message of `session` after position `after`.
     pub async fn next_of_session(&self, session: String, after: i64) -> Result<Option<Message>, DbError> {
         let place = self.place.clone();
         let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
@@ -174,7 +175,7 @@ impl Queue {
         self.queues.db.read(read).await
     }
 
-    /// When the next message that waits is due, in milliseconds since 1970.
+    /// When the next waiting message is due, in milliseconds since 1970.
     pub async fn next_due(&self) -> Result<Option<i64>, DbError> {
         let place = self.place.clone();
         let read = move |connection: &rusqlite::Connection| match table::queue(connection, &place)? {
@@ -184,7 +185,7 @@ impl Queue {
         self.queues.db.read(read).await
     }
 
-    /// Makes ready what is due.
+    /// Makes the messages ready that are due.
     pub async fn promote(&self) -> Result<(), DbError> {
         loop {
             let place = self.place.clone();
@@ -208,17 +209,17 @@ impl Queue {
         self.queues.db.write(acknowledge).await
     }
 
-    /// Notes a delivery that failed. Says whether the message was there.
+    /// Stores that a delivery failed. Returns whether the message existed.
     pub async fn fail(&self, failure: Failure) -> Result<bool, DbError> {
         let fail =
             move |transaction: &Transaction<'_>| table::fail(transaction, &failure, clock::now_ms() as i64);
         let was_there = self.queues.db.write(fail).await?;
-        // It may be the first to wait.
+        // The message may now be the next one that is due.
         self.queues.notify(&self.place);
         Ok(was_there)
     }
 
-    /// A page of messages in one state, and where the next one begins.
+    /// A page of messages in one state, and where the next page begins.
     pub async fn page(
         &self,
         state: State,
@@ -227,7 +228,7 @@ impl Queue {
     ) -> Result<(Vec<Message>, Option<After>), QueueError> {
         let limit = limit.clamp(1, limits::QUEUE_PAGE_MAX);
         let place = self.place.clone();
-        // One more than asked for tells whether there are more.
+        // One message more than asked for shows whether there are more.
         let read =
             move |connection: &rusqlite::Connection| table::page(connection, &place, state, after, limit + 1);
         let mut found = self.queues.db.read(read).await?;
@@ -237,7 +238,7 @@ impl Queue {
         Ok((found.into_iter().map(|(message, _)| message).collect(), next))
     }
 
-    /// Makes dead letters ready again: the one of that id, or all. Says how many.
+    /// Makes dead letters ready again: the one with this id, or all. Returns how many.
     pub async fn replay(&self, id: Option<String>) -> Result<usize, QueueError> {
         let mut replayed = 0;
         loop {
@@ -254,7 +255,7 @@ impl Queue {
         }
     }
 
-    /// Removes all messages in `states`. Says how many.
+    /// Removes all messages in `states`. Returns how many.
     pub async fn purge(&self, states: &[State]) -> Result<usize, QueueError> {
         let mut removed = 0;
         for &state in states {
@@ -277,20 +278,20 @@ impl Queue {
     }
 }
 
-/// The queues that the guests of one revision may send to.
+/// The queues that the guests of one revision may send to, and the memory for messages that they send.
 pub struct QueueGrants {
     grants: Grants,
     pending: Arc<Semaphore>,
 }
 
 impl QueueGrants {
-    /// What the manifest of `app` grants.
+    /// Grants the `queues` that the manifest of `app` names.
     pub fn new(app: &AppName, queues: &[StoreLabel]) -> Self {
         let pending = Arc::new(Semaphore::new(limits::QUEUE_PENDING_BYTES_MAX));
         Self { grants: Grants::new(Kind::Queue, app, queues), pending }
     }
 
-    /// The queue that a guest calls `text`, if it may send to it now.
+    /// The queue with the label `text` (`QUEUE` or `OWNER/QUEUE`), if the app may send to it now.
     pub fn queue(
         &self,
         neighbours: &dyn Neighbours,
@@ -301,7 +302,8 @@ impl QueueGrants {
         Ok(queues.queue(place))
     }
 
-    /// Waits for room in the host's memory for a message of `bytes`, at most [`limits::QUEUE_MESSAGE_BYTES_MAX`].
+    /// Waits until host memory for a message of `bytes` is reserved; for [`limits::QUEUE_MESSAGE_BYTES_MAX`] if that is
+    /// less.
     pub async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, QueueError> {
         let bytes = bytes.min(limits::QUEUE_MESSAGE_BYTES_MAX) as u32;
         self.pending.clone().acquire_many_owned(bytes).await.map_err(|_| QueueError::Busy)
@@ -315,7 +317,7 @@ fn check(message: &NewMessage) -> Result<(), QueueError> {
     let max = limits::QUEUE_PROPERTY_BYTES_MAX;
     let texts = [("id", &message.id), ("session", &message.session)];
     for (name, text) in texts {
-        // They become headers of a delivery.
+        // They become header fields of a delivery.
         if text.as_ref().is_some_and(|text| !is_property(text)) {
             return Err(QueueError::InvalidMessage(format!(
                 "{name}: use 1 to {max} printable characters of ASCII"

@@ -10,23 +10,23 @@ use crate::names::AppName;
 /// Why a call did nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyValueError {
-    /// It did not get to the store.
+    /// The app cannot use the store, or the database failed.
     #[error(transparent)]
     Access(AccessError),
-    /// [`limits::KEY_VALUE_KEY_BYTES_MAX`].
+    /// The key is empty, or longer than [`limits::KEY_VALUE_KEY_BYTES_MAX`].
     #[error("the key has {0} bytes: 1 to {max} are allowed", max = limits::KEY_VALUE_KEY_BYTES_MAX)]
     InvalidKey(usize),
-    /// [`limits::KEY_VALUE_VALUE_BYTES_MAX`].
+    /// The value is longer than [`limits::KEY_VALUE_VALUE_BYTES_MAX`].
     #[error("the value has more than {max} bytes, which is the most", max = limits::KEY_VALUE_VALUE_BYTES_MAX)]
     ValueTooLarge,
-    /// [`limits::KEY_VALUE_BATCH_MAX`], [`limits::KEY_VALUE_BATCH_BYTES_MAX`].
+    /// The batch exceeds [`limits::KEY_VALUE_BATCH_MAX`] or [`limits::KEY_VALUE_BATCH_BYTES_MAX`].
     #[error(
         "the batch has more than {keys} keys or {bytes} bytes, which is the most: use several",
         keys = limits::KEY_VALUE_BATCH_MAX,
         bytes = limits::KEY_VALUE_BATCH_BYTES_MAX
     )]
     BatchTooLarge,
-    /// [`limits::KEY_VALUE_KEYS_PER_APP_MAX`], [`limits::KEY_VALUE_BYTES_PER_APP_MAX`].
+    /// The app would exceed [`limits::KEY_VALUE_KEYS_PER_APP_MAX`] or [`limits::KEY_VALUE_BYTES_PER_APP_MAX`].
     #[error(
         "the stores of app {0} would hold more than {keys} keys or {bytes} bytes, which is the most: delete some keys",
         keys = limits::KEY_VALUE_KEYS_PER_APP_MAX,
@@ -36,13 +36,13 @@ pub enum KeyValueError {
     /// Only decimal text can be incremented.
     #[error("the value is not a whole number in decimal text from -2^63 to 2^63-1, or the sum is not")]
     NotANumber,
-    /// The key has changed, or is there or not there against what was asked for.
+    /// The key does not meet the condition of the change.
     #[error("the key is not as it was expected to be")]
     Changed,
-    /// [`limits::WORKER_HANDLES_MAX`].
+    /// The worker holds [`limits::WORKER_HANDLES_MAX`] handles.
     #[error("the worker holds {max} handles, which is the most: drop some", max = limits::WORKER_HANDLES_MAX)]
     TooManyHandles,
-    /// [`limits::KEY_VALUE_PENDING_BYTES_MAX`].
+    /// Not enough of [`limits::KEY_VALUE_PENDING_BYTES_MAX`] is free.
     #[error(
         "more than {max} bytes of this app are waiting to be written: try again",
         max = limits::KEY_VALUE_PENDING_BYTES_MAX

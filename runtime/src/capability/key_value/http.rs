@@ -1,7 +1,7 @@
 //! `http://wfn.internal/kv/STORE[/KEY]`: key-value stores for guests of every language.
 //!
-//! A key is the rest of the path, percent-decoded; another app's store is `OWNER%2FSTORE`. The number of a version is an
-//! entry's `ETag`.
+//! A key is the rest of the path, percent-decoded; another app's store is `OWNER%2FSTORE`. The `ETag` of an entry is
+//! its version.
 
 use ::http::header::{CONTENT_TYPE, ETAG};
 use ::http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -29,7 +29,7 @@ enum Target {
     Increment { key: String, by: i64 },
 }
 
-/// Answers a request for what `path` names below `/kv/`.
+/// Answers a request; `path` is what follows `/kv/`.
 pub async fn answer(
     capabilities: &Capabilities,
     path: &str,
@@ -66,9 +66,9 @@ fn parse(path: &str, query: &str, method: &Method) -> Result<(String, Target), S
     Ok((store, Target::Increment { key: decoded(key)?, by }))
 }
 
-/// Why a request was not answered as it asked for.
+/// Why a request failed.
 enum Failure {
-    /// It cannot be understood.
+    /// The request cannot be understood.
     Request(String),
     /// The store refused.
     Store(KeyValueError),
@@ -76,7 +76,7 @@ enum Failure {
     NoKey,
     /// Its body ended early.
     Body,
-    /// Not with this method; the header of those that are.
+    /// The method is not allowed; holds the methods that are.
     Method(&'static str),
 }
 
@@ -125,7 +125,7 @@ async fn act(
         }
         ("PUT", Target::Key(key)) => {
             let condition = Condition::of(request.headers()).map_err(Failure::Request)?;
-            // Before the body is read: only so many are in memory at a time.
+            // Reserved before the body is read, so that the memory for all bodies is bounded.
             let most = room_for_body(request.headers(), limits::KEY_VALUE_VALUE_BYTES_MAX);
             let _room = key_value.room(most).await?;
             let body = Limited::new(request.into_body(), most).collect().await;
@@ -149,8 +149,8 @@ async fn act(
     }
 }
 
-/// A body that keeps its room until the guest has taken it: one that asks often and reads nothing fills its own share of
-/// the host's memory, and waits then.
+/// A body that keeps its reserved memory until the guest has taken it. A guest that sends many requests and reads no
+/// answer uses up the memory that its own revision may have, and then waits.
 fn held(bytes: Vec<u8>, content_type: &'static str, room: BufferRoom) -> Response<WasiBody> {
     struct Held(Vec<u8>, #[expect(dead_code, reason = "given back with the bytes")] BufferRoom);
     impl AsRef<[u8]> for Held {

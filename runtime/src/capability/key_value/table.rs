@@ -1,4 +1,4 @@
-//! Stores and entries in the database: each function is one change, whole or not at all, or one read.
+//! Stores and entries in the database: each function is one read or one atomic change.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
@@ -13,23 +13,23 @@ use crate::names::AppName;
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The write that made it so.
+    /// The version, given by the last write.
     pub version: Version,
     /// The value.
     pub value: Vec<u8>,
 }
 
-/// What stores hold: bytes are those of keys and values.
+/// Keys and bytes that stores hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Keys.
     pub keys: i64,
-    /// Bytes.
+    /// Bytes of keys and values.
     pub bytes: i64,
 }
 
 impl Usage {
-    /// What one entry holds.
+    /// The usage of one entry.
     fn of(key: &str, value_bytes: usize) -> Self {
         Self { keys: 1, bytes: (key.len() + value_bytes) as i64 }
     }
@@ -57,7 +57,7 @@ pub fn get(connection: &Connection, place: &Place, key: &str) -> rusqlite::Resul
     statement.query_row(params![place.app.as_str(), place.store.as_str(), key], entry).optional()
 }
 
-/// The write that made `key` what it is, if it is there.
+/// The version of `key`, if it exists.
 pub fn version(connection: &Connection, place: &Place, key: &str) -> rusqlite::Result<Option<Version>> {
     let query = "SELECT version FROM key_value_entry
                  WHERE store = (SELECT id FROM key_value_store WHERE app = ?1 AND name = ?2) AND key = ?3";
@@ -79,7 +79,7 @@ pub fn keys(
     let mut statement = connection.prepare_cached(query)?;
     let parameters = params![place.app.as_str(), place.store.as_str(), prefix, after, count as i64];
     let rows = statement.query_map(parameters, |row| row.get::<_, String>(0))?;
-    // In this order those with the prefix come in a row, and first.
+    // In this order the keys with the prefix are adjacent and come first.
     let is_listed = |key: &rusqlite::Result<String>| !key.as_ref().is_ok_and(|key| !key.starts_with(prefix));
     rows.take_while(is_listed).collect()
 }
@@ -94,7 +94,7 @@ pub fn stores(connection: &Connection, app: &AppName) -> rusqlite::Result<Vec<(S
     rows.collect()
 }
 
-/// An entry as a change finds it.
+/// An entry before a change.
 struct Found {
     version: Version,
     usage: Usage,
@@ -119,7 +119,7 @@ fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Resul
     transaction.prepare_cached(query)?.query_row([app.as_str()], usage)
 }
 
-/// Counts what a change of the store has added, or taken away.
+/// Adds `change`, which may be negative, to the counts of the store.
 fn count(transaction: &Transaction<'_>, store: i64, change: Usage) -> rusqlite::Result<()> {
     if change == Usage::default() {
         return Ok(());
@@ -129,7 +129,7 @@ fn count(transaction: &Transaction<'_>, store: i64, change: Usage) -> rusqlite::
     Ok(())
 }
 
-/// Sets the value of `key` if `condition` is met. Refused where it breaks a bound.
+/// Sets the value of `key` if `condition` is met. Fails if the stores of the app would exceed a limit.
 pub fn put(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -142,7 +142,7 @@ pub fn put(
     check(condition, found.as_ref().map(|found| found.version))?;
     let store = known.map_or_else(|| stores::make(transaction, Kind::KeyValueStore, place), Ok)?;
     let change = Usage::of(key, value.len()).minus(found.map_or(Usage::default(), |found| found.usage));
-    // What makes no store larger is welcome in a full one.
+    // A change that makes no store larger is allowed although the stores are full.
     let grows = change.keys > 0 || change.bytes > 0;
     if grows && !usage_of_app(transaction, &place.app)?.plus(change).is_within_bounds() {
         return Err(KeyValueError::StoreFull(place.app.clone()));
@@ -154,7 +154,7 @@ pub fn put(
     Ok(transaction.last_insert_rowid())
 }
 
-/// Removes `key` if `condition` is met. Says whether it was there.
+/// Removes `key` if `condition` is met. Returns whether it existed.
 pub fn delete(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -171,7 +171,7 @@ pub fn delete(
     Ok(true)
 }
 
-/// Adds `by` to the number under `key`, 0 if it is not there. Answers the sum.
+/// Adds `by` to the number under `key` (0 if it does not exist) and returns the sum.
 pub fn increment(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -187,13 +187,13 @@ pub fn increment(
     Ok(sum)
 }
 
-/// Takes all its stores from an app; what they hold is gone for everybody, and removed by [`sweep`]. Says how many
-/// there were.
+/// Removes all stores of an app and returns how many there were. Nobody can use them from then on; [`sweep`] removes
+/// their entries.
 pub fn drop_stores(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
     transaction.execute("UPDATE key_value_store SET app = NULL WHERE app = ?1", [app.as_str()])
 }
 
-/// Removes some of what dropped stores hold, and those that hold nothing. Says whether there is more.
+/// Removes some entries of dropped stores, and dropped stores without entries. Returns whether there are more.
 pub fn sweep(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     let dropped = "SELECT id FROM key_value_store WHERE app IS NULL ORDER BY id LIMIT 1";
     let Some(store) = transaction.query_row(dropped, [], |row| row.get::<_, i64>(0)).optional()? else {

@@ -10,23 +10,23 @@ use crate::names::AppName;
 /// Why a call did nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// It did not get to the store.
+    /// The app cannot use the queue, or the database failed.
     #[error(transparent)]
     Access(AccessError),
-    /// [`limits::QUEUE_MESSAGE_BYTES_MAX`].
+    /// The body is longer than [`limits::QUEUE_MESSAGE_BYTES_MAX`].
     #[error("the message has more than {max} bytes, which is the most: send what leads to it", max = limits::QUEUE_MESSAGE_BYTES_MAX)]
     MessageTooLarge,
-    /// A property of the message that breaks a bound.
+    /// A property of the message exceeds a limit.
     #[error("{0}")]
     InvalidMessage(String),
-    /// [`limits::QUEUE_MESSAGES_PER_APP_MAX`], [`limits::QUEUE_BYTES_PER_APP_MAX`].
+    /// The app would exceed [`limits::QUEUE_MESSAGES_PER_APP_MAX`] or [`limits::QUEUE_BYTES_PER_APP_MAX`].
     #[error(
         "the queues of app {0} hold {messages} messages or {bytes} bytes, which is the most: retry when some have been delivered",
         messages = limits::QUEUE_MESSAGES_PER_APP_MAX,
         bytes = limits::QUEUE_BYTES_PER_APP_MAX
     )]
     Full(AppName),
-    /// [`limits::QUEUE_PENDING_BYTES_MAX`].
+    /// Not enough of [`limits::QUEUE_PENDING_BYTES_MAX`] is free.
     #[error("more than {max} bytes of this app are waiting to be written: try again", max = limits::QUEUE_PENDING_BYTES_MAX)]
     Busy,
 }

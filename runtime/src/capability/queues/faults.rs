@@ -1,5 +1,5 @@
-//! Queues on a disk that fails at each of its calls in turn: what was answered holds, after a restart and after a power cut,
-//! and what was refused left nothing half done.
+//! Tests queues on a disk that fails at each of its calls in turn. After a restart and after a power cut, what was
+//! answered with success holds, and what was refused has left nothing half done.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::capability::queues::table::Next;
 use crate::manifest::grants::StoreName;
 use crate::persist::faulty_disk::{Call, Fault, FaultyDisk, NAME};
 
-/// Rounds of the work below: enough for the log to be moved into the database and begun again.
+/// Rounds of the work below: enough for SQLite to move its log into the database and begin a new one.
 const ROUNDS: usize = 6;
 
-/// What was answered with success, and what is not known because it was answered with an error.
+/// What was answered with success, and what is uncertain because it was answered with an error.
 #[derive(Default, Debug)]
 struct Answered {
     sent: BTreeSet<String>,
@@ -48,7 +48,7 @@ async fn open(folder: &Path, disk: Option<&'static std::ffi::CStr>) -> Result<Qu
     Ok(Queues::new(db).queue(place()))
 }
 
-/// Sends, acknowledges and fails messages, several at the same time, as far as the disk lets it.
+/// Sends, acknowledges and fails messages, several at the same time, as far as the disk allows.
 async fn work(queue: &Queue, answered: &mut Answered) {
     for round in 0..ROUNDS {
         let ids: Vec<String> = (0..4).map(|number| format!("{round}-{number}")).collect();
@@ -107,7 +107,7 @@ async fn check(folder: &Path, answered: &Answered, what: &str) {
     for id in ready.union(&dead) {
         assert!(answered.sent.contains(id) || answered.in_doubt.contains(id), "{what}: {id} was never sent");
     }
-    // Counts are those of what is there, and the database is whole.
+    // The counts match the messages, and the database is not damaged.
     let connection = Connection::open(folder.join("wfn.db")).unwrap();
     let whole: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     let counted: (i64, i64) = connection
@@ -130,7 +130,7 @@ async fn each_call_to_the_disk_fails_once_and_nothing_that_was_answered_is_lost(
             let mut answered = Answered::default();
             work(&queue, &mut answered).await;
             let (has_failed, what) = (disk.has_failed(), format!("{call:?} {failed} {fault:?}"));
-            // Power fails now, before anything is put in order.
+            // The power fails here, before anything is repaired.
             disk.leave(left.path());
             drop(queue);
             check(left.path(), &answered, &format!("{what}, power cut")).await;
@@ -146,7 +146,7 @@ async fn each_call_to_the_disk_fails_once_and_nothing_that_was_answered_is_lost(
             }
             failed += 1;
         }
-        // Each round commits twice at least.
+        // Each round commits at least twice.
         assert!(failed >= 2 * ROUNDS, "only {failed} calls to fail: {call:?}");
     }
 }

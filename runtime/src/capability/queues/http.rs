@@ -1,7 +1,7 @@
-//! `POST http://wfn.internal/queues/QUEUE`: a message for guests of every language to send.
+//! `POST http://wfn.internal/queues/QUEUE` sends a message; for guests of every language.
 //!
-//! The body is the message's. Its name, session, delay and time to live are in the query: `id`, `session`, `delay` and
-//! `ttl`, times in seconds. Another app's queue is `OWNER%2FQUEUE`. Answered 202 when the message is on the disk.
+//! The body of the request is that of the message. The query has its `id`, `session`, `delay` and `ttl`, times in
+//! seconds. Another app's queue is `OWNER%2FQUEUE`. The answer is 202 after the message is on the disk.
 
 use ::http::header::CONTENT_TYPE;
 use ::http::{Method, Request, Response, StatusCode};
@@ -18,7 +18,7 @@ use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
 
-/// Answers a request for what `path` names below `/queues/`.
+/// Answers a request; `path` is what follows `/queues/`.
 pub async fn answer(
     capabilities: &Capabilities,
     path: &str,
@@ -31,7 +31,7 @@ pub async fn answer(
     }
 }
 
-/// What became of a message, as guests and operators see it.
+/// The answer to a message that was sent, as JSON for guests and operators.
 pub fn shown(sent: &Sent) -> serde_json::Value {
     serde_json::json!({ "id": sent.id, "duplicate": sent.is_duplicate })
 }
@@ -56,7 +56,7 @@ async fn send(
         capabilities.report(&error, output);
         Refusal::from(&error)
     })?;
-    // Before the body is read: only so many are in memory at a time.
+    // Reserved before the body is read, so that the memory for all bodies is bounded.
     let most = room_for_body(request.headers(), limits::QUEUE_MESSAGE_BYTES_MAX);
     let _room = capabilities.queues().room(most).await.map_err(|error| Refusal::from(&error))?;
     let body = Limited::new(request.into_body(), most).collect().await;
@@ -71,7 +71,7 @@ async fn send(
     })
 }
 
-/// A message without its body, as query and headers of a request describe it.
+/// A message without its body, made from the query and the content type of a request.
 pub fn new_message(query: &str, content_type: &str) -> Result<NewMessage, String> {
     Ok(NewMessage {
         id: value_of(query, "id"),

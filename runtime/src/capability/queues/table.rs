@@ -1,9 +1,9 @@
-//! Queues and messages in the database: each function is one change, whole or not at all, or one read.
+//! Queues and messages in the database: each function is one read or one atomic change.
 //!
-//! A message is in one of three states, and its row says in which: it is ready and has a `position`, it waits until
-//! `due_ms`, or it is dead since `dead_ms`. One of a session keeps its place while it waits: it has a position and is due
-//! later. Positions are given by the one writer in the order of its commits, so that whoever has read up to a position misses
-//! nothing that comes later.
+//! A message is in one of three states, which its row shows: it is ready and has a `position`, it waits until `due_ms`,
+//! or it is dead since `dead_ms`. A message of a session keeps its position while it waits: it has both a position and
+//! a `due_ms` in the future. The one writer gives positions in the order of its commits, so whoever has read up to a
+//! position misses nothing that comes later.
 
 pub mod expiry;
 
@@ -27,28 +27,28 @@ pub struct Usage {
     pub bytes: i64,
 }
 
-/// What became of a message that was sent.
+/// The result of a send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
-    /// What it is called.
+    /// The name of the message.
     pub id: String,
-    /// Whether one of that name was there already, so that this one was not stored.
+    /// Whether a message of that name was sent before, so that this one was not stored.
     pub is_duplicate: bool,
 }
 
-/// What a message is about to do.
+/// The state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// To be delivered, or being delivered.
+    /// It is to be delivered, or is being delivered.
     Ready,
-    /// To wait for its time.
+    /// It waits until it is due.
     Waiting,
-    /// To stay a dead letter.
+    /// It is a dead letter.
     Dead,
 }
 
 impl State {
-    /// The column that says so, by which those in this state are found and ordered.
+    /// The column that is set in this state. It finds and orders the messages in this state.
     fn column(self) -> &'static str {
         match self {
             Self::Ready => "position",
@@ -57,7 +57,7 @@ impl State {
         }
     }
 
-    /// What is true of the rows of those in this state.
+    /// The SQL condition for messages in this state.
     fn condition(self) -> &'static str {
         match self {
             Self::Ready => "position IS NOT NULL",
@@ -72,7 +72,7 @@ impl State {
 pub struct After {
     /// Position, or milliseconds since 1970.
     pub order: i64,
-    /// The message.
+    /// Number of the message.
     pub number: i64,
 }
 
@@ -95,7 +95,7 @@ fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
-/// Bytes that a message is counted with: what it holds and what its row and index take.
+/// Bytes that a message counts: its texts and body, its row and its index entries.
 fn size(message: &NewMessage) -> i64 {
     let texts = message.id.as_ref().map_or(0, String::len)
         + message.session.as_ref().map_or(0, String::len)
@@ -103,14 +103,14 @@ fn size(message: &NewMessage) -> i64 {
     (texts + message.body.len()) as i64 + limits::QUEUE_MESSAGE_OVERHEAD_BYTES
 }
 
-/// The queue's row.
+/// The row id of the queue, if it exists.
 pub fn queue(connection: &Connection, place: &Place) -> rusqlite::Result<Option<i64>> {
     stores::row(connection, Kind::Queue, place)
 }
 
-/// The next number: greater than every one before, in the order of commits.
+/// The next number, greater than every one before: numbers are in the order of commits.
 fn next_number(transaction: &Transaction<'_>) -> rusqlite::Result<i64> {
-    // Not in one statement: RETURNING makes a table of its own for its rows, at ten times the price.
+    // Two statements, because RETURNING makes a table of its own for its rows and takes ten times as long.
     transaction.prepare_cached("UPDATE queue_sequence SET last = last + 1")?.execute([])?;
     transaction.prepare_cached("SELECT last FROM queue_sequence")?.query_row([], |row| row.get(0))
 }
@@ -133,7 +133,8 @@ fn usage_of_app(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Resul
     transaction.prepare_cached(query)?.query_row([app.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Stores a message. Refused where it breaks a bound; not stored again if one of its name was within the window.
+/// Stores a message. Fails if the queues of the app would exceed a limit. If a message of the same name was sent within
+/// the window, this one is not stored.
 pub fn send(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -183,19 +184,20 @@ pub fn send(
     Ok(Sent { id, is_duplicate: false })
 }
 
-/// Notes the name of a message for a while; false if it was noted before. Forgets some of those whose time is over.
+/// Remembers the name of a message for a while; false if it is remembered already. Forgets some names whose time is
+/// over.
 fn remember(transaction: &Transaction<'_>, queue: i64, id: &str, now_ms: i64) -> rusqlite::Result<bool> {
     let statement = "DELETE FROM queue_seen WHERE (queue, id) IN
         (SELECT queue, id FROM queue_seen WHERE until_ms <= ?1 ORDER BY until_ms LIMIT 8)";
     transaction.prepare_cached(statement)?.execute([now_ms])?;
     let until_ms = now_ms + limits::QUEUE_DUPLICATES_WINDOW.as_millis() as i64;
-    // One whose time is over may still be there.
+    // A name whose time is over may still be there.
     let statement = "INSERT INTO queue_seen (queue, id, until_ms) VALUES (?1, ?2, ?3)
         ON CONFLICT DO UPDATE SET until_ms = ?3 WHERE until_ms <= ?4";
     Ok(transaction.prepare_cached(statement)?.execute(params![queue, id, until_ms, now_ms])? == 1)
 }
 
-/// Messages that are ready and stand after `after`, in order, at most `limit`.
+/// Ready messages after position `after`, in order, at most `limit`.
 pub fn ready(
     connection: &Connection,
     queue: i64,
@@ -209,7 +211,7 @@ pub fn ready(
     statement.query_map(params![queue, after, limit as i64], message)?.collect()
 }
 
-/// The first message of `session` that is ready and stands after `after`.
+/// The first ready message of `session` after position `after`.
 pub fn next_of_session(
     connection: &Connection,
     queue: i64,
@@ -224,7 +226,7 @@ pub fn next_of_session(
     statement.query_row(params![queue, session, after], message).optional()
 }
 
-/// Makes ready what is due, at most `limit` of it; says how much that was.
+/// Makes messages ready that are due, at most `limit`. Returns how many.
 pub fn promote(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -245,22 +247,22 @@ pub fn promote(
     Ok(due.len())
 }
 
-/// When the next message that waits is due, in milliseconds since 1970.
+/// When the next waiting message is due, in milliseconds since 1970.
 pub fn next_due(connection: &Connection, queue: i64) -> rusqlite::Result<Option<i64>> {
     let query =
         "SELECT min(due_ms) FROM queue_message WHERE queue = ?1 AND due_ms IS NOT NULL AND position IS NULL";
     connection.prepare_cached(query)?.query_row([queue], |row| row.get(0))
 }
 
-/// Queue and bytes of a message that is there and not dead.
+/// Queue and bytes of a message that exists and is not dead.
 fn live(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<Option<(i64, i64)>> {
     let query = "SELECT queue, bytes FROM queue_message WHERE number = ?1 AND dead_ms IS NULL";
     let mut statement = transaction.prepare_cached(query)?;
     statement.query_row([number], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
-/// Removes a message that was delivered. Says whether it was there. One whose time to live ended meanwhile was delivered
-/// in time, and is no dead letter.
+/// Removes a message that was delivered. Returns whether it existed. If its time to live ended during the delivery, it
+/// was delivered in time and is no dead letter.
 pub fn acknowledge(transaction: &Transaction<'_>, number: i64) -> rusqlite::Result<bool> {
     let query = "SELECT queue, bytes, dead_ms IS NOT NULL FROM queue_message
         WHERE number = ?1 AND (dead_ms IS NULL OR dead_ms >= expires_ms)";
@@ -276,11 +278,11 @@ pub fn acknowledge(transaction: &Transaction<'_>, number: i64) -> rusqlite::Resu
 /// A delivery that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Which message.
+    /// Number of the message.
     pub number: i64,
-    /// When its first delivery began.
+    /// When its first delivery began, in milliseconds since 1970.
     pub first_ms: i64,
-    /// Why.
+    /// Why it failed.
     pub error: String,
     /// What becomes of the message.
     pub next: Next,
@@ -289,15 +291,15 @@ pub struct Failure {
 /// What becomes of a message whose delivery failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// It waits until then, in milliseconds since 1970, and is ready behind the others.
+    /// It waits until then, in milliseconds since 1970, and then comes after the other ready messages.
     Waits(i64),
-    /// It waits until then and keeps its place.
+    /// It waits until then and keeps its position.
     WaitsInPlace(i64),
     /// It is a dead letter.
     Dead,
 }
 
-/// Notes a delivery that failed. Says whether the message was there.
+/// Stores that a delivery failed. Returns whether the message existed.
 pub fn fail(transaction: &Transaction<'_>, failure: &Failure, now_ms: i64) -> rusqlite::Result<bool> {
     let Some((queue, _)) = live(transaction, failure.number)? else { return Ok(false) };
     let (is_ready, due_ms, dead_ms) = match failure.next {
@@ -325,7 +327,8 @@ pub fn queues(connection: &Connection, app: &AppName) -> rusqlite::Result<Vec<(S
     statement.query_map([app.as_str()], usage)?.collect()
 }
 
-/// Messages in one state after `after`, in order, each with where the next page begins, at most `limit`.
+/// A page of messages in one state after `after`, in order, at most `limit`; each with the place where a page after it
+/// begins.
 pub fn page(
     connection: &Connection,
     place: &Place,
@@ -349,8 +352,8 @@ pub fn page(
     rows.collect()
 }
 
-/// Makes dead letters ready again, as if they had never been delivered: the one of that id, or the oldest. Says how many,
-/// at most `limit`.
+/// Makes dead letters ready again, as if they had never been delivered: the one with this id, or the oldest ones, at
+/// most `limit`. Returns how many.
 pub fn replay(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -375,7 +378,7 @@ pub fn replay(
     Ok(dead.len())
 }
 
-/// Removes messages in one state, at most `limit`; says how many.
+/// Removes messages in one state, at most `limit`. Returns how many.
 pub fn purge(
     transaction: &Transaction<'_>,
     place: &Place,
@@ -391,7 +394,7 @@ pub fn purge(
     Ok(removed)
 }
 
-/// Removes messages without counting; says how many and how many bytes.
+/// Removes messages without changing the counts. Returns how many, and their bytes.
 fn remove_some(
     transaction: &Transaction<'_>,
     queue: i64,
@@ -409,12 +412,12 @@ fn remove_some(
     Ok((removed.len(), removed.iter().sum()))
 }
 
-/// Takes all its queues from an app; what they hold is gone for everybody, and removed by [`sweep`].
+/// Removes all queues of an app. Nobody can use them from then on; [`sweep`] removes their messages.
 pub fn drop_queues(transaction: &Transaction<'_>, app: &AppName) -> rusqlite::Result<usize> {
     transaction.execute("UPDATE queue SET app = NULL WHERE app = ?1", [app.as_str()])
 }
 
-/// Removes some of what dropped queues hold, and those that hold nothing. Says whether there is more.
+/// Removes some messages of dropped queues, and dropped queues without messages. Returns whether there are more.
 pub fn sweep(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
     let dropped = "SELECT id FROM queue WHERE app IS NULL ORDER BY id LIMIT 1";
     let Some(queue) = transaction.query_row(dropped, [], |row| row.get::<_, i64>(0)).optional()? else {

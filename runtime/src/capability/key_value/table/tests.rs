@@ -1,4 +1,4 @@
-//! The tables against a model: what is stored, what it is counted as, and what a version means.
+//! Tests the tables against a model: what is stored, how it is counted, and what a version means.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,10 @@
-//! Messages whose time to live is over: they are dead letters, whether anybody takes them or not.
+//! Makes dead letters of messages whose time to live is over, even if nobody reads them.
 
 use rusqlite::{Connection, Transaction, params};
 
 use super::count;
 
-/// Why they are dead letters.
+/// The reason that is stored with these dead letters.
 pub const EXPIRED: &str = "its time to live was over";
 
 /// When the next message that is not dead expires, in milliseconds since 1970.
@@ -13,7 +13,7 @@ pub fn next(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection.prepare_cached(query)?.query_row([], |row| row.get(0))
 }
 
-/// Makes dead letters of those that have expired, at most `limit`; says how many that were.
+/// Makes dead letters of messages that have expired, at most `limit`. Returns how many.
 pub fn expire(transaction: &Transaction<'_>, now_ms: i64, limit: usize) -> rusqlite::Result<usize> {
     let query = "SELECT number, queue FROM queue_message WHERE expires_ms <= ?1 AND dead_ms IS NULL
         ORDER BY expires_ms LIMIT ?2";

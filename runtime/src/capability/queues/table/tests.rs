@@ -1,5 +1,5 @@
-//! The tables against a model: every message is in one state, is read once in the order of its position, and ends in one
-//! way; what is counted is what is there.
+//! Tests the tables against a model: every message is in one state, is read once in the order of its position, and ends
+//! in one way; the counts match what is stored.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -78,7 +78,7 @@ enum Stage {
 
 #[derive(Default)]
 struct Model {
-    /// By queue and body, which is unlike every other's.
+    /// By queue and body. No two bodies are equal.
     messages: BTreeMap<(usize, String), Stage>,
     seen: HashMap<(usize, u8), i64>,
 }
@@ -222,7 +222,7 @@ fn pages_follow_one_another_and_dropped_queues_are_swept() {
             transaction.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
         assert_eq!(left, 0, "{table}");
     }
-    // Its next life begins empty, and knows no name.
+    // A new queue of that name is empty and remembers no names of messages.
     assert!(!send(&transaction, &place, &new("x", Some(1), 0), 0).unwrap().is_duplicate);
 }
 
@@ -252,7 +252,7 @@ fn one_that_waits_in_its_place_keeps_it_and_is_due_later() {
         |messages: &[Message]| messages.iter().map(|one| (one.number, one.position)).collect::<Vec<_>>();
     assert_eq!(places(&after), places(&before));
     assert_eq!((after[1].due_ms, after[1].failures, after[0].due_ms), (500, 1, 0));
-    // It is nobody who waits to be made ready, and is listed and removed once.
+    // It does not wait to be made ready, and is listed and removed once.
     assert_eq!(next_due(&transaction, queue).unwrap(), None);
     assert_eq!(promote(&transaction, queue, 1_000, 10).unwrap(), 0);
     let listed = |state| page(&transaction, &place, state, After::default(), 10).unwrap().len();
@@ -285,7 +285,7 @@ fn what_has_expired_is_dead_whether_anybody_takes_it_or_not() {
     assert_eq!(expiry::next(&transaction).unwrap(), Some(10));
     assert_eq!((expiry::expire(&transaction, 9, 10).unwrap(), held()), (0, (5, 0)));
     assert_eq!((expiry::expire(&transaction, 10, 10).unwrap(), held()), (1, (4, 1)));
-    // The others are under way when their time ends: one is delivered, which is what counts, and one fails.
+    // The others are being delivered when their time ends: one delivery succeeds, which counts, and one fails.
     let queue = queue(&transaction, &place).unwrap().unwrap();
     let under_way = ready(&transaction, queue, 0, 2).unwrap();
     while expiry::expire(&transaction, 40, 2).unwrap() > 0 {}
@@ -298,7 +298,7 @@ fn what_has_expired_is_dead_whether_anybody_takes_it_or_not() {
     assert_eq!(held(), (1, 3));
     let dead = page(&transaction, &place, State::Dead, After::default(), 10).unwrap();
     assert!(dead.iter().all(|(message, _)| message.last_error == expiry::EXPIRED));
-    // Delivered again it has all the time in the world.
+    // A dead letter that is replayed has no time to live.
     assert_eq!(replay(&transaction, &place, None, 10).unwrap(), 3);
     assert_eq!((expiry::next(&transaction).unwrap(), held()), (None, (4, 0)));
 }
