@@ -1,7 +1,7 @@
-//! Bundles: folders of files that come with a deploy, named by the SHA-256 of their archive, read-only ever after.
+//! Bundles: read-only folders of files that come with a deploy, named by the SHA-256 of their archive.
 //!
-//! `bundles/<sha256>/` are the files, `bundles/<sha256>.tree` says what they have to be. A bundle appears under its name
-//! whole or not at all, and is looked at before it is used: what a disk has damaged is uploaded again.
+//! `bundles/<sha256>/` has the files, `bundles/<sha256>.tree` the hash of what they hold. A bundle appears under its
+//! name whole or not at all, and is checked before it is used. If the disk has damaged it, it is uploaded again.
 
 mod archive;
 
@@ -20,7 +20,7 @@ use crate::limits;
 use crate::names::{BundleHash, ModuleHash};
 use crate::persist::artifacts;
 
-/// The work of the child, [`child_main`]: archives are hostile until they are unpacked.
+/// Runs [`child_main`] in a child process with limits, because an archive may be hostile.
 pub const JOB: ChildJob = ChildJob {
     command: "unpack-bundle",
     memory_bytes: limits::UNPACK_MEMORY_BYTES,
@@ -32,16 +32,16 @@ pub const JOB: ChildJob = ChildJob {
 /// The bundles of one data directory.
 pub struct Bundles {
     folder: PathBuf,
-    /// Those that were found whole since the start.
+    /// Bundles that were found undamaged since the host started.
     whole: Mutex<HashSet<BundleHash>>,
-    /// One gets its name at a time: of two uploads of the same the second finds the first.
+    /// Held while a bundle gets its name: of two uploads of the same bundle, the second finds the first.
     publishing: Mutex<()>,
 }
 
-/// Why an archive is not taken. Nothing was stored then.
+/// Why an archive is refused. Nothing was stored.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum BundleError {
-    /// It is not an archive, or holds what a bundle may not.
+    /// It is not an archive, or it holds something that a bundle may not hold.
     #[error("the archive cannot be taken: {0}")]
     Invalid(String),
     /// The disk failed.
@@ -67,12 +67,12 @@ impl From<NoAnswer> for BundleError {
 pub enum Flaw {
     /// It is not there.
     Missing,
-    /// Some of its files are not what they were.
+    /// Some of its files have changed.
     Damaged,
 }
 
 impl Bundles {
-    /// Opens the store below `data_dir`, making its folder; what a killed host left unfinished is removed.
+    /// Opens the store below `data_dir`: makes its folder, and removes what a killed host left unfinished.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let folder = data_dir.join("bundles");
         fs::create_dir_all(&folder)?;
@@ -85,28 +85,28 @@ impl Bundles {
         &self.folder
     }
 
-    /// Where the files of a bundle are or belong.
+    /// The folder for the files of a bundle, whether it exists or not.
     pub fn path(&self, hash: BundleHash) -> PathBuf {
         self.folder.join(hash.to_string())
     }
 
-    /// Where it is noted what they have to be.
+    /// The file with the hash of what the bundle holds.
     fn note(&self, hash: BundleHash) -> PathBuf {
         self.folder.join(format!("{hash}.tree"))
     }
 
-    /// Whether the bundle is stored as it was uploaded; if so it counts as uploaded now. Reads all of it. Blocks.
+    /// Whether the bundle is stored and undamaged; if so, it counts as uploaded now. Reads all its files. Blocks.
     pub fn has(&self, hash: BundleHash) -> io::Result<bool> {
         let is_whole = match fs::read_to_string(self.note(hash)) {
             Ok(noted) => self.is_as(hash, &noted)?,
-            // One of an earlier wfn, which left no note.
+            // An earlier wfn stored it and wrote no note.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(error),
         };
         if is_whole {
             self.whole.lock().insert(hash);
             for path in [self.path(hash), self.note(hash)] {
-                // Where that is not allowed nothing can be removed either.
+                // If this is not allowed, nothing can be removed either.
                 let _ = artifacts::touch(&path);
             }
         }
@@ -121,7 +121,7 @@ impl Bundles {
         }
     }
 
-    /// Whether guests may have the bundle, which is looked at once after each start. Blocks.
+    /// Whether guests may use the bundle. Its files are read once after each start. Blocks.
     pub fn check(&self, hash: BundleHash) -> io::Result<Result<(), Flaw>> {
         if self.whole.lock().contains(&hash) {
             return Ok(Ok(()));
@@ -129,12 +129,12 @@ impl Bundles {
         if !self.path(hash).is_dir() {
             return Ok(Err(Flaw::Missing));
         }
-        // One of an earlier wfn has no note to be compared with.
+        // If an earlier wfn stored it, there is no note to compare with.
         let is_whole = !self.note(hash).exists() || self.has(hash)?;
         Ok(if is_whole { Ok(()) } else { Err(Flaw::Damaged) })
     }
 
-    /// Unpacks `archive`, whose SHA-256 is `hash`, in a limited child. Blocks.
+    /// Unpacks `archive`, whose SHA-256 is `hash`, in a child process with limits. Blocks.
     pub fn unpack(&self, archive: &Path, hash: BundleHash) -> Result<(), BundleError> {
         self.unpack_by(hash, |folder| {
             JOB.run::<Result<_, _>>(&[archive.as_os_str(), folder.as_os_str()], &mut |_| {})?
@@ -151,7 +151,7 @@ impl Bundles {
         }
         let unfinished = artifacts::temporary_folder_in(&self.folder)?;
         let tree = unpack(unfinished.path())?;
-        // All of it is on the disk before it has its name.
+        // Everything is on the disk before it gets its name.
         rustix::fs::syncfs(File::open(&self.folder)?).map_err(io::Error::from)?;
         let _publishing = self.publishing.lock();
         if self.has(hash)? {
@@ -165,8 +165,8 @@ impl Bundles {
         Ok(())
     }
 
-    /// Removes every bundle that is not in `referenced` and was unpacked longer than `age` ago. Nothing may be about to
-    /// refer to one meanwhile.
+    /// Removes every bundle that is not in `referenced` and was last uploaded longer than `age` ago. The caller makes
+    /// sure that nothing is about to refer to one.
     pub fn retain(&self, referenced: &HashSet<BundleHash>, age: Duration) -> io::Result<()> {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -185,7 +185,7 @@ impl Bundles {
     }
 }
 
-/// What the child does with the arguments of [`Bundles::unpack`]. Gives its exit code.
+/// Runs the child with the arguments of [`Bundles::unpack`]. Returns its exit code.
 pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
     JOB.work(|| match arguments {
         [archive, folder] => archive::unpack(File::open(archive.as_ref())?, Path::new(folder.as_ref())),
@@ -201,14 +201,14 @@ mod tests {
         BundleHash::new([byte; 32])
     }
 
-    /// An archive of entries: type, name, content or target.
+    /// An archive of entries: type, name, content or link target.
     fn archive(entries: &[(tar::EntryType, &str, &[u8])]) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (kind, name, content) in entries {
             let mut header = tar::Header::new_ustar();
             header.set_entry_type(*kind);
             header.set_mode(0o644);
-            // The checked way refuses names that a hostile archive has.
+            // Written as bytes, because the checked way refuses names that a hostile archive may have.
             header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
             if *kind == tar::EntryType::Symlink || *kind == tar::EntryType::Link {
                 header.set_link_name(std::str::from_utf8(content).unwrap()).unwrap();
@@ -237,7 +237,7 @@ mod tests {
             archive(&[(tar::EntryType::Directory, "a/", b""), (file, "a/b.txt", b"text"), (file, "c", b"")]);
         unpack(&bundles, &bytes, hash(1)).unwrap();
         assert_eq!(fs::read(bundles.path(hash(1)).join("a/b.txt")).unwrap(), b"text");
-        // Again is no error.
+        // To unpack it again is no error.
         unpack(&bundles, &bytes, hash(1)).unwrap();
         bundles.retain(&HashSet::from([hash(1)]), Duration::ZERO).unwrap();
         assert!(bundles.has(hash(1)).unwrap());

@@ -1,5 +1,5 @@
-//! Opens connections for outbound requests: looks the name up, asks the policy about every address, and connects to
-//! one that it allows. What was checked is what is connected to; nothing looks the name up again.
+//! Opens connections for outbound requests: looks the name up, asks the policy about every address, and connects to one
+//! that it allows. The name is not looked up again, so every address that is connected to was checked.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,13 +29,13 @@ pub enum ConnectError {
     Dns {
         /// The name.
         host: String,
-        /// The resolver's words.
+        /// The resolver's message.
         why: String,
     },
     /// The policy does not allow any of its addresses.
     #[error("{0}")]
     Refused(EgressRefusal),
-    /// Nobody answered in time.
+    /// No connection was made in time.
     #[error("no connection within {} s", limits::OUTBOUND_CONNECT_TIMEOUT.as_secs())]
     TimedOut,
     /// All connections that the app or the host may have are in use.
@@ -46,14 +46,14 @@ pub enum ConnectError {
     Io(Arc<io::Error>),
 }
 
-/// Bounds of what all apps of a host do outbound.
+/// Limits for the connections and name lookups of all apps of a host together.
 pub struct OutboundBounds {
     connections: Arc<Semaphore>,
     lookups: Semaphore,
 }
 
 impl OutboundBounds {
-    /// At most so many `connections` of all apps.
+    /// Allows at most `connections` at a time.
     pub fn new(connections: usize) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
@@ -72,7 +72,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector that goes by `egress`, within the bounds of the app and those of the `host`.
+    /// A connector that applies the policy `egress`, and the limits of the app and of the `host`.
     pub fn new(egress: Arc<Egress>, host: Arc<OutboundBounds>, meter: Arc<Meter>) -> Self {
         let own_connections = Arc::new(Semaphore::new(limits::OUTBOUND_CONNECTIONS_PER_APP_MAX));
         Self { egress, host, own_connections, meter }
@@ -97,7 +97,7 @@ impl Connector {
         permit.ok().and_then(Result::ok).ok_or(ConnectError::Limit)
     }
 
-    /// Looks the name up once.
+    /// Looks the name up once. Returns the addresses that the policy allows.
     async fn allowed_addresses(&self, destination: &Destination) -> Result<Vec<IpAddr>, ConnectError> {
         let found = match destination.literal() {
             Some(address) => vec![address],
@@ -123,7 +123,7 @@ impl Connector {
     async fn look_up(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
         let failed = |why: String| ConnectError::Dns { host: host.to_owned(), why };
         let looked_up = timeout(limits::OUTBOUND_CONNECT_TIMEOUT, async {
-            // Each is a thread that blocks in the system's resolver.
+            // Each lookup blocks a thread in the system's resolver.
             let _turn = self.host.lookups.acquire().await.map_err(io::Error::other)?;
             let found = tokio::net::lookup_host((host, 0)).await?;
             Ok::<_, io::Error>(found.map(|address| address.ip()).collect::<Vec<_>>())
@@ -134,7 +134,7 @@ impl Connector {
     }
 }
 
-/// Tries one address after the other; each that is not the last has a share of the time.
+/// Tries one address after the other. Each but the last is limited to a share of the time.
 async fn connect_to_first(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
     let share: Duration = limits::OUTBOUND_CONNECT_TIMEOUT / (addresses.len() as u32 + 1);
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -146,7 +146,7 @@ async fn connect_to_first(addresses: &[IpAddr], port: u16) -> io::Result<TcpStre
         };
         match result {
             Ok(stream) => {
-                // Small requests go out at once; where it cannot be set they go out a little later.
+                // Small requests are sent at once. If this cannot be set, they are sent a little later.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
@@ -170,7 +170,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// An open connection; counts against the bounds for as long as it is.
+/// An open connection. It counts towards the limits until it is dropped.
 pub struct Wire {
     io: TokioIo<TcpStream>,
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),

@@ -1,8 +1,8 @@
-//! Managed identity: short-lived signed tokens that say which app asks, for other services to check.
+//! Managed identity: short-lived signed tokens by which other services can check which app calls them.
 //!
-//! A guest asks at `http://wfn.internal/identity/token?audience=…`; the token is a JWT (RFC 7519) signed with Ed25519
-//! (RFC 8037). Whoever gets one finds the keys by OpenID Connect Discovery at the functions listener. Keys are replaced
-//! every [`limits::SIGNING_KEY_LIFE`] and stay published until no token that they signed is valid any more.
+//! A guest asks for one at `http://wfn.internal/identity/token?audience=…`. It is a JWT (RFC 7519) signed with Ed25519
+//! (RFC 8037). Its receiver finds the public keys at the functions listener, by OpenID Connect Discovery. Keys are
+//! replaced every [`limits::SIGNING_KEY_LIFE`]. They stay published until no token that they signed is valid any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use crate::names::AppName;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
 
-/// Where the description of this issuer is, by OpenID Connect Discovery.
+/// Path of the description of this issuer (OpenID Connect Discovery).
 pub const CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
-/// Where its keys are.
+/// Path of its public keys.
 pub const KEYS_PATH: &str = "/.well-known/jwks.json";
 
-/// What signing keys are sealed for.
+/// The place that a sealed signing key is bound to.
 fn place(id: &str) -> String {
     format!("signing-key\0{id}")
 }
@@ -39,11 +39,11 @@ pub struct Identity {
 
 /// A key as it is stored.
 pub struct StoredKey {
-    /// Names it in tokens.
+    /// Its name in tokens (`kid`).
     pub id: String,
     /// Its PKCS #8 document, sealed.
     pub sealed: Vec<u8>,
-    /// Milliseconds since 1970.
+    /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
 }
 
@@ -56,10 +56,10 @@ struct SigningKey {
 /// Why there is no key to sign with.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// A stored key that the host's secret key does not open.
+    /// The host's secret key does not decrypt a stored key.
     #[error("signing key {0} cannot be decrypted: secret.key is not the key it was encrypted with")]
     Unopened(String),
-    /// No randomness, or a broken key.
+    /// A new key could not be made.
     #[error("make a signing key")]
     Make,
     /// The database failed.
@@ -67,13 +67,13 @@ pub enum IdentityError {
     Db(#[from] DbError),
 }
 
-/// What a guest is told about its token.
+/// A token, as a guest gets it.
 pub struct Token {
     /// The JWT.
     pub text: String,
     /// How long it is valid.
     pub expires_in: Duration,
-    /// Until when, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires_on: u64,
 }
 
@@ -83,8 +83,8 @@ impl Identity {
         Self { issuer, keys: ArcSwap::default() }
     }
 
-    /// Reads the keys, and makes a new one if there is none or the newest is old or `replace` says so. Keys that
-    /// nobody needs any more are removed.
+    /// Reads the keys. Makes a new one if there is none, if the newest is too old, or if `replace` is set. Removes keys
+    /// that are no longer needed.
     pub async fn refresh(
         &self,
         db: &Db,
@@ -111,7 +111,7 @@ impl Identity {
             db.write(move |transaction| store::add(transaction, &stored)).await?;
             keys.insert(0, SigningKey { id, pair, created_ms: now_ms });
         }
-        // A key signs until the next one is made; from then on its tokens have a little while to go.
+        // A key signs until the next one is made. Its last tokens are valid for a while after that.
         let signed_until = |index: usize, keys: &[SigningKey]| match index {
             0 => now_ms,
             _ => keys[index - 1].created_ms,
@@ -129,7 +129,7 @@ impl Identity {
         Ok(())
     }
 
-    /// A token for `app` that is meant for `audience`.
+    /// A token for `app` that is meant for `audience`; `None` if there is no key.
     pub fn token(&self, app: &AppName, audience: &str, now_ms: u64) -> Option<Token> {
         let keys = self.keys.load();
         let key = keys.first()?;
@@ -151,7 +151,7 @@ impl Identity {
         Some(Token { text: format!("{signed}.{signature}"), expires_in: limits::TOKEN_LIFE, expires_on })
     }
 
-    /// What is published at `path` of the functions listener.
+    /// The document that is published at `path` of the functions listener, if there is one.
     pub fn published(&self, path: &str) -> Option<Value> {
         match path {
             KEYS_PATH => Some(json!({ "keys": self.keys.load().iter().map(shown).collect::<Vec<_>>() })),
@@ -176,7 +176,7 @@ fn shown(key: &SigningKey) -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": key.id, "x": public })
 }
 
-/// Whether `audience` can be that of a token: a URL or a name.
+/// Whether `audience` can be that of a token: a URL or a name, in printable ASCII without spaces.
 pub fn is_audience(audience: &str) -> bool {
     (1..=limits::AUDIENCE_BYTES_MAX).contains(&audience.len())
         && audience.bytes().all(|byte| byte.is_ascii_graphic())

@@ -1,11 +1,11 @@
-//! `http://wfn.internal/…`: what the host itself answers a guest, without a socket. Every language has an HTTP client.
+//! `http://wfn.internal/…`: services for guests that the host itself answers, without a socket. Every language has an
+//! HTTP client.
 //!
 //! `/settings[/NAME]` are the app's own settings; `/kv/STORE[/KEY]` are key-value stores ([`key_value::http`]);
-//! `/blobs/CONTAINER[/NAME]` are blobs ([`blobs::http`]);
-//! `/queues/QUEUE` takes messages ([`queues::http`]);
-//! `/identity/token?audience=NAME` proves to others which app asks. `/apps/NAME/…` calls another app through the same
-//! door as every request (`dispatch`), if an entry of `allowed_outbound_hosts` says `http://NAME.wfn.internal` or
-//! `http://*.wfn.internal`; so does a request to that host.
+//! `/blobs/CONTAINER[/NAME]` are blobs ([`blobs::http`]); `/queues/QUEUE` takes messages ([`queues::http`]);
+//! `/identity/token?audience=NAME` gives a token that proves to others which app calls. `/apps/NAME/…` calls another
+//! app through `dispatch`, like every invocation, if `allowed_outbound_hosts` has an entry `http://NAME.wfn.internal`
+//! or `http://*.wfn.internal`. A request to that host name does the same.
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -19,18 +19,18 @@ use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
 use crate::{clock, limits};
 
-/// The host's own name.
+/// The name of the host itself.
 const HOST: &str = "wfn.internal";
 
-/// What of `wfn.internal` a request is for.
+/// What a request to `wfn.internal` is for.
 pub enum Service {
     /// The host's own services.
     Host,
-    /// Another app.
+    /// The app of this name.
     App(String),
 }
 
-/// Whether `destination` is the host itself.
+/// What `destination` is for, if it is `wfn.internal` or a name below it.
 pub fn service(destination: &Destination) -> Option<Service> {
     if destination.scheme != Scheme::Http || destination.port != Scheme::Http.default_port() {
         return None;
@@ -84,7 +84,7 @@ fn settings(capabilities: &Capabilities, name: &str) -> Response<WasiBody> {
     }
 }
 
-/// A token by which the app proves to others who it is.
+/// Answers with a token by which the app proves to others who it is.
 fn token(capabilities: &Capabilities, query: &str) -> Response<WasiBody> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let audience = pairs.find(|(name, _)| name == "audience").map(|(_, value)| value);
@@ -109,7 +109,7 @@ fn token(capabilities: &Capabilities, query: &str) -> Response<WasiBody> {
     }
 }
 
-/// Calls the app `name` with what follows the first `prefix` bytes of the path.
+/// Calls the app `name`. The first `prefix` bytes of the path are removed.
 pub async fn call(
     capabilities: &Capabilities,
     name: &str,
@@ -141,19 +141,19 @@ pub async fn call(
     }))
 }
 
-/// A refusal in the form of all of the host's own errors.
+/// A response from `refusal`, in the form of all errors of the host.
 pub fn refused(refusal: Refusal) -> Response<WasiBody> {
     refusal.into_response().map(|text: Full<_>| text.map_err(|never| match never {}).boxed_unsync())
 }
 
-/// An answer of JSON.
+/// A JSON response.
 pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<WasiBody> {
     let mut response = text(status, value.to_string() + "\n");
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-/// An answer of text.
+/// A text response.
 pub fn text(status: StatusCode, text: String) -> Response<WasiBody> {
     let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;

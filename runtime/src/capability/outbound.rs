@@ -1,7 +1,8 @@
-//! Outbound HTTP: requests of guests to other servers, over connections that are kept and shared by an app's instances.
+//! Outbound HTTP: sends the requests of guests to other servers. Connections are kept, and shared by the instances of
+//! an app.
 //!
-//! A request is checked by name here and by address where its connection is opened (`connect`). Redirects are handed
-//! to the guest, whose next request is checked again.
+//! A request is checked by name here, and by address when its connection is opened (`connect`). The guest gets
+//! redirects as answers; if it follows one, that request is checked too.
 
 mod body;
 
@@ -29,34 +30,34 @@ use crate::manifest::egress::{Destination, Egress, EgressRefusal};
 use crate::meter::Meter;
 use crate::{limits, tls};
 
-/// The way out for the guests of one revision.
+/// Sends the outbound requests of the guests of one revision.
 pub struct Outbound {
     egress: Arc<Egress>,
     meter: Arc<Meter>,
-    /// `None` where nothing may be reached.
+    /// `None` if the policy allows nothing.
     client: Option<Client<HttpsConnector<Connector>, WasiBody>>,
 }
 
-/// What all apps of a host share on their way out.
+/// What the outbound requests of all apps of a host share.
 pub struct OutboundHost {
     bounds: Arc<OutboundBounds>,
     tls: std::sync::OnceLock<rustls::ClientConfig>,
 }
 
 impl OutboundHost {
-    /// With at most so many `connections` at a time.
+    /// Allows at most `connections` at a time.
     pub fn new(connections: usize) -> Self {
         Self { bounds: Arc::new(OutboundBounds::new(connections)), tls: std::sync::OnceLock::new() }
     }
 
-    /// Read when the first app needs it.
+    /// The system's TLS settings, read when the first app needs them.
     fn tls(&self) -> rustls::ClientConfig {
         self.tls.get_or_init(tls::of_the_system).clone()
     }
 }
 
 impl Outbound {
-    /// The way out that `egress` allows.
+    /// Sends only what `egress` allows.
     pub fn new(egress: Egress, host: &OutboundHost, meter: Arc<Meter>) -> Self {
         let egress = Arc::new(egress);
         let client = (!egress.is_closed()).then(|| {
@@ -79,7 +80,7 @@ impl Outbound {
         Self { egress, meter, client }
     }
 
-    /// Where requests may go.
+    /// The policy: where requests may go.
     pub fn egress(&self) -> &Egress {
         &self.egress
     }
@@ -91,7 +92,7 @@ impl Outbound {
         destination: &Destination,
         options: Option<RequestOptions>,
     ) -> Result<Response<WasiBody>, SendError> {
-        // It has no meaning for a connection that is shared.
+        // CONNECT has no meaning on a shared connection.
         if request.method() == http::Method::CONNECT {
             return Err(SendError::Http(HttpError::HttpRequestMethodInvalid));
         }
@@ -116,13 +117,13 @@ impl Outbound {
 
 /// Why a request got no response.
 pub enum SendError {
-    /// The address is not allowed: a matter for the app's log.
+    /// The address is not allowed. The app's log gets the reason.
     Refused(EgressRefusal),
-    /// What the guest is told.
+    /// The error that the guest gets.
     Http(HttpError),
 }
 
-/// How long a guest waits, bounded: what it leaves open is bounded by its own deadline.
+/// How long to wait for the response, within bounds. The deadline of the guest bounds what it leaves unset.
 struct Timeouts {
     head: Duration,
     between_bytes: Duration,
@@ -131,7 +132,7 @@ struct Timeouts {
 impl Timeouts {
     fn of(options: Option<RequestOptions>) -> Self {
         let bounded = |asked: Option<Duration>, default: Duration| {
-            // Zero is no time to do anything in; timers of the runtime refuse it or fire at once.
+            // Not zero: timers of the runtime refuse that, or fire at once.
             asked.unwrap_or(default).clamp(Duration::from_millis(1), limits::TIMEOUT_MAX)
         };
         let asked = options.unwrap_or(RequestOptions {
@@ -146,7 +147,7 @@ impl Timeouts {
     }
 }
 
-/// The same request target in one spelling: connections are kept by it.
+/// Returns `uri` in its normal form, by which kept connections are found.
 fn normal(uri: &Uri, destination: &Destination) -> Result<Uri, HttpError> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     if path.len() > limits::OUTBOUND_PATH_BYTES_MAX {
@@ -162,13 +163,13 @@ fn normal(uri: &Uri, destination: &Destination) -> Result<Uri, HttpError> {
         .map_err(|_| HttpError::HttpRequestUriInvalid)
 }
 
-/// Says in the guest's words why sending failed: the innermost cause that is known.
+/// Translates the failure for the guest: takes the innermost cause that is known.
 fn translated(error: &(dyn StdError + 'static)) -> SendError {
     let mut result = HttpError::HttpProtocolError;
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            // One that wraps another hides it from its own `source`.
+            // An `io::Error` that wraps another error does not return that one as its `source`.
             let Some(inner) = error.get_ref() else { return SendError::Http(of_io(error)) };
             next = Some(inner);
             continue;
@@ -232,7 +233,7 @@ fn of_hyper(error: &hyper::Error) -> HttpError {
 struct Received {
     body: Incoming,
     between_bytes: Duration,
-    /// Runs while nothing comes.
+    /// Runs while no bytes arrive.
     silence: Option<Pin<Box<Sleep>>>,
 }
 

@@ -4,24 +4,25 @@ use ::http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH};
 use ::http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-/// Marks one write of a key or a blob: no two writes of a kind have the same, whatever is written. An `ETag` is one.
+/// Identifies one write of a key or a blob. No two writes of a kind have the same version, even if they write the same.
+/// It is shown as `ETag`.
 pub type Version = i64;
 
-/// What a key or a blob has to be like for a change to be made.
+/// The state that a key or a blob must have for a change to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// Anything.
+    /// Any state.
     Any,
-    /// Not there.
+    /// It does not exist.
     Absent,
-    /// There.
+    /// It exists.
     Present,
-    /// As that write left it.
+    /// It has this version.
     At(Version),
 }
 
 impl Condition {
-    /// Whether it holds for what has `version`, or is not there.
+    /// Whether an entry with `version` meets it; `None`: there is no entry.
     pub fn is_met_by(self, version: Option<Version>) -> bool {
         match self {
             Self::Any => true,
@@ -31,7 +32,7 @@ impl Condition {
         }
     }
 
-    /// The condition that the headers of a change state. The error says what would be understood.
+    /// The condition in the headers of a change. The error says what is allowed.
     pub fn of(headers: &HeaderMap) -> Result<Self, String> {
         match (headers.get(IF_MATCH), headers.get(IF_NONE_MATCH)) {
             (None, None) => Ok(Self::Any),
@@ -49,27 +50,28 @@ impl Condition {
 
 /// The `ETag` of a version.
 pub fn tag_of(version: Version) -> HeaderValue {
-    // Digits in quotation marks are always a header value.
+    // Digits in quotation marks are always a valid header value.
     HeaderValue::try_from(tag_text(version)).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))
 }
 
-/// The same as text.
+/// The `ETag` of a version, as text.
 pub fn tag_text(version: Version) -> String {
     format!("\"{version}\"")
 }
 
-/// The version that a strong `ETag` stands for: 0, which is none, for those of other servers. `None` if it is no tag.
+/// The version that a strong `ETag` names: 0, which no entry has, for tags of other servers. `None` if it is no strong
+/// tag.
 pub fn version_of(tag: &str) -> Option<Version> {
     let text = tag.trim().strip_prefix('"')?.strip_suffix('"')?;
     Some(text.parse().unwrap_or(0))
 }
 
-/// Bytes of the body that a request declares to have.
+/// The length of the body that the headers declare, in bytes.
 pub fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Bytes that the host makes room for before it reads a body, and takes of it: what it declares to have, or `most`.
+/// Host memory to reserve for a body, and most bytes to read of it: the declared length, but not more than `most`.
 pub fn room_for_body(headers: &HeaderMap, most: usize) -> usize {
     let declared = declared_bytes(headers).and_then(|bytes| usize::try_from(bytes).ok());
     declared.map_or(most, |bytes| bytes.min(most))
@@ -78,16 +80,16 @@ pub fn room_for_body(headers: &HeaderMap, most: usize) -> usize {
 /// Which page of a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
-    /// What begins with this alone.
+    /// Only names that begin with this.
     pub prefix: String,
-    /// What comes after this alone, in the order of bytes.
+    /// Only names that come after this, in the order of bytes.
     pub after: String,
     /// How many at most.
     pub limit: usize,
 }
 
 impl Listing {
-    /// The page that a query names, with `limit_max` where it does not say how long. The error says what is allowed.
+    /// The page that a query asks for; `limit_max` is its default and largest length. The error says what is allowed.
     pub fn of(query: &str, limit_max: usize) -> Result<Self, String> {
         let limit = match value_of(query, "limit") {
             Some(limit) => limit.parse().ok().filter(|limit| (1..=limit_max).contains(limit)),
@@ -99,13 +101,13 @@ impl Listing {
     }
 }
 
-/// The value of `name` in a query.
+/// The first value of `name` in a query.
 pub fn value_of(query: &str, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
 }
 
-/// A part of a path without its percent-encoding.
+/// A part of a path after percent-decoding.
 pub fn decoded(text: &str) -> Result<String, String> {
     let decoded = percent_decode_str(text).decode_utf8();
     Ok(decoded.map_err(|_| "the path is not UTF-8 in percent-encoding")?.into_owned())

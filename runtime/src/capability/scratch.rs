@@ -1,9 +1,10 @@
 //! `/tmp`: an empty file system in memory for one instance, as large as the app's manifest asks for.
 //!
-//! Each is a tmpfs of its own that no path leads to: the kernel keeps its bound to the byte, whatever a guest does with
-//! holes, links and files that it removes while they are open, and it is gone with the last descriptor of it, kill -9
-//! included. Making one takes the right to mount, which the host may not have. A helper process has it: by birth if the
-//! host runs as root, otherwise in a user namespace that a process of one thread may enter. It hands over descriptors.
+//! Each is a tmpfs that is mounted at no path. The kernel keeps it within its size to the byte, whatever a guest does
+//! with holes, links and files that it removes while they are open. It is gone with its last descriptor, even after
+//! kill -9. To make one takes the right to mount, which the host may not have. A helper process has it: from the start
+//! if the host runs as root, otherwise in a user namespace, which only a process with one thread may enter. It hands
+//! descriptors to the host.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -29,41 +30,41 @@ use crate::limits;
 /// The hidden subcommand of the binary that runs [`child_main`].
 pub const CHILD_COMMAND: &str = "make-scratch";
 
-/// The `/tmp` of one instance, or of one worker where nothing is kept between invocations.
+/// The `/tmp` of one instance, or of one worker if nothing is kept between invocations.
 pub struct Scratch {
     root: OwnedFd,
-    /// Its whole size, used or not.
+    /// The memory for its whole size, used or not.
     _charge: Charge,
 }
 
 impl Scratch {
-    /// Its root, for as long as it lives.
+    /// Path of its root, valid as long as this value lives.
     pub fn root(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.root.as_raw_fd()).into()
     }
 }
 
-/// Makes them: one for the host.
+/// Makes scratch file systems; there is one for the host.
 #[derive(Default)]
 pub struct ScratchMaker {
     helper: Mutex<Option<Helper>>,
 }
 
 impl ScratchMaker {
-    /// An empty one of the bytes that were charged. Blocks for some fifty microseconds, and for milliseconds when the
-    /// helper has to be started.
+    /// Makes an empty one of the size that was charged. Blocks for about fifty microseconds, and for milliseconds if
+    /// the helper has to be started.
     pub fn make(&self, charge: Charge) -> io::Result<Arc<Scratch>> {
         Ok(Arc::new(Scratch { root: self.file_system(charge.bytes())?, _charge: charge }))
     }
 
-    /// Fails if this machine does not let the host make any.
+    /// Fails if this machine does not allow the host to make any.
     pub fn check(&self) -> io::Result<()> {
         self.file_system(limits::MEBIBYTE).map(drop)
     }
 
     fn file_system(&self, bytes: u64) -> io::Result<OwnedFd> {
         let mut helper = self.helper.lock();
-        // One that has died is replaced.
+        // A helper that has died is replaced.
         if let Some(living) = &*helper
             && let Ok(made) = living.ask(bytes)
         {
@@ -74,7 +75,7 @@ impl ScratchMaker {
     }
 }
 
-/// The helper process. It ends when its socket closes, also by the host's death.
+/// The helper process. It ends when its socket closes, so also when the host dies.
 struct Helper {
     child: Child,
     socket: OwnedFd,
@@ -118,18 +119,18 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        // Gone already, or hanging: either way it must not stay.
+        // It has ended already, or it hangs. In both cases it must not stay.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What the helper does: answers each request for a file system of so many bytes until its socket, which is its
-/// stdin, closes. Returns its exit code.
+/// Runs the helper: answers each request for a file system of some size until its socket, which is its stdin, closes.
+/// Returns its exit code.
 pub fn child_main() -> i32 {
     let stdin = io::stdin();
     let socket = stdin.as_fd();
-    // Nothing it does needs more; a core would have nothing to tell.
+    // It needs no more descriptors, and a core dump would be of no use.
     for (resource, most) in [(Resource::Nofile, 64), (Resource::Core, 0)] {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     }
@@ -167,7 +168,7 @@ fn answer(socket: BorrowedFd<'_>, made: rustix::io::Result<OwnedFd>) -> rustix::
     rustix::net::sendmsg(socket, &[IoSlice::new(&number)], &mut ancillary, SendFlags::NOSIGNAL).map(drop)
 }
 
-/// The root of a new file system that holds `bytes` at most and is mounted nowhere.
+/// The root of a new file system that holds at most `bytes` and is mounted nowhere.
 fn file_system(bytes: u64) -> rustix::io::Result<OwnedFd> {
     use rustix::mount::{fsconfig_create, fsconfig_set_string, fsmount, fsopen};
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -182,7 +183,7 @@ fn file_system(bytes: u64) -> rustix::io::Result<OwnedFd> {
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// Makes this process, which has one thread, the owner of a user namespace with the same user, and of its mounts.
+/// Moves this process, which has one thread, to a new user namespace with the same user and group, and to new mounts.
 fn enter_namespace() -> io::Result<()> {
     let (user, group) = (getuid().as_raw(), getgid().as_raw());
     #[expect(

@@ -1,8 +1,8 @@
-//! Secrets: settings of an app whose values are encrypted at rest, given to its guests alone, and never shown.
+//! Secrets: settings of an app whose values are encrypted at rest, given only to its guests, and never shown.
 //!
-//! Values are sealed with AES-256-GCM under the host's key, a file of mode 0600 in the data directory or a credential
-//! that systemd hands over. The app's and the secret's names are authenticated with the value, so that nobody with write
-//! access to the database can give one secret's value to another name.
+//! Values are encrypted with AES-256-GCM under the host's key: a file of mode 0600 in the data directory, or a
+//! credential from systemd. The names of the app and of the secret are authenticated with the value, so nobody with
+//! write access to the database can move a value to another name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +18,21 @@ use crate::limits;
 use crate::names::AppName;
 use crate::persist::artifacts;
 
-/// Name of a secret: that of the environment variable by which guests read it.
+/// Name of a secret. Guests read the value from the environment variable of this name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SecretName(String);
 
-/// A name or value that cannot be that of a secret.
+/// Why a name or a value cannot be that of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// The name.
+    /// The name is not allowed.
     #[error("{0:?} cannot be the name of a secret: use up to 128 letters, digits and '_', not a digit first")]
     Name(String),
-    /// The value, which is not shown.
+    /// The value is not allowed. It is not shown.
     #[error("the value of {0} is not text without NUL of up to {max} bytes", max = limits::SECRET_BYTES_MAX)]
     Value(SecretName),
-    /// Too many, or too long together.
+    /// Too many secrets, or too many bytes together.
     #[error(
         "{count} secrets of {bytes} bytes: at most {} of {} bytes are allowed",
         limits::SECRETS_MAX,
@@ -41,13 +41,13 @@ pub enum SecretError {
     TooMany {
         /// How many there would be.
         count: usize,
-        /// How long they would be, with their names.
+        /// Bytes of all names and values.
         bytes: usize,
     },
 }
 
 impl SecretName {
-    /// Checks and takes a name.
+    /// Checks a name: up to 128 letters, digits and `_`, not a digit first.
     pub fn new(name: &str) -> Result<Self, SecretError> {
         let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let is_valid = (1..=128).contains(&name.len())
@@ -84,12 +84,12 @@ impl From<SecretName> for String {
     }
 }
 
-/// A secret's value. It has no form that is printed or stored as it is.
+/// A secret's value. No format prints or stores it unencrypted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);
 
 impl SecretValue {
-    /// Takes text as the value of the secret `name`.
+    /// Checks the value of the secret `name`: text without NUL, at most [`limits::SECRET_BYTES_MAX`].
     pub fn new(name: &SecretName, value: String) -> Result<Self, SecretError> {
         match value.len() <= limits::SECRET_BYTES_MAX && !value.contains('\0') {
             true => Ok(Self(value)),
@@ -115,7 +115,7 @@ pub type Secrets = BTreeMap<SecretName, SecretValue>;
 /// Changes of an app's secrets: a new value, or `None` to remove it.
 pub type SecretChanges = BTreeMap<SecretName, Option<SecretValue>>;
 
-/// `secrets` after `changes`, within the bounds.
+/// `secrets` after `changes`. Fails if they exceed a limit.
 pub fn changed(mut secrets: Secrets, changes: &SecretChanges) -> Result<Secrets, SecretError> {
     for (name, value) in changes {
         match value {
@@ -135,16 +135,16 @@ pub fn changed(mut secrets: Secrets, changes: &SecretChanges) -> Result<Secrets,
 const KEY_NAME: &str = "secret.key";
 const KEY_BYTES: usize = 32;
 
-/// The key under which all secrets of a host are sealed.
+/// The key that encrypts all secrets of a host.
 pub struct SecretKey(LessSafeKey);
 
-/// What was sealed cannot be opened: another key, or changed bytes.
+/// A value cannot be decrypted: the key is another one, or the bytes have changed.
 #[derive(Debug, thiserror::Error)]
 #[error("secret {0} cannot be decrypted: secret.key is not the key it was encrypted with")]
 pub struct Unopened(String);
 
 impl SecretKey {
-    /// The key of the host: the credential, or the file in `data_dir`, which is made if there is none.
+    /// Opens the key of the host: the credential, or the file in `data_dir`, which is made if it does not exist.
     pub fn open(data_dir: &Path) -> io::Result<Self> {
         let credential =
             std::env::var_os("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(KEY_NAME));
@@ -175,7 +175,7 @@ impl SecretKey {
         Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| wrong())?)))
     }
 
-    /// Encrypts `bytes` for their place; each time to others.
+    /// Encrypts `bytes` and binds them to `place`. The result is different each time.
     pub fn seal(&self, place: &str, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
@@ -187,7 +187,7 @@ impl SecretKey {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Decrypts what [`Self::seal`] made for the same place with the same key.
+    /// Decrypts what [`Self::seal`] made for the same place with the same key; `None` for anything else.
     pub fn unseal(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -214,7 +214,7 @@ impl SecretKey {
     }
 }
 
-/// What a value is bound to. Neither name can hold the separator.
+/// The place that a value is bound to. Neither name can contain the separator.
 fn place(app: &AppName, name: &SecretName) -> String {
     format!("secret\0{app}\0{name}")
 }

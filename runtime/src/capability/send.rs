@@ -1,4 +1,4 @@
-//! A guest's own requests: to the host itself, to another app, or out.
+//! Sends a guest's own requests: to the host itself, to another app, or out.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use crate::meter::output::GuestOutput;
 use crate::request::Origin;
 
 impl Capabilities {
-    /// Sends a guest's request to where it wants to go, if it may. What is refused is said in the app's log.
+    /// Sends a guest's request to its destination, if that is allowed. The app's log gets the reason of a refusal.
     pub async fn send(
         &self,
         mut request: http::Request<WasiBody>,
@@ -58,11 +58,11 @@ impl Capabilities {
     }
 }
 
-/// A request body that is read to its end also when nobody wants it: that of a GET, or one whose receiver answers early. The
-/// guest that writes it would get an error otherwise, depending on who comes first, though its request is answered.
+/// A request body that is read to its end even if nobody wants it: that of a GET, or one whose receiver answers early.
+/// Otherwise the guest that writes it might get an error, although its request is answered.
 struct ReadOn {
     body: WasiBody,
-    /// Where it is read on: what drops it may not be a task.
+    /// The runtime for that, because it may be dropped outside of a task.
     here: Handle,
 }
 
@@ -70,7 +70,7 @@ impl Drop for ReadOn {
     fn drop(&mut self) {
         if !self.body.is_end_stream() {
             let mut body = std::mem::take(&mut self.body);
-            // Ends with the guest at the latest.
+            // It ends with the guest at the latest.
             self.here.spawn(async move { while let Some(Ok(_)) = body.frame().await {} });
         }
     }

@@ -1,5 +1,5 @@
-//! What key-value stores, blob containers and queues have in common: who may use one, its row in the database, and what
-//! keeps a call from it.
+//! What key-value stores, blob containers and queues have in common: who may use one, its row in the database, and why
+//! access to it fails.
 
 use http::StatusCode;
 use rusqlite::{Connection, OptionalExtension, Transaction};
@@ -9,19 +9,19 @@ use crate::manifest::grants::{GrantRefusal, Grants, Kind, Place, StoreLabel};
 use crate::persist::error::DbError;
 use crate::refusal::Refusal;
 
-/// Why a call did not get to the store that it is for.
+/// Why a call did not reach its store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// What was asked for is not the name of one.
+    /// The text is not the name of a store.
     #[error("{1}")]
     NoSuch(Kind, String),
     /// The app may not use it.
     #[error(transparent)]
     Refused(#[from] GrantRefusal),
-    /// The app that owns it is not deployed (yet): nobody could remove what is written.
+    /// The app that owns it is not deployed (yet), so nobody could remove what would be written.
     #[error("app {} is not deployed: its {} {} cannot be made", .1.app, .0.noun(), .1.store)]
     NoOwner(Kind, Place),
-    /// The database.
+    /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -46,16 +46,16 @@ impl AccessError {
 
 /// Why a call to a store of one kind did nothing.
 pub trait StoreError: std::error::Error {
-    /// The kind.
+    /// The kind of store.
     const KIND: Kind;
 
     /// Status and stable code over HTTP.
     fn answer(&self) -> (StatusCode, &'static str);
 
-    /// Why it did not get to the store, if it did not.
+    /// Why the call did not reach the store, if it did not.
     fn access(&self) -> Option<&AccessError>;
 
-    /// Whether only the host's operator can mend it.
+    /// Whether only the host's operator can fix the cause.
     fn is_for_the_operator(&self) -> bool {
         matches!(self.access(), Some(AccessError::Db(_)))
     }
@@ -68,7 +68,7 @@ impl<E: StoreError> From<&E> for Refusal {
     }
 }
 
-/// The store that a guest with these `grants` calls `text`, if it may use it now.
+/// The store with the label `text`, if `grants` allow it now.
 pub fn granted(grants: &Grants, neighbours: &dyn Neighbours, text: &str) -> Result<Place, AccessError> {
     let label = StoreLabel::parse(text).map_err(|why| AccessError::NoSuch(grants.kind(), why))?;
     Ok(grants.place(label, |owner| neighbours.share_of(owner))?)
@@ -82,15 +82,15 @@ fn table(kind: Kind) -> &'static str {
     }
 }
 
-/// The row of a store.
+/// The row id of a store, if it exists.
 pub fn row(connection: &Connection, kind: Kind, place: &Place) -> rusqlite::Result<Option<i64>> {
     let query = format!("SELECT id FROM {} WHERE app = ?1 AND name = ?2", table(kind));
     let mut statement = connection.prepare_cached(&query)?;
     statement.query_row([place.app.as_str(), place.store.as_str()], |row| row.get(0)).optional()
 }
 
-/// Makes a store, unless its app was removed: a call that outlives its app must not leave data to the next one of that
-/// name.
+/// Makes a store and returns its row id. Fails if its app was removed: a call that outlives its app must not leave data
+/// to the next app of that name.
 pub fn make(transaction: &Transaction<'_>, kind: Kind, place: &Place) -> Result<i64, AccessError> {
     let statement =
         format!("INSERT INTO {} (app, name) SELECT name, ?2 FROM app WHERE name = ?1", table(kind));

@@ -1,4 +1,4 @@
-//! Capabilities that reach nothing, for tests of what is above them.
+//! Capabilities that reach nothing, for tests of the layers above.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ pub async fn host(folder: &Path) -> Arc<CapabilityHost> {
     CapabilityHost::new(Nobody, stores, secret_key, bundles, String::new(), Tracer::default(), Shares::of(0))
 }
 
-/// What an app may reach whose manifest grants nothing.
+/// The capabilities of an app whose manifest grants nothing.
 pub fn nothing(host: &Arc<CapabilityHost>) -> Arc<Capabilities> {
     let manifest = Manifest::new(AppName::new("simulated").unwrap());
     Capabilities::new(&manifest, &Secrets::new(), host, &Arc::<Meter>::default()).unwrap()

@@ -1,4 +1,4 @@
-//! Unpacks the archive of a bundle, and says of a folder what it holds.
+//! Unpacks the archive of a bundle, and computes the hash of what a folder holds.
 //!
 //! An archive is hostile: only folders and ordinary files are taken, every name is checked, and counts and bytes are bounded.
 
@@ -17,12 +17,12 @@ use crate::names::ModuleHash;
 use crate::persist::artifacts;
 use crate::text::plain;
 
-/// The paths of a folder, with the hashes of its files; folders in it have none.
+/// The paths in a folder: files with their hashes, folders without.
 #[derive(Default)]
 struct Tree(BTreeMap<PathBuf, Option<ModuleHash>>);
 
 impl Tree {
-    /// A file or a folder; the folders that lead to it are part of it.
+    /// Adds a file or a folder, and the folders above it.
     fn add(&mut self, path: &Path, hash: Option<ModuleHash>) {
         for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
             self.0.entry(folder.to_owned()).or_default();
@@ -44,7 +44,7 @@ impl Tree {
     }
 }
 
-/// What `folder` holds, as one hash: equal for folders with equal files of equal names.
+/// One hash for all that `folder` holds: equal if the names and contents of all files are equal.
 pub fn hash_of_folder(folder: &Path) -> io::Result<ModuleHash> {
     let mut tree = Tree::default();
     let mut left = vec![PathBuf::new()];
@@ -63,7 +63,7 @@ pub fn hash_of_folder(folder: &Path) -> io::Result<ModuleHash> {
     Ok(tree.hash())
 }
 
-/// Unpacks `archive` into `folder` and says what that has to hold then, as [`hash_of_folder`] would.
+/// Unpacks `archive` into `folder`. Returns the hash that [`hash_of_folder`] has to give for it.
 pub fn unpack(archive: impl Read, folder: &Path) -> Result<ModuleHash, BundleError> {
     let mut archive = tar::Archive::new(archive);
     let (mut entries, mut bytes) = (0, 0);
@@ -98,7 +98,7 @@ pub fn unpack(archive: impl Read, folder: &Path) -> Result<ModuleHash, BundleErr
                     place.parent().map_or(Ok(()), fs::create_dir_all)?;
                     File::options().write(true).create_new(true).mode(0o400).open(&place)
                 };
-                // Never more than the header said, which was counted.
+                // An entry never yields more bytes than its header says, and those were counted.
                 let hash = write(&mut entry, make().map_err(|error| not_made(&shown, error))?)?;
                 tree.add(&path, Some(hash));
             }
@@ -112,12 +112,12 @@ fn invalid(why: String) -> BundleError {
     BundleError::Invalid(plain(&why))
 }
 
-/// The archive cannot be read: it is cut, or none.
+/// The archive cannot be read: it is cut off, or it is not an archive.
 fn unreadable(error: io::Error) -> BundleError {
     invalid(error.to_string())
 }
 
-/// A file or folder cannot be made: because of the archive, where names stand in each other's way, or because of the disk.
+/// A file or folder cannot be made, because names in the archive are in conflict, or because the disk fails.
 fn not_made(name: &str, error: io::Error) -> BundleError {
     match error.kind() {
         io::ErrorKind::AlreadyExists
@@ -129,7 +129,7 @@ fn not_made(name: &str, error: io::Error) -> BundleError {
     }
 }
 
-/// Writes what there is to read, and gives its hash.
+/// Copies `from` to `to` and returns the hash of the bytes.
 fn write(from: &mut impl Read, mut to: File) -> Result<ModuleHash, BundleError> {
     let mut digest = Sha256::new();
     let mut piece = vec![0; 64 * 1024];
@@ -143,7 +143,7 @@ fn write(from: &mut impl Read, mut to: File) -> Result<ModuleHash, BundleError> 
     }
 }
 
-/// A relative path of plain names within bounds, or nothing.
+/// `path`, if it is relative, has plain names only, and is within the limits.
 fn plain_path(path: &Path) -> Option<PathBuf> {
     let names: Option<Vec<_>> = path
         .components()

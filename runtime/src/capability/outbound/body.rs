@@ -1,4 +1,4 @@
-//! The bodies of outbound requests: with their length where it can be known, without empty frames.
+//! Prepares the bodies of outbound requests: finds their length where possible, and removes empty frames.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,9 +15,10 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 use crate::limits;
 use crate::short_queue::ShortQueue;
 
-/// `request` with the length of its body, if that can be known: most guests write a small one right after they have sent
-/// the request. Methods that are about a body get a length even if there is none (RFC 9110, 8.6): servers ask for it, so
-/// the first word of the body is waited for, though not for ever: a guest may want to read an answer first.
+/// Returns `request` with the length of its body, if that can be known: most guests write a small body right after they
+/// have sent the request. POST, PUT and PATCH get a length even without a body, because servers ask for it (RFC 9110,
+/// 8.6). So their first bytes are waited for, but not longer than [`limits::OUTBOUND_BODY_WAIT_MAX`]: a guest may want
+/// to read the answer first.
 pub async fn measured(request: Request<WasiBody>) -> Request<WasiBody> {
     let (mut parts, body) = request.into_parts();
     let length = body.size_hint().exact();
@@ -31,7 +32,7 @@ pub async fn measured(request: Request<WasiBody>) -> Request<WasiBody> {
         .await;
         if is_about_a_body && body.is_silent() {
             let first = timeout(limits::OUTBOUND_BODY_WAIT_MAX, poll_fn(|context| body.poll_first(context)));
-            // Then it goes without a length.
+            // After a timeout the body is sent without a length.
             let _ = first.await;
         }
     }
@@ -41,20 +42,20 @@ pub async fn measured(request: Request<WasiBody>) -> Request<WasiBody> {
     Request::from_parts(parts, body.boxed_unsync())
 }
 
-/// A request body without its empty frames: HTTP/2 queues them without bound.
+/// A request body without its empty frames, which HTTP/2 queues without bound.
 struct RequestBody {
-    /// Frames that were there before the request was sent.
+    /// Frames that came before the request was sent.
     ahead: ShortQueue<Frame<Bytes>>,
-    /// How the body failed after them.
+    /// The error that came after them.
     failed: Option<HttpError>,
-    /// `None` when it has ended.
+    /// The rest of the body; `None` after its end.
     rest: Option<WasiBody>,
-    /// Bytes that are still to be sent, if that is known.
+    /// Bytes that are still to be sent, if known.
     length: Option<u64>,
 }
 
 impl RequestBody {
-    /// Takes what is there now, as long as it is little.
+    /// Takes the frames that are there now, until they exceed [`limits::OUTBOUND_MEASURED_BYTES_MAX`].
     fn look_ahead(&mut self, context: &mut Context<'_>) {
         let mut bytes = 0;
         while bytes <= limits::OUTBOUND_MEASURED_BYTES_MAX {
@@ -74,12 +75,12 @@ impl RequestBody {
         }
     }
 
-    /// Whether nothing is known of it yet.
+    /// Whether nothing of it has come yet, not even its end.
     fn is_silent(&self) -> bool {
         self.length.is_none() && self.ahead.is_empty() && self.failed.is_none() && self.rest.is_some()
     }
 
-    /// Looks ahead as soon as there is something to see.
+    /// Looks ahead until something has come.
     fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.look_ahead(context);
         if self.is_silent() { Poll::Pending } else { Poll::Ready(()) }
