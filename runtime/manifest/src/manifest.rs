@@ -25,8 +25,8 @@ pub use self::scale::{
 };
 pub use self::values::{Bounded, OrAuto, OrDynamic, Span};
 
-/// Everything a user decides about an app. Unset scale settings stay unset, so that an explicit value
-/// survives a change of class and a default follows it.
+/// Everything a user decides about an app. Scale settings that are not set stay unset. So an explicit value survives a
+/// change of the memory class, and a default follows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -59,7 +59,7 @@ pub struct Manifest {
     /// What calls its functions besides HTTP.
     #[serde(default, skip_serializing_if = "Triggers::is_empty")]
     pub trigger: Triggers,
-    /// What other apps may use of what this one has.
+    /// Stores of this app that other apps may use.
     #[serde(default, skip_serializing_if = "SharedStores::is_empty")]
     pub share: SharedStores,
     /// Scale settings: the `[scale]` table of the file.
@@ -143,7 +143,7 @@ impl Manifest {
         }
     }
 
-    /// Checks the bounds that go across fields.
+    /// Checks the limits that concern several fields.
     pub fn check(&self) -> Result<(), String> {
         if self.hosts.len() > limits::HOSTS_PER_APP_MAX {
             return Err(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a name was refused; reads on from "invalid app name" and says what is allowed.
+/// Why a name was refused. The message says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not usable as an app name.
@@ -23,12 +23,12 @@ pub enum NameError {
     Hash(String),
 }
 
-/// Shows at most the first 80 characters of something hostile.
+/// At most the first 80 characters of a text that may be hostile.
 fn shown(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// The name of an app: also its first path segment, so it is DNS-safe and has no slash.
+/// The name of an app. It is also the first path segment, so it is a DNS label and has no slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AppName(Arc<str>);

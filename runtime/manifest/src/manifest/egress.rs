@@ -1,10 +1,10 @@
 //! Decides whether an app may send a request to a destination: first by name, then by every address of that name.
 //!
-//! Entries have the form that Spin's users know: `scheme://host[:port]`, where the scheme is `http`, `https` or `*`, the
-//! host is a name, `*.name` (below it), `*` (any), an address or a range of addresses (`10.0.0.0/8`, `[fd00::]/8`), and
-//! the port is a number, `*`, or left out for the scheme's own. Names and `*` lead to public addresses alone: others
-//! (loopback, private, link-local, metadata of clouds …, [`AddressKind`]) have to be granted by address or range.
-//! The one exception is an entry that says `localhost`.
+//! Entries have the form that Spin uses: `scheme://host[:port]`. The scheme is `http`, `https` or `*`. The host is a
+//! name, `*.name` (names below it), `*` (any), an address or a range of addresses (`10.0.0.0/8`, `[fd00::]/8`). The
+//! port is a number, `*`, or left out for the default of the scheme. Names and `*` allow public addresses only. Other
+//! addresses (loopback, private, link-local, metadata services of clouds …, [`AddressKind`]) have to be granted by
+//! address or range. The one exception is an entry that says `localhost`.
 
 pub mod address;
 
@@ -15,10 +15,10 @@ use std::net::IpAddr;
 use crate::limits;
 use crate::manifest::egress::address::{AddressKind, AddressRange};
 
-/// How a request travels.
+/// The scheme of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// In the clear.
+    /// Without encryption.
     Http,
     /// Over TLS.
     Https,
@@ -54,7 +54,7 @@ impl fmt::Display for Scheme {
 /// Where a request wants to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// How.
+    /// The scheme.
     pub scheme: Scheme,
     /// A name in lower case without a final dot, or an address without brackets.
     pub host: String,
@@ -63,7 +63,7 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The destination of `uri`, if it is complete and names no user.
+    /// The destination of `uri`, if it is absolute and names no user.
     pub fn of(uri: &http::Uri) -> Option<Self> {
         let scheme = Scheme::parse(uri.scheme_str()?)?;
         let authority = uri.authority()?;
@@ -73,7 +73,7 @@ impl Destination {
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let host = host.strip_suffix('.').unwrap_or(host);
-        // `host:` and `host:99999` have a port that is none.
+        // `host:` and `host:99999` have a port that is not valid.
         let has_port = authority.as_str().len() > authority.host().len();
         let port = match authority.port_u16() {
             Some(0) => return None,
@@ -103,21 +103,21 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Why a request may not go where it wants to, with the entry that would allow it.
+/// Why a request is not allowed, with the entry that would allow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EgressRefusal {
     /// No entry names the destination.
     Name {
-        /// What would.
+        /// The entry that would.
         entry: String,
     },
-    /// It is, or its name leads to, an address that has to be granted by itself.
+    /// The host is an address that has to be granted explicitly, or its name leads to one.
     Address {
-        /// Which address.
+        /// The address.
         address: IpAddr,
-        /// What it is.
+        /// Its kind.
         kind: AddressKind,
-        /// What would grant it.
+        /// The entry that would grant it.
         entry: String,
     },
 }
@@ -138,7 +138,7 @@ impl fmt::Display for EgressRefusal {
     }
 }
 
-/// What one app may reach. Empty: nothing.
+/// The policy of one app: what it may reach. Without entries it allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Egress {
     entries: Vec<Entry>,
@@ -181,10 +181,10 @@ impl Entry {
     fn names(&self, destination: &Destination) -> bool {
         let host = destination.host.as_str();
         match &self.host {
-            // Other apps of this host are nobody's public servers.
+            // Other apps of this host are not public servers: `*` does not include them.
             Host::Any => !host.ends_with(".wfn.internal"),
             Host::Name(name) => host == name,
-            // A name that is nothing but the end is not below it.
+            // The end alone is not a name below it.
             Host::Below(end) => host.len() > end.len() && host.ends_with(end.as_str()),
             Host::Range(range) => destination.literal().is_some_and(|address| range.contains(address)),
         }
@@ -206,7 +206,7 @@ impl Entry {
 const LOCALHOST: &str = "localhost";
 
 impl Egress {
-    /// Reads the entries of a manifest, with `{{ name }}` replaced by the app's setting of that name.
+    /// Reads the entries of a manifest. Each `{{ name }}` in them is replaced by the app's setting of that name.
     pub fn parse(entries: &[String], settings: &BTreeMap<String, String>) -> Result<Self, String> {
         let max = limits::OUTBOUND_HOSTS_MAX;
         if entries.len() > max {
@@ -221,12 +221,12 @@ impl Egress {
         Ok(Self { entries: entries.iter().map(parse).collect::<Result<_, String>>()? })
     }
 
-    /// Whether nothing may be reached.
+    /// Whether the policy allows nothing.
     pub fn is_closed(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether a request for `destination` may be made, as far as its name goes.
+    /// Whether a request to `destination` may be made, judged by its name alone.
     pub fn may_ask(&self, destination: &Destination) -> Result<(), EgressRefusal> {
         if !self.entries.iter().any(|entry| entry.is_for(destination) && entry.names(destination)) {
             return Err(match destination.literal() {
@@ -242,7 +242,7 @@ impl Egress {
         }
     }
 
-    /// Whether a request that [`Self::may_ask`] let through may go to `address`.
+    /// Whether a request that [`Self::may_ask`] allowed may go to `address`.
     pub fn may_reach(&self, destination: &Destination, address: IpAddr) -> Result<(), EgressRefusal> {
         if AddressKind::of(address) == AddressKind::Public {
             return Ok(());
@@ -260,7 +260,7 @@ impl Egress {
     }
 }
 
-/// Replaces `{{ name }}` by settings.
+/// Replaces each `{{ name }}` by the setting of that name.
 fn fill_in(text: &str, settings: &BTreeMap<String, String>) -> Result<String, String> {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("{{") {
@@ -302,7 +302,7 @@ fn parse_entry(text: &str) -> Result<Entry, String> {
     Ok(Entry { scheme, host: parse_host(host)?, port })
 }
 
-/// Takes the port off a host, which may be an IPv6 address in brackets, with a length behind them.
+/// Splits the port from a host, which may be an IPv6 address in brackets, with a prefix length behind them.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     let after_brackets = text.rfind(']').map_or(0, |end| end + 1);
     match text[after_brackets..].find(':') {

@@ -13,7 +13,7 @@ use crate::names::{AppName, HostName};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestFile {
-    /// The app's name; without it the module's file name serves.
+    /// The app's name; by default the module's file name.
     pub name: Option<AppName>,
     /// Path of the module, relative to the file.
     pub module: Option<String>,
@@ -49,7 +49,7 @@ pub struct ManifestFile {
     /// Scale settings.
     #[serde(default)]
     pub scale: ScaleSettings,
-    /// How the module is made; the host never sees it.
+    /// How the module is made. The host never gets this.
     pub build: Option<BuildSettings>,
 }
 
@@ -70,14 +70,14 @@ pub struct BuildSettings {
     /// Run by `sh -c` in the folder of the file.
     #[serde(deserialize_with = "build_command")]
     pub command: String,
-    /// What a change of means that the module is out of date; unset, it is the whole folder.
+    /// Files and folders whose change makes the module outdated; by default the whole folder.
     #[serde(default, deserialize_with = "watched_paths")]
     pub watch: Option<Vec<ProjectPath>>,
 }
 
-/// Bytes of a build command: Linux takes 128 KiB in one argument; what is longer wants a script of its own.
+/// Bytes of a build command: Linux allows 128 KiB in one argument. What is longer should be a script.
 const BUILD_COMMAND_BYTES_MAX: usize = 64 * 1024;
-/// Paths that `watch` may name: each costs a watch of the kernel; folders stand for what they hold.
+/// Paths that `watch` may name: each needs a watch of the kernel, and a folder includes what it holds.
 const WATCHED_PATHS_MAX: usize = 256;
 
 fn build_command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -137,7 +137,7 @@ impl ManifestFile {
         toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())
     }
 
-    /// What of it goes to the host, as the manifest of the app `name` with the bundles made of its folders.
+    /// The part that goes to the host: the manifest of the app `name`, with the bundles made of its folders.
     pub fn manifest(self, name: AppName, files: Vec<FileMount>) -> Manifest {
         Manifest {
             name,
@@ -217,7 +217,7 @@ mod tests {
         assert!(parse(&"x".repeat(BUILD_COMMAND_BYTES_MAX + 1), 1).unwrap_err().contains("into a script"));
     }
 
-    /// A manifest with everything in it.
+    /// A manifest with all settings.
     const WHOLE: &str = r#"
 name = "shop"
 module = "target/shop.wasm"
@@ -267,7 +267,7 @@ command = "make"
 watch = ["src", "Makefile"]
 "#;
 
-    /// Values that fit nowhere, or only somewhere.
+    /// Values that are valid for no setting, or only for some.
     const VALUES: [&str; 16] = [
         "",
         "-1",
@@ -323,7 +323,7 @@ watch = ["src", "Makefile"]
             let text = lines.join("\n");
             match ManifestFile::parse(&text) {
                 Ok(file) => {
-                    // What the host would say of it: a key, whatever it is.
+                    // The host's error names a setting.
                     if let Err(error) = file.manifest(AppName::new("shop").unwrap(), Vec::new()).check() {
                         prop_assert!(error.contains(|letter: char| letter.is_ascii_lowercase()), "{error}");
                     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::manifest::grants::StoreName;
 
-/// The name of a function: what its scale group and its log lines are called.
+/// The name of a function. Its scale group and its log lines have this name too.
 pub type FunctionName = StoreName;
 
 /// The path of a function within its component.
@@ -14,7 +14,7 @@ pub type FunctionName = StoreName;
 pub struct FunctionPath(String);
 
 impl FunctionPath {
-    /// The path of `function`: the one that was given, or else `/` and its name.
+    /// The path of `function`: the `given` one, or else `/` and its name.
     pub fn of(function: &FunctionName, given: Option<&Self>) -> String {
         given.map_or_else(|| format!("/{function}"), |path| path.0.clone())
     }

@@ -1,4 +1,4 @@
-//! Decides who may use which key-value store or blob container: names, grants, and which grant is missing.
+//! Decides which app may use which key-value store, blob container or queue, and says which grant is missing.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::limits;
 use crate::names::AppName;
 
-/// What an app has that its manifest grants, and that it may share: both are stores here.
+/// What a manifest grants and an app may share. Here all kinds are called stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Key-value stores (`wfn_runtime::capability::key_value`).
@@ -29,7 +29,7 @@ impl Kind {
         }
     }
 
-    /// What one is called where nothing else says which kind it is.
+    /// The name of the kind, for texts where nothing else says which kind it is.
     pub fn name(self) -> &'static str {
         match self {
             Self::KeyValueStore => "key-value store",
@@ -38,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// What one is called.
+    /// The short name of the kind.
     pub fn noun(self) -> &'static str {
         match self {
             Self::KeyValueStore => "store",
@@ -47,7 +47,7 @@ impl Kind {
         }
     }
 
-    /// The stable code for one that does not exist.
+    /// The stable error code for one that does not exist.
     pub fn no_such(self) -> &'static str {
         match self {
             Self::KeyValueStore => "no-such-store",
@@ -72,7 +72,7 @@ pub struct Place {
 pub struct StoreName(String);
 
 impl StoreName {
-    /// Checks and takes a name: 1 to 63 of `a-z`, `0-9`, `-`, not starting with `-`. The error says so.
+    /// Checks a name: 1 to 63 of `a-z`, `0-9`, `-`, not starting with `-`. The error says so.
     pub fn new(name: &str) -> Result<Self, String> {
         let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let is_name = (1..=63).contains(&name.len()) && name.bytes().all(is_inner) && !name.starts_with('-');
@@ -114,7 +114,7 @@ impl From<StoreName> for String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StoreLabel {
-    /// The other app; `None` for one's own.
+    /// The other app; `None` for the app itself.
     pub owner: Option<AppName>,
     /// The store.
     pub store: StoreName,
@@ -157,13 +157,13 @@ impl From<StoreLabel> for String {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedStores {
-    /// Of its key-value stores, each with the apps that may use it as it does itself.
+    /// Its key-value stores, each with the apps that may use it like the app itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub key_value_stores: Shared,
-    /// The same of its blob containers.
+    /// The same for its blob containers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub blob_containers: Shared,
-    /// The same of its queues, which they may send to.
+    /// The same for its queues. The apps may send to them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub queues: Shared,
 }
@@ -223,7 +223,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// What the manifest of `app` grants.
+    /// Grants the `stores` that the manifest of `app` names.
     pub fn new(kind: Kind, app: &AppName, stores: &[StoreLabel]) -> Self {
         Self { kind, app: app.clone(), stores: stores.to_vec() }
     }
@@ -233,8 +233,8 @@ impl Grants {
         self.kind
     }
 
-    /// The store that is called `label`, if it may be used now: another app's has to be shared by the revision of its
-    /// owner that serves, which `share_of` finds.
+    /// The store with this `label`, if it may be used now. A store of another app has to be shared by the revision of
+    /// its owner that serves, which `share_of` finds.
     pub fn place(
         &self,
         label: StoreLabel,
@@ -264,15 +264,15 @@ pub enum GrantRefusal {
         noun = kind.noun()
     )]
     NotNamed {
-        /// What it is.
+        /// The kind.
         kind: Kind,
-        /// Which one.
+        /// The label.
         label: StoreLabel,
     },
-    /// There is nobody who could share it.
+    /// The app that would have to share it does not exist.
     #[error("there is no app {owner} that could share its {noun} {store}", noun = kind.noun())]
     NoOwner {
-        /// What it is.
+        /// The kind.
         kind: Kind,
         /// The app that is missing.
         owner: AppName,

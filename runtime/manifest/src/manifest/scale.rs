@@ -12,8 +12,8 @@ pub type Timeout = Span<1, { limits::TIMEOUT_MAX.as_millis() as u64 }>;
 /// Idle time of an instance, within its bounds.
 pub type IdleTimeout = Span<0, { limits::IDLE_TIMEOUT_MAX.as_millis() as u64 }>;
 
-/// Workers of an asynchronous instance. `auto`: one, until calls of another core meet it busy or come often; at most one per
-/// core.
+/// Workers of an asynchronous instance. `auto`: one at first, and more when calls from another core come often or find
+/// it busy; at most one per core.
 pub type Workers = OrAuto<Bounded<1, { limits::WORKERS_PER_INSTANCE_MAX }>>;
 
 /// Most invocations in flight in one instance, or `"dynamic"`.
@@ -29,7 +29,7 @@ pub struct ScaleSettings {
     /// Most invocations in flight in one instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
-    /// Workers of an asynchronous instance; other guests grow workers with their concurrency.
+    /// Workers of an asynchronous instance. Other guests get more workers as their concurrency needs them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<Workers>,
     /// Instances that exist before the first request and stay.
@@ -47,7 +47,7 @@ pub struct ScaleSettings {
     /// How long an instance beyond the always-ready ones may stay idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<IdleTimeout>,
-    /// Deadline of one invocation, waiting and computing alike.
+    /// Deadline of one invocation, for waiting and running together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timeout>,
     /// Whether workers are used again.
@@ -112,12 +112,12 @@ pub enum Isolation {
     /// A worker serves one invocation after another.
     #[default]
     Reuse,
-    /// Each invocation gets a worker of its own from a stock instantiated ahead.
+    /// Each invocation gets a new worker, which was instantiated before.
     Fresh,
 }
 
 impl ScaleSettings {
-    /// Lays `changes` over these settings: what `changes` leaves unset stays.
+    /// These settings with `changes` applied. What `changes` leaves unset stays.
     pub fn overlaid(&self, changes: &Self) -> Self {
         Self {
             memory_mb: changes.memory_mb.or(self.memory_mb),
@@ -160,14 +160,14 @@ impl ScaleSettings {
     }
 }
 
-/// Scale settings with nothing left open: what a pool works by.
+/// Scale settings with all defaults filled in, as a pool uses them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScalePolicy {
     /// Memory class of each instance.
     pub memory: MemoryClass,
-    /// Slots of each instance; the most of them where `is_dynamic`.
+    /// Slots of each instance; their maximum if `is_dynamic`.
     pub concurrency: u32,
-    /// Whether the host finds how many of them are used (`wfn_runtime::pool::dynamic`).
+    /// Whether the host decides how many of the slots are used (`wfn_runtime::pool::dynamic`).
     pub is_dynamic: bool,
     /// Workers of each instance of an asynchronous guest.
     pub workers: Workers,

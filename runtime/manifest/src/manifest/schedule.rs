@@ -22,15 +22,15 @@ use cron::Cron;
 
 /// How far occurrences are searched for: 29 February on a given weekday may be 40 years away.
 const SEARCH: SignedDuration = SignedDuration::from_hours(41 * 366 * 24);
-/// The shortest step that offsets change on, and that schedules name.
+/// Schedules and changes of offsets are exact to a second.
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// A cron expression in a time zone.
 ///
-/// Where clocks are set forward, the times of day left out give one run together, at the first moment after the gap,
-/// unless every hour is named: then the next hour has its own. Where clocks are set back, a time of day that comes twice
-/// counts once, the first time; but with every hour named, or with `*` (or `*/n`) for minutes or seconds, it counts
-/// twice, so that a rhythm goes on. Zones are those of the database compiled in.
+/// When clocks are set forward, the times of day that are skipped give one run together, at the first moment after the
+/// gap. If every hour is named they give none, because the next hour has a run of its own. When clocks are set back, a
+/// time of day that comes twice counts once, the first time. If every hour is named, or minutes or seconds are `*` (or
+/// `*/n`), it counts twice, so that runs stay at equal intervals. Zones are those of the database compiled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
@@ -71,8 +71,8 @@ impl Schedule {
         let mut earliest = now.checked_add(SECOND).ok()?;
         let mut offset = self.zone.to_offset(now);
         let mut counted = self.counted_before(earliest);
-        // The offset stays the same from one transition to the next; so do the local times that are left out or come
-        // twice, which lie between the two readings of the clock at a transition.
+        // Between two transitions the offset does not change. The local times that are skipped or come twice are those
+        // between the local times before and after a transition.
         for transition in self.zone.following(now).map(Some).chain([None]) {
             let until = transition.as_ref().map_or(end, |transition| transition.timestamp().min(end));
             let local = offset.to_datetime(earliest);
@@ -95,16 +95,17 @@ impl Schedule {
         None
     }
 
-    /// What the clock read when it was last set, before `instant`: local times before that have been there.
+    /// The local time, before the change, of the last transition before `instant`. Earlier local times have been there
+    /// already.
     fn counted_before(&self, instant: Timestamp) -> DateTime {
         let set = self.zone.preceding(instant).next().map(|transition| transition.timestamp());
         let before = set.and_then(|set| set.checked_sub(SECOND).ok());
         before.zip(set).map_or(DateTime::MIN, |(before, set)| self.zone.to_offset(before).to_datetime(set))
     }
 
-    /// The latest occurrence from `first`, which is one, to `until`, in Unix milliseconds.
+    /// The latest occurrence from `first`, which is one itself, to `until`, in Unix milliseconds.
     fn latest_in(&self, first: i64, until: i64) -> i64 {
-        // Invariant: `latest` is an occurrence, and none lies behind `above`.
+        // Invariant: `latest` is an occurrence, and none is later than `above`.
         let (mut latest, mut above) = (first, until);
         while latest < above {
             let middle = latest + above.saturating_sub(latest) / 2;
@@ -134,7 +135,7 @@ fn parse_zone(name: &str) -> Result<TimeZone, String> {
     }
     let zones = TimeZoneDatabase::bundled();
     zones.get(name).map_err(|_| {
-        // Whoever writes the city alone, or with an underscore less, means this one.
+        // The name of the city alone, or a space instead of an underscore, means this zone.
         let plain = |text: &str| text.replace(' ', "_").to_ascii_lowercase();
         let ends = format!("/{}", plain(name));
         let meant = zones.available().find(|zone| plain(zone.as_str()).ends_with(&ends));
@@ -143,7 +144,8 @@ fn parse_zone(name: &str) -> Result<TimeZone, String> {
     })
 }
 
-/// What becomes of occurrences that could not start in time: the host was down, or the run before went on.
+/// What happens to occurrences that could not start in time, because the host was down or the run before was still
+/// going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MissedRuns {
@@ -167,7 +169,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// The timer of one function of an app; `jitter` is the most a run may be put off, to the millisecond.
+    /// The timer of one function of an app. A run may be delayed by up to `jitter`, in whole milliseconds.
     pub fn new(
         schedule: Schedule,
         missed_runs: MissedRuns,
@@ -202,13 +204,14 @@ impl Timer {
         digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
-    /// The latest occurrence that is due at `now_ms`, where `first` is one and due.
+    /// The latest occurrence that is due at `now_ms`. `first` is an occurrence that is due.
     fn latest_due(&self, first: i64, now_ms: i64) -> i64 {
         let latest = self.schedule.latest_in(first, now_ms);
         if self.due(latest) <= now_ms { latest } else { self.schedule.latest_in(first, latest - 1) }
     }
 
-    /// The first of the occurrences from `first` to `latest` that is not dropped for their number.
+    /// The first occurrence from `first` to `latest` that gets a run: at most [`limits::MISSED_RUNS_MAX`] do, the
+    /// latest ones.
     fn first_kept(&self, first: i64, latest: i64) -> i64 {
         let max = limits::MISSED_RUNS_MAX;
         let later = |occurrence: &i64| self.schedule.next_after(*occurrence);
@@ -258,42 +261,42 @@ pub enum Action {
     Run {
         /// The occurrence it is for, in Unix milliseconds; with [`MissedRuns::One`] the latest that it makes up for.
         occurrence_ms: i64,
-        /// It, or the first that it makes up for, should have started more than
-        /// [`limits::TIMER_PAST_DUE_AFTER`] ago.
+        /// It, or the first that it makes up for, should have started more than [`limits::TIMER_PAST_DUE_AFTER`] ago.
         past_due: bool,
     },
 }
 
 impl TimerState {
-    /// The state of a timer that is new at `now_ms`: what was before is not missed.
+    /// The state of a timer that is new at `now_ms`. Earlier occurrences are not missed ones.
     pub fn begin(now_ms: i64, schedule: &Schedule) -> Self {
         Self::default().rescheduled(now_ms, schedule)
     }
 
-    /// The state after the schedule or its zone was replaced at `now_ms`; what was missed of the old one is dropped.
+    /// The state after the schedule or its zone was replaced at `now_ms`. Missed occurrences of the old one are
+    /// dropped.
     pub fn rescheduled(self, now_ms: i64, schedule: &Schedule) -> Self {
         let settled = self.last_run_ms.map_or(now_ms, |last| last.max(now_ms));
         Self { next_due_ms: schedule.next_after(settled), ..self }
     }
 
-    /// The state after a run has ended, however it did.
+    /// The state after a run has ended, whatever its outcome.
     pub fn ended(self) -> Self {
         Self { begun_ms: None, ..self }
     }
 
-    /// The state after the host was started again: a run that was cut off is a missed one.
+    /// The state after the host was started again. A run that was cut off counts as missed.
     pub fn restarted(self, missed_runs: MissedRuns) -> Self {
         let cut_off = self.begun_ms.filter(|_| missed_runs != MissedRuns::None);
         Self { next_due_ms: cut_off.or(self.next_due_ms), begun_ms: None, ..self }
     }
 
-    /// Whether the clock is behind the last run: the timer rests until it has caught up, which is worth a warning.
-    /// [`Self::begin`] makes it start over.
+    /// Whether the clock is before the last run. The timer waits until the clock has caught up, which is worth a
+    /// warning. [`Self::begin`] makes it start over.
     pub fn is_ahead_of(&self, now_ms: i64) -> bool {
         self.last_run_ms.is_some_and(|last| last > now_ms)
     }
 
-    /// What to do at `now_ms`, with a run of this timer going on or not.
+    /// What to do at `now_ms`. `is_running`: whether a run of this timer is going on.
     pub fn decide(self, now_ms: i64, is_running: bool, timer: &Timer) -> TimerDecision {
         let unchanged = |action| TimerDecision { state: self, action, skipped: 0 };
         let Some(first) = self.next_due_ms else { return unchanged(Action::Wait { until_ms: i64::MAX }) };
@@ -337,7 +340,7 @@ impl TimerState {
         }
     }
 
-    /// How many unsettled occurrences lie before `end_ms`, counted up to the bound.
+    /// How many unsettled occurrences there are before `end_ms`, counted up to [`limits::MISSED_RUNS_MAX`].
     fn count_until(self, end_ms: i64, timer: &Timer) -> usize {
         let open =
             std::iter::successors(self.next_due_ms, |occurrence| timer.schedule.next_after(*occurrence));

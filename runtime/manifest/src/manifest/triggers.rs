@@ -17,7 +17,7 @@ use crate::manifest::scale::ScalePolicy;
 use crate::manifest::triggers::pull::PullTrigger;
 use crate::manifest::triggers::timer::TimerTrigger;
 
-/// All of them.
+/// All triggers of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Triggers {
@@ -27,7 +27,7 @@ pub struct Triggers {
     /// Functions that are called for each version of a blob.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blob: Vec<PullTrigger>,
-    /// Functions that are called when a schedule says so.
+    /// Functions that are called at the times of a schedule.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timer: Vec<TimerTrigger>,
 }
@@ -38,12 +38,12 @@ impl Triggers {
         self.queue.is_empty() && self.blob.is_empty() && self.timer.is_empty()
     }
 
-    /// Those that take events from a queue, each from its own: what was sent, or what became of blobs.
+    /// The functions that take events from a queue, each from its own: messages, or events of blobs.
     pub fn pulls(&self) -> impl Iterator<Item = &PullTrigger> {
         self.queue.iter().chain(&self.blob)
     }
 
-    /// The function that takes the events of that queue.
+    /// The function that takes events from that queue.
     pub fn of_queue(&self, queue: &StoreName) -> Option<&PullTrigger> {
         self.pulls().find(|trigger| trigger.queue() == queue)
     }
@@ -53,14 +53,14 @@ impl Triggers {
         self.timer.iter().find(|trigger| trigger.name == *name)
     }
 
-    /// What the instances of each function go by, in an app that goes by `app`.
+    /// The scale policy of each function, in an app with the policy `app`.
     pub fn policies(&self, app: ScalePolicy) -> Vec<(FunctionName, ScalePolicy)> {
         let of_pulls = self.pulls().map(|trigger| (trigger.name.clone(), trigger.policy(app)));
         let of_timers = self.timer.iter().map(|trigger| (trigger.name.clone(), trigger.policy(app)));
         of_pulls.chain(of_timers).collect()
     }
 
-    /// Checks what goes across them, for an app that has `queues` and `containers`.
+    /// Checks the settings that concern several triggers, in an app that has `queues` and `containers`.
     pub fn check(&self, queues: &[StoreLabel], containers: &[StoreLabel]) -> Result<(), String> {
         let (count, max) = (self.pulls().count() + self.timer.len(), limits::TRIGGERS_MAX);
         if count > max {

@@ -1,4 +1,4 @@
-//! Values of a manifest that know their limits or unit, and name them in errors.
+//! Values of a manifest that check their limits or unit and name them in errors.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{self, IntoDeserializer as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Reads any whole number; the text says which ones are meant.
+/// Reads any whole number. The text says in errors which numbers are allowed.
 pub struct WholeNumber<'a>(pub &'a str);
 
 impl de::Visitor<'_> for WholeNumber<'_> {
@@ -23,7 +23,7 @@ impl de::Visitor<'_> for WholeNumber<'_> {
     }
 }
 
-/// A whole number within bounds; reading anything else is an error that names them.
+/// A whole number within limits. To read anything else is an error that names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
@@ -51,7 +51,7 @@ impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Bounded<MIN, MAX>
     }
 }
 
-/// A number, or a word of its own: an enum of both, and how it is written and read.
+/// Defines an enum that is a number or a word, and how it is written and read.
 macro_rules! number_or_word {
     ($(#[$doc:meta])* $name:ident, $(#[$word_doc:meta])* $variant:ident = $word:literal) => {
         $(#[$doc])*
@@ -91,9 +91,9 @@ number_or_word! {
 }
 
 number_or_word! {
-    /// A number, or one that the host goes on adjusting: `"dynamic"`.
+    /// A number, or one that the host adjusts all the time: `"dynamic"`.
     OrDynamic,
-    /// The host finds it, and follows it.
+    /// The host finds the number and goes on adjusting it.
     Dynamic = "dynamic"
 }
 
@@ -109,7 +109,7 @@ impl<'de, T: Deserialize<'de>> de::Visitor<'de> for NumberOrWord<T> {
         if text == self.0 {
             return Ok(None);
         }
-        // What is expected of a number is said by the number.
+        // The error of the number says which numbers are allowed.
         let refused = T::deserialize(text.into_deserializer()).map(Some);
         refused.map_err(|why: E| E::custom(format!("{why}, or {:?}", self.0)))
     }

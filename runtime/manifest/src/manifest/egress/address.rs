@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Kinds of addresses, by the special-purpose registries of IANA (RFC 6890) and the well-known services of clouds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressKind {
-    /// Reachable for everybody: nobody's secret.
+    /// Reachable for everybody.
     Public,
     /// This machine.
     Loopback,
-    /// A private network (RFC 1918), or that of a provider (RFC 6598).
+    /// A private network (RFC 1918), or the shared one of a provider (RFC 6598).
     Private,
     /// The network segment of this machine.
     LinkLocal,
@@ -84,7 +84,8 @@ static KINDS: std::sync::LazyLock<Vec<(AddressRange, AddressKind)>> = std::sync:
 });
 
 impl AddressKind {
-    /// What `address` is. An IPv6 address that stands for one of IPv4 (mapped, or RFC 6052) is what that one is.
+    /// The kind of `address`. An IPv6 address that stands for an IPv4 address (mapped, or RFC 6052) has the kind of
+    /// that one.
     pub fn of(address: IpAddr) -> Self {
         let address = match address.to_canonical() {
             IpAddr::V6(address) => translated(address).map_or(IpAddr::V6(address), IpAddr::V4),
@@ -94,14 +95,14 @@ impl AddressKind {
     }
 }
 
-/// The address behind a gateway between IPv6 and IPv4 with the well-known prefix.
+/// The IPv4 address in an IPv6 address with the well-known prefix (RFC 6052).
 fn translated(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let bits = address.to_bits();
     let prefix = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0).to_bits();
     (bits >> 32 == prefix >> 32).then(|| Ipv4Addr::from_bits(bits as u32))
 }
 
-/// An address, or all that share its first bits.
+/// An address, or all addresses that begin with the same bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRange {
     first: IpAddr,

@@ -1,4 +1,4 @@
-//! The policy against a table of destinations, and against what nobody thought of.
+//! Tests the policy with a table of destinations, and with random entries.
 
 use proptest::prelude::*;
 
@@ -290,7 +290,7 @@ proptest! {
         let nearly = Egress::parse(&[format!("http://{entry}")], &BTreeMap::new());
         if let Some(destination) = url.parse().ok().and_then(|uri: http::Uri| Destination::of(&uri)) {
             for egress in [parsed, nearly].into_iter().flatten() {
-                // Whatever they say, it is the same by name and by address.
+                // Whatever the entries are, name and address have the same result.
                 if let (Ok(()), Some(address)) = (egress.may_ask(&destination), destination.literal()) {
                     prop_assert!(egress.may_reach(&destination, address).is_ok());
                 }
@@ -300,7 +300,7 @@ proptest! {
     }
 }
 
-/// Entries that are right, to be made wrong.
+/// Valid entries, which the tests make invalid.
 const TARGETS: [&str; 9] = [
     "https://api.example.com",
     "*://*.example.com:*",
@@ -340,7 +340,7 @@ proptest! {
         let entry: String = text.into_iter().collect();
         match Egress::parse(std::slice::from_ref(&entry), &settings) {
             Err(error) => prop_assert!(error.starts_with("allowed_outbound_hosts: \"") && error.len() < 4_000, "{error}"),
-            // Only what is written as an address or as localhost leads to one that is not public.
+            // Only an entry with an address or with localhost allows an address that is not public.
             Ok(policy) => {
                 let filled = fill_in(&entry, &settings).unwrap();
                 let is_range = filled.contains(|byte: char| byte.is_ascii_digit()) || filled.contains('[');

@@ -13,7 +13,7 @@ pub(super) struct Cron {
     days: Values,
     months: Values,
     weekdays: Values,
-    /// Minutes or seconds were given as `*`, with or without a step.
+    /// Minutes or seconds were `*`, with or without a step.
     counts_time: bool,
 }
 
@@ -57,17 +57,18 @@ impl Cron {
         })
     }
 
-    /// Whether it names every hour: then a local time that is left out is followed by the same in the next hour.
+    /// Whether it names every hour. Then a local time that is skipped needs no run, because the next hour has the same
+    /// one.
     pub(super) fn is_every_hour(&self) -> bool {
         self.hours.0 == (1 << 24) - 1
     }
 
-    /// Whether it means a rhythm rather than times of day: then local time that comes twice counts twice.
+    /// Whether it means equal intervals rather than times of day. Then a local time that comes twice counts twice.
     pub(super) fn is_rhythm(&self) -> bool {
         self.is_every_hour() || self.counts_time
     }
 
-    /// The first local time that it names, not before `from` and before `until`; both are whole seconds.
+    /// The first local time that matches, from `from` on and before `until`; both are whole seconds.
     pub(super) fn first_in(&self, from: DateTime, until: DateTime) -> Option<DateTime> {
         let (mut date, mut earliest) = (from.date(), from.time());
         while date <= until.date() {
@@ -116,7 +117,7 @@ fn alias(text: &str) -> Result<&'static str, String> {
     })
 }
 
-/// Values of a field, a bit each.
+/// The values of a field, one bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Values(u64);
 
@@ -125,19 +126,19 @@ impl Values {
         self.0 >> value & 1 == 1
     }
 
-    /// The least of them that is not below `value`, which is at most 60.
+    /// The smallest value that is not below `value`, which is at most 60.
     fn from(self, value: i8) -> Option<i8> {
         let rest = self.0 >> value;
         (rest != 0).then(|| value + rest.trailing_zeros() as i8)
     }
 }
 
-/// What may stand in a field.
+/// What a field may contain.
 struct Field {
     label: &'static str,
     min: u8,
     max: u8,
-    /// Of the values from `min` on.
+    /// Names for the values from `min` on.
     names: &'static [&'static str],
     allowed: &'static str,
 }
@@ -211,7 +212,7 @@ impl Field {
         if let Some(index) = names.clone().position(|name| name.eq_ignore_ascii_case(text)) {
             return Ok(self.min + index as u8);
         }
-        // Weekdays have a name more than they are: their 7.
+        // Weekdays have one name more than there are days, because 7 is allowed too.
         let max = self.max.max((names.len() as u8 + self.min).saturating_sub(1));
         number(text).filter(|value| (self.min..=max).contains(value)).ok_or_else(|| self.wrong_value(text))
     }
@@ -228,13 +229,13 @@ impl Field {
         }
     }
 
-    /// The value itself, but Sunday's 7 is its 0.
+    /// The value itself, but 0 for Sunday's 7.
     fn on_circle(&self, value: u8) -> u8 {
         if value > self.max { self.min } else { value }
     }
 }
 
-/// Up to two digits and nothing else: `parse` alone would take a sign.
+/// Up to two digits and nothing else: `parse` alone would accept a sign.
 fn number(text: &str) -> Option<u8> {
     let is_plain = text.len() <= 2 && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_plain)

@@ -1,4 +1,4 @@
-//! What is decided about single runs, and what is stored.
+//! Tests what is decided about single runs, and what is stored.
 
 mod known;
 mod properties;
@@ -52,7 +52,7 @@ fn wait(until: &str) -> Action {
     Action::Wait { until_ms: ms(until) }
 }
 
-/// Asks in turn, each time with the state that the answer before left, and expects (action, skipped).
+/// Asks in turn, each time with the state that the decision before left, and expects (action, skipped).
 fn check_decisions(missed_runs: MissedRuns, steps: &[(&str, bool, Action, usize)]) {
     let timer = timer("@hourly", missed_runs, Duration::ZERO);
     let mut state = TimerState::begin(ms("2026-01-01T00:10:00Z"), timer.schedule());
@@ -73,7 +73,7 @@ fn a_run_starts_when_it_is_due_and_once() {
                 ("2026-01-01T00:59:59.999Z", false, wait("2026-01-01T01:00:00Z"), 0),
                 ("2026-01-01T01:00:00.020Z", false, run("2026-01-01T01:00:00Z", false), 0),
                 ("2026-01-01T01:00:00.020Z", true, wait("2026-01-01T02:00:00Z"), 0),
-                // The clock is set back, over the run and far: it is not repeated.
+                // The clock is set back to before the run, by a minute and by a year: the run is not repeated.
                 ("2026-01-01T00:59:00Z", false, wait("2026-01-01T02:00:00Z"), 0),
                 ("2025-01-01T00:59:00Z", false, wait("2026-01-01T02:00:00Z"), 0),
                 ("2026-01-01T02:00:01Z", false, run("2026-01-01T02:00:00Z", false), 0),
@@ -136,7 +136,7 @@ fn a_new_schedule_misses_nothing_of_the_old_one() {
     let daily = schedule("@daily", "UTC");
     let new = old.rescheduled(now, &daily);
     assert_eq!(new, TimerState { next_due_ms: Some(ms("2026-01-02T00:00:00Z")), ..old });
-    // With the clock behind the last run, nothing before that comes up again.
+    // If the clock is before the last run, no occurrence before that run comes again.
     let before = ms("2025-12-30T12:00:00Z");
     assert!(old.is_ahead_of(before) && !old.is_ahead_of(now));
     assert_eq!(old.rescheduled(before, &daily).next_due_ms, Some(ms("2026-01-02T00:00:00Z")));
@@ -148,7 +148,7 @@ fn a_timer_that_has_no_more_occurrences_waits_for_ever() {
     let never = Action::Wait { until_ms: i64::MAX };
     let timer = timer("@hourly", MissedRuns::All, Duration::from_secs(10));
     assert_eq!(TimerState::default().decide(0, false, &timer).action, never);
-    // A state that nobody wrote does no harm.
+    // A state that wfn never stores does no harm.
     for next_due_ms in [i64::MIN, i64::MAX] {
         let state = TimerState { last_run_ms: None, next_due_ms: Some(next_due_ms), begun_ms: None };
         for now in [0, ms("2026-01-01T00:00:00Z"), i64::MAX] {

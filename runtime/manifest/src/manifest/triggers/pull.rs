@@ -1,5 +1,5 @@
-//! Functions that fetch their events from a queue: those of `[[trigger.queue]]`, and those of `[[trigger.blob]]`, whose events
-//! wait in the queue of the function's name.
+//! Functions that take their events from a queue: those of `[[trigger.queue]]`, and those of `[[trigger.blob]]`, whose
+//! events are in the queue with the name of the function.
 
 use std::time::Duration;
 
@@ -14,40 +14,40 @@ use crate::manifest::values::{Bounded, OrDynamic, Span};
 /// Time from a failed delivery to the next.
 type RetryDelay = Span<0, { limits::QUEUE_TIME_MAX.as_millis() as u64 }>;
 
-/// A function and where its events come from. Which settings belong together is checked ([`super::Triggers::check`]), so
-/// that a wrong one is told by its name.
+/// A function and where its events come from. [`super::Triggers::check`] checks which settings belong together, so that
+/// the error can name the wrong one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullTrigger {
     /// The function.
     pub name: FunctionName,
-    /// The queue, one of the app's own; without it the one of the function's name.
+    /// One of the app's own queues; by default the one with the name of the function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<StoreName>,
-    /// The container of whose blobs each new version is an event, one of the app's own.
+    /// One of the app's own containers. Each new version of a blob in it is an event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<StoreName>,
-    /// What the names of those blobs begin with; anything without it.
+    /// Only blobs whose names begin with this; by default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// What they end with.
+    /// Only blobs whose names end with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suffix: Option<String>,
-    /// Where the component takes the messages; without it `/` and the function's name.
+    /// Path of the function in the component; by default `/` and its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<FunctionPath>,
-    /// `"dynamic"`: the host finds how many messages an instance has in flight (`wfn_runtime::pool::dynamic`), and ignores
-    /// `batch_size` and `new_batch_threshold`.
+    /// `"dynamic"`: the host decides how many messages an instance has in flight (`wfn_runtime::pool::dynamic`), and
+    /// ignores `batch_size` and `new_batch_threshold`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
     /// Messages that are fetched at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<Bounded<1, { limits::QUEUE_BATCH_MAX }>>,
-    /// Messages that may still be in flight in an instance when the next ones are fetched; half of `batch_size` without
-    /// it. Both together are what an instance has in flight at most.
+    /// Messages that may still be in flight in an instance when the next ones are fetched; by default half of
+    /// `batch_size`. An instance has at most the sum of both in flight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_batch_threshold: Option<Bounded<0, { limits::QUEUE_BATCH_MAX }>>,
-    /// Messages in flight in all instances; as many as fit into them without it.
+    /// Most messages in flight in all instances together; by default as many as fit into them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_in_flight: Option<Bounded<1, { limits::QUEUE_IN_FLIGHT_MAX }>>,
     /// Deliveries after which a message is a dead letter.
@@ -56,10 +56,10 @@ pub struct PullTrigger {
     /// How the time between deliveries grows.
     #[serde(default)]
     pub retry: Retry,
-    /// The first time between deliveries.
+    /// Time between the first two deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delay: Option<RetryDelay>,
-    /// The longest.
+    /// Longest time between deliveries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_delay_max: Option<RetryDelay>,
     /// Whether messages of one session are delivered in order, one at a time.
@@ -71,7 +71,7 @@ pub struct PullTrigger {
     /// Instances that exist before the first message and stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub always_ready: Option<Bounded<0, { limits::INSTANCES_MAX }>>,
-    /// Deadline of one invocation; the app's without it.
+    /// Deadline of one invocation; by default that of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timeout>,
 }
@@ -88,7 +88,7 @@ pub enum Retry {
 }
 
 impl PullTrigger {
-    /// The queue.
+    /// The queue that it takes events from.
     pub fn queue(&self) -> &StoreName {
         self.queue.as_ref().unwrap_or(&self.name)
     }
@@ -103,28 +103,28 @@ impl PullTrigger {
         self.batch_size.map_or(limits::QUEUE_BATCH_DEFAULT, Bounded::get)
     }
 
-    /// How many messages are worth fetching when there may be `most` in flight.
+    /// How many messages have to fit before some are fetched, if `most` may be in flight.
     pub fn fetched_at_least(&self, most: usize) -> usize {
-        // Where the host finds the number, half of it may be all there is.
+        // With dynamic concurrency, half of `most` is enough.
         let most = if self.is_dynamic() { most.div_ceil(2) } else { most };
         most.min(self.batch_size() as usize)
     }
 
-    /// Whether the host finds how many messages an instance has in flight.
+    /// Whether the host decides how many messages an instance has in flight.
     pub fn is_dynamic(&self) -> bool {
         self.concurrency == Some(OrDynamic::Dynamic)
     }
 
-    /// Messages that come in one request.
+    /// Messages in one request.
     pub fn messages_per_request(&self) -> usize {
         if self.batch { self.batch_size() as usize } else { 1 }
     }
 
-    /// What the instances of this function go by, in an app that goes by `app`.
+    /// The scale policy of this function, in an app with the policy `app`.
     pub fn policy(&self, app: ScalePolicy) -> ScalePolicy {
         let threshold = self.new_batch_threshold.map_or(self.batch_size() / 2, Bounded::get);
         ScalePolicy {
-            // A batch is enough for an instance (SPEC 4.2).
+            // An instance takes one batch at a time (SPEC 4.2).
             concurrency: match self.concurrency {
                 Some(OrDynamic::Dynamic) => limits::DYNAMIC_CONCURRENCY_MAX,
                 _ if self.batch => 1,
@@ -137,16 +137,16 @@ impl PullTrigger {
         }
     }
 
-    /// Messages in flight in all instances that go by `policy`, with `concurrency` requests in each.
+    /// Most messages in flight in all instances with this `policy`, with `concurrency` requests in each.
     pub fn in_flight_max(&self, policy: &ScalePolicy, concurrency: u32) -> usize {
         let requests = (policy.max_instances + policy.always_ready) * concurrency;
         let fit = requests.saturating_mul(self.messages_per_request() as u32);
         self.max_in_flight.map_or(fit, |most| most.get().min(fit)).min(limits::QUEUE_IN_FLIGHT_MAX) as usize
     }
 
-    /// How long a message waits after its delivery number `failures` has failed; `None` if that was the last.
-    /// `random` is evenly spread over 0 to 1: the wait is between half of what it could be and all, so that messages
-    /// that failed together do not come back together.
+    /// How long a message waits after its delivery number `failures` has failed; `None` if that was the last one.
+    /// `random` is uniform from 0 to 1. The wait is between half of the delay and all of it, so that messages that
+    /// failed together do not come back together.
     pub fn wait_after(&self, failures: u32, random: f64) -> Option<Duration> {
         if failures >= self.max_deliveries.map_or(limits::QUEUE_DELIVERIES_DEFAULT, Bounded::get) {
             return None;
@@ -160,7 +160,7 @@ impl PullTrigger {
         Some(whole.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0))
     }
 
-    /// Whether a blob of that name is one of its.
+    /// Whether the function gets events for a blob of that name.
     pub fn takes_blob(&self, name: &str) -> bool {
         let is = |affix: &Option<String>, holds: fn(&str, &str) -> bool| {
             affix.as_ref().is_none_or(|affix| holds(name, affix))
@@ -184,7 +184,7 @@ impl PullTrigger {
         self.check_common()
     }
 
-    /// The container, if the settings are those of a function of blobs.
+    /// The container. An error if a setting is not one of a function of blobs.
     pub(super) fn check_blob(&self) -> Result<&StoreName, String> {
         let of_queues = [("queue", self.queue.is_some()), ("session", self.session), ("batch", self.batch)];
         if let Some((setting, _)) = of_queues.iter().find(|(_, is_set)| *is_set) {

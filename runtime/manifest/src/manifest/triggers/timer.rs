@@ -20,21 +20,21 @@ type Jitter = Span<0, { limits::TIMER_JITTER_MAX.as_millis() as u64 }>;
 pub struct TimerTrigger {
     /// The function.
     pub name: FunctionName,
-    /// When: a cron expression of six fields, seconds first, or five.
+    /// A cron expression with six fields (seconds first), or five.
     pub schedule: String,
-    /// In which time zone, a name of the IANA database; UTC without it.
+    /// Its time zone, a name of the IANA database; by default UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
-    /// Each run begins up to so much later: many functions of one schedule then do not all begin at once.
+    /// Each run begins up to this much later, so that many functions with one schedule do not begin at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jitter: Option<Jitter>,
-    /// What becomes of runs that could not begin in time.
+    /// What happens to runs that could not begin in time.
     #[serde(default)]
     pub missed_runs: MissedRuns,
-    /// Where the component takes the call; without it `/` and the function's name.
+    /// Path of the function in the component; by default `/` and its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<FunctionPath>,
-    /// Deadline of a run; the app's without it.
+    /// Deadline of a run; by default that of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Timeout>,
     /// Whether an instance exists before the first run and stays.
@@ -53,7 +53,7 @@ impl TimerTrigger {
         self.time_zone.as_deref().unwrap_or("UTC")
     }
 
-    /// What decides about its runs, as a function of `app`.
+    /// What decides about its runs. `app` is the app of the function.
     pub fn timer(&self, app: &AppName) -> Result<Timer, String> {
         let jitter = self.jitter.map_or(Duration::ZERO, Span::get);
         Ok(Timer::new(self.schedule()?, self.missed_runs, jitter, app.as_str(), self.name.as_str()))
@@ -64,7 +64,7 @@ impl TimerTrigger {
         FunctionPath::of(&self.name, self.path.as_ref())
     }
 
-    /// What its instance goes by, in an app that goes by `app`: one run at a time needs one.
+    /// The scale policy of this function, in an app with the policy `app`. One run at a time needs one instance.
     pub fn policy(&self, app: ScalePolicy) -> ScalePolicy {
         ScalePolicy {
             concurrency: 1,

@@ -1,4 +1,4 @@
-//! Expressions and the moments everyone knows them to name, and those that are refused.
+//! Tests expressions whose moments are well known, and those that are refused.
 
 use super::*;
 
@@ -149,7 +149,7 @@ fn times_left_out_run_once_after_the_gap() {
             "2026-10-03T00:00:00Z",
             ["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00", "2026-10-06T02:15:00+11:00"],
         ),
-        // What lies before the gap and behind it stays what it is.
+        // Times before and after the gap do not change.
         (
             "59 59 1 * * *",
             "Europe/Berlin",
@@ -162,7 +162,7 @@ fn times_left_out_run_once_after_the_gap() {
             "2026-03-28T12:00:00Z",
             ["2026-03-29T00:00:00+00:00", "2026-03-30T00:00:00+01:00", "2026-03-31T00:00:00+01:00"],
         ),
-        // Several that are left out are one run, and one with what is due at that moment anyway.
+        // Several skipped times are one run, together with what is due at that moment anyway.
         (
             "0 0,20,40 2 * * *",
             "Europe/Berlin",
@@ -193,7 +193,7 @@ fn times_left_out_run_once_after_the_gap() {
             "2026-03-28T12:00:00Z",
             ["2026-03-29T03:00:00+02:00", "2026-03-30T02:00:00+02:00", "2026-03-30T02:30:00+02:00"],
         ),
-        // Midnight, and a whole day, that never came.
+        // Midnight is skipped, and a whole day is.
         (
             "@daily",
             "Africa/Cairo",
@@ -232,7 +232,7 @@ fn times_that_come_twice_run_the_first_time() {
             "2026-10-24T14:00:00Z",
             ["2026-10-25T02:30:00+02:00", "2026-10-25T14:30:00+01:00"],
         ),
-        // Asked at the change, and within the second time.
+        // Asked at the change, and while the time comes for the second time.
         (
             "0 30 2 * * *",
             "Europe/Berlin",
@@ -412,7 +412,7 @@ fn errors_say_what_would_be_right() {
     assert!(long.contains("it has 2000000 bytes: at most 256 are allowed") && long.len() < 200, "{long}");
     let long = Schedule::parse("@daily", &"x/".repeat(1_000_000)).unwrap_err();
     assert!(long.contains("at most 64 are allowed") && long.len() < 200, "{long}");
-    // The remedy that is named has to work.
+    // The remedy in the message has to work.
     check("0 0 22-23,0-6 * * *", "UTC", "2026-01-01T06:00:00Z", &["2026-01-01T22:00:00+00:00"]);
     check("0 0 0 * * FRI-6,0-MON", "UTC", "2026-01-06T00:00:00Z", &["2026-01-09T00:00:00+00:00"]);
 }

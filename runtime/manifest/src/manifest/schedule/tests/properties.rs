@@ -1,4 +1,4 @@
-//! Random schedules against the plain meaning of their fields, minute by minute.
+//! Tests random schedules against the plain meaning of their fields, minute by minute.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const ZONES: [&str; 10] = [
     "America/Havana",
 ];
 
-/// The text of a field, and what it is to match.
+/// The text of a field, and the values that it has to match.
 #[derive(Debug, Clone)]
 struct Given {
     text: String,
@@ -73,7 +73,7 @@ impl Fields {
             && self.weekday.values.contains(&local.weekday().to_sunday_zero_offset())
     }
 
-    /// The occurrences of local times from `from`, for so many minutes, by going through them all.
+    /// The occurrences of the local times from `from`, for so many minutes, found by trying all of them.
     fn occurrences(&self, from: DateTime, minutes: i32, zone: &TimeZone) -> BTreeSet<i64> {
         let is_every_hour = self.hour.values.len() == 24;
         let mut found = BTreeSet::new();
@@ -140,7 +140,7 @@ proptest! {
         };
         let after = moment(&schedule.zone, random, near);
         let local = schedule.zone.to_datetime(Timestamp::from_millisecond(after).unwrap());
-        // Two days before, for what a change of clocks moves behind the moment.
+        // Two days before, for times that a change of clocks moves to after the moment.
         let from = local.date().to_datetime(jiff::civil::Time::midnight()) - 2.days();
         let expected = fields.occurrences(from, 7 * 1_440, &schedule.zone);
         let end = after + 3 * 86_400_000;
@@ -166,7 +166,7 @@ proptest! {
         let later = schedule.next_after(between).unwrap();
         prop_assert!(later >= next);
         prop_assert_eq!(later == next, between < next);
-        // From where to where does not matter, only the end.
+        // Only the end matters, not where the search begins.
         let hundredth = std::iter::successors(Some(later), |ms| schedule.next_after(*ms)).take(100).last().unwrap();
         prop_assert_eq!(schedule.latest_in(next, hundredth), hundredth);
         prop_assert_eq!(schedule.latest_in(next, schedule.next_after(hundredth).unwrap() - 1), hundredth);

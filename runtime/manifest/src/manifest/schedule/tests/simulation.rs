@@ -1,4 +1,4 @@
-//! Two years of a timer on virtual time: downtime, crashes, slow runs and clocks that jump.
+//! Simulates two years of a timer on virtual time: downtime, crashes, slow runs and clocks that jump.
 
 use std::collections::HashSet;
 
@@ -24,10 +24,10 @@ struct World {
     /// True time, and how far the host's clock is off.
     time_ms: i64,
     skew_ms: i64,
-    /// Until when the run that goes on takes, in true time.
+    /// When the run that is going on ends, in true time.
     running_until: Option<i64>,
     starts: Vec<Start>,
-    /// Decisions without a run that settled occurrences: how many, counted to the bound.
+    /// Decisions without a run that settled occurrences: how many each, counted up to the limit.
     drops: Vec<usize>,
     jumps_back: usize,
 }
@@ -41,7 +41,7 @@ impl World {
         self.starts.iter().map(|start| start.skipped).chain(self.drops.iter().copied()).sum()
     }
 
-    /// What the host does: decide, store, act; and then time passes until something can be different.
+    /// Does what the host does: decide, store, act. Then time passes until something can be different.
     fn step(&mut self) {
         let is_running = self.running_until.is_some_and(|end| end > self.time_ms);
         let decision = self.state.decide(self.clock(), is_running, &self.timer);
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// Lets time pass, where something may come in between.
+    /// Lets time pass. Something may happen meanwhile.
     fn pass(&mut self, pause_ms: i64) {
         if self.random.i64(0..if pause_ms > 10 * HOUR_MS { 5 } else { 200 }) > 0 {
             self.time_ms += pause_ms;
@@ -139,7 +139,7 @@ fn simulate(seed: u64, missed_runs: MissedRuns) -> usize {
     world.skipped()
 }
 
-/// The promises of a policy, from the list of starts.
+/// Checks what a policy promises, from the list of starts.
 fn check_starts(world: &World, begin: i64) {
     let (timer, bound) = (&world.timer, limits::MISSED_RUNS_MAX);
     let end = world.state.next_due_ms.unwrap();
