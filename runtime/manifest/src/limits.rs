@@ -20,8 +20,8 @@ pub const INSTANCES_DEFAULT: u32 = 100;
 /// Instances a group may add at once when the manifest says nothing: a whole group, because making an
 /// instance takes some twenty microseconds here.
 pub const SCALE_OUT_BURST_DEFAULT: u32 = INSTANCES_MAX;
-/// Instances a group may add each second after its burst, when the manifest says nothing: a group that goes up
-/// and down all the time settles.
+/// Instances a group may add each second after its burst, when the manifest says nothing. It slows down a group that
+/// grows and shrinks all the time.
 pub const SCALE_OUT_PER_SECOND_DEFAULT: u32 = 100;
 /// Calls from other cores that an asynchronous worker takes before one of these cores gets a worker of its own. Such a call costs
 /// some microseconds more than one on the worker's core, and a start costs some tens or hundreds. So a function that is rarely
@@ -35,7 +35,7 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 pub const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Deadline of one invocation, when the manifest says nothing.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Longest deadline of one invocation: an hour, because every slot must come back.
+/// Longest deadline of one invocation: an hour, because every slot must become free again.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Environment variables of one app.
 pub const ENV_ENTRIES_MAX: usize = 256;
@@ -51,20 +51,20 @@ pub const SECRET_REDACTED_BYTES_MIN: usize = 4;
 pub const FILE_MOUNTS_MAX: usize = 16;
 /// Bytes of the files of one bundle, unpacked.
 pub const BUNDLE_BYTES_MAX: u64 = 256 * MEBIBYTE;
-/// Bytes of its archive: each file has a header of half a kilobyte and up to as much at its end.
+/// Bytes of the archive of a bundle: each file has a header of half a kilobyte and up to as much at its end.
 pub const BUNDLE_ARCHIVE_BYTES_MAX: u64 = BUNDLE_BYTES_MAX + 32 * MEBIBYTE;
 /// Files and folders of one bundle: each is an inode of the data directory.
 pub const BUNDLE_ENTRIES_MAX: usize = 20_000;
-/// Folders within folders of a bundle.
+/// Depth of the folders of a bundle.
 pub const BUNDLE_DEPTH_MAX: usize = 32;
-/// Bytes of the path of one of its files.
+/// Bytes of the path of a file in a bundle.
 pub const BUNDLE_PATH_BYTES_MAX: usize = 1_024;
 /// Size of `/tmp` in MB: memory, and half of the smallest class.
 pub const SCRATCH_MB_MAX: u32 = 1_024;
-/// Each file, folder and link of it takes up to a kilobyte of the kernel beside what it holds, so there are this many
-/// bytes to one.
+/// Bytes of a `/tmp` for each file, folder or link that it may hold, because each takes up to a kilobyte of the
+/// kernel's memory besides its content.
 pub const SCRATCH_BYTES_PER_INODE: u64 = 8 * 1024;
-/// How long the process that makes it may take to answer. It never waits for anything.
+/// How long the process that makes a `/tmp` may take to answer. It never waits for anything.
 pub const SCRATCH_HELPER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Host names one app may claim.
 pub const HOSTS_PER_APP_MAX: usize = 64;
@@ -88,23 +88,23 @@ pub const ASYNC_STACKS_MAX: u32 = 2_000;
 pub const APPS_MAX: usize = 10_000;
 /// Revisions kept per app for rolling back; the oldest inactive ones are removed beyond that.
 pub const REVISIONS_KEPT: usize = 50;
-/// Descriptors of the process that are shared out; a process that may have more does not need them.
+/// Descriptors of the process that are shared out; more are not needed.
 pub const DESCRIPTORS_COUNTED_MAX: u64 = 256 * 1024;
 /// Files that one worker may have open at a time: what Unix programs count on having.
 pub const WORKER_FILES_MAX: u32 = 1_024;
 /// Open client connections; beyond it new ones wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// How long nothing is accepted where descriptors or memory are short: fifty attempts a second cost nothing.
+/// How long nothing is accepted when descriptors or memory are short: fifty attempts a second cost nothing.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Open connections of the admin listener, if the process may have enough descriptors. At most half of them may be connections
 /// that have not shown the token: the oldest of those is closed for the next one. The others are for the operator.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// The same if the process may have few descriptors.
 pub const ADMIN_CONNECTIONS_LEAST: usize = 16;
-/// Logs that are read at once by those who show the token: each holds a connection as long as it follows, and a batch of
-/// lines. Some screens of dashboards, some scripts.
+/// Readers of logs at a time that show the token: each holds a connection as long as it follows a log, and a batch of
+/// lines. It is enough for some dashboards and some scripts.
 pub const LOG_READERS_MAX: usize = 64;
-/// The same without the token.
+/// The same for readers that do not show the token.
 pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 
 // ── the wait queue of a pool ─────────────────────────────────────────────────────────────────────────
@@ -123,8 +123,8 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Memory of a worker above which its guest runs on the compute threads from the beginning. One instruction may fill all
 /// of it and cannot be interrupted: this much takes an event loop some ten milliseconds.
 pub const IN_PLACE_MEMORY_BYTES_MAX: u64 = 32 * MEBIBYTE;
-/// How many guests of that size, and starts of which nothing is known, may compute at a time before later ones delay the compute
-/// threads. Each has a thread of its own meanwhile.
+/// How many guests of that size, and starts of unknown length, may compute at a time on threads of their own. Later
+/// ones delay the compute threads.
 pub const SPARE_COMPUTE_THREADS_MAX: usize = 64;
 /// Processor time of a start that may begin on an event loop: what a guest may compute there without yielding.
 pub const START_IN_PLACE_MAX: Duration = Duration::from_millis(2);
@@ -149,14 +149,14 @@ pub const WORKER_HANDLES_MAX: usize = 4_096;
 pub const WORKER_HANDLES_KEPT_MAX: usize = 64;
 /// Entries of one guest table; interpreters declare about 8,000.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
-/// What one of them is charged: a pointer.
+/// Bytes that are charged for one of them: a pointer.
 pub const TABLE_ELEMENT_BYTES: u64 = 8;
 /// Bytes that the host counts for each object that it holds for a guest: its entry in the guest's table, and itself.
 pub const OBJECT_BYTES: usize = 256;
-/// Bytes that a header field takes beside its name and value.
+/// Bytes counted for a header field besides its name and value.
 pub const FIELD_BYTES: usize = 64;
-/// Bytes that the host may hold for a worker without charging them: what usual guests stay below, so that they pay
-/// nothing for the counting.
+/// Bytes that the host may hold for a worker without charging them. Usual guests stay below this, so the counting costs
+/// them nothing.
 pub const OBJECTS_UNCHARGED_BYTES: u64 = 64 * 1024;
 /// Bytes of a method, scheme, authority or path that a guest sets: what the library can parse at all.
 pub const REQUEST_TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -175,9 +175,10 @@ pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Slowest request body that is tolerated, after [`BODY_GRACE`].
 pub const BODY_BYTES_PER_SECOND_MIN: u64 = 500;
-/// Time a request body has before its rate is looked at.
+/// Time a request body has before its rate is checked.
 pub const BODY_GRACE: Duration = Duration::from_secs(10);
-/// How long a connection that has ended on this side is read on, so that its client can take the answer: as nginx does.
+/// How long a connection that this side has ended is still read, so that its client can take the answer (as nginx
+/// does).
 pub const LINGER_MAX: Duration = Duration::from_secs(30);
 /// The same for a client that sends nothing meanwhile.
 pub const LINGER_SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -249,7 +250,7 @@ pub const AUDIENCE_BYTES_MAX: usize = 512;
 
 // ── key-value stores ─────────────────────────────────────────────────────────────────────────────
 
-/// Key-value stores one app may name, blob containers, and other apps it may share one of its own with.
+/// Stores of one kind that an app may name, and other apps that it may share one of its own with.
 pub const STORES_MAX: usize = 32;
 /// Bytes of a key, as UTF-8: each is kept twice, in its entry and in the index.
 pub const KEY_VALUE_KEY_BYTES_MAX: usize = 512;
@@ -261,12 +262,12 @@ pub const KEY_VALUE_KEYS_PER_APP_MAX: u64 = 1_000_000;
 pub const KEY_VALUE_BYTES_PER_APP_MAX: u64 = 1024 * MEBIBYTE;
 /// Keys of one page of a list: with the longest keys half a megabyte.
 pub const KEY_VALUE_PAGE_MAX: usize = 1_000;
-/// Keys of one batch: it is one change, and every other change waits for it.
+/// Keys of one batch: it is one change, and all other changes wait for it.
 pub const KEY_VALUE_BATCH_MAX: usize = 256;
 /// Bytes of one batch, both ways: half of what a host call may copy.
 pub const KEY_VALUE_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Bytes of one revision that wait in the host's memory, to be written or to be taken by the guest: what is beyond is
-/// refused, or not read yet.
+/// Bytes of one revision that wait in the host's memory, to be written or to be taken by the guest. More are refused,
+/// or not read yet.
 pub const KEY_VALUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries of a dropped store that are removed at once: all of them together would keep other changes waiting.
 pub const KEY_VALUE_SWEEP_MAX: usize = 100;
@@ -281,18 +282,19 @@ pub const BLOB_BYTES_MAX: u64 = 5_000_000_000;
 pub const BLOBS_PER_APP_MAX: u64 = 1_000_000;
 /// Bytes of all blobs of one app: apps share one disk.
 pub const BLOB_BYTES_PER_APP_MAX: u64 = 100 * 1024 * MEBIBYTE;
-/// Bytes of a blob's `Content-Type`: the longest of those registered have some hundred.
+/// Bytes of a blob's `Content-Type`: the longest registered ones have about a hundred.
 pub const BLOB_CONTENT_TYPE_BYTES_MAX: usize = 256;
 /// Blobs of one page of a list: with the longest names a megabyte.
 pub const BLOB_PAGE_MAX: usize = 1_000;
-/// Uploads of one revision at once, and those of the host's operators: each has a file and a part in memory. More wait.
+/// Uploads of one revision at once, and of the host's operators: each has a file and a part in memory. More wait.
 pub const BLOB_UPLOADS_MAX: usize = 8;
-/// Downloads of one revision at once, and those of the host's operators: each has a file or a connection, and a chunk in
+/// Downloads of one revision at once, and of the host's operators: each has a file or a connection, and a chunk in
 /// memory. More wait.
 pub const BLOB_DOWNLOADS_MAX: usize = 64;
 /// Bytes of an upload that are collected before they are written to the disk.
 pub const BLOB_FILE_PART_BYTES: usize = 1024 * 1024;
-/// Bytes of a part of an upload to S3: the least it takes; a thousand make the largest blob, where S3 takes ten thousand.
+/// Bytes of a part of an upload to S3, the least that S3 accepts. The largest blob has a thousand parts; S3 accepts ten
+/// thousand.
 pub const BLOB_S3_PART_BYTES: usize = 5 * 1024 * 1024;
 /// Bytes of a blob that are read at once.
 pub const BLOB_CHUNK_BYTES: usize = 256 * 1024;
@@ -307,11 +309,11 @@ pub const BLOB_SWEEP_MAX: usize = 100;
 
 // ── queues ───────────────────────────────────────────────────────────────────────────────────────
 
-/// Bytes of a message's body: what the cloud's queues take; larger things are blobs, and a message says which.
+/// Bytes of a message's body, as many as the cloud's queues take. Put larger things into a blob and send its name.
 pub const QUEUE_MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of the name, the session and the media type of a message, each.
 pub const QUEUE_PROPERTY_BYTES_MAX: usize = 256;
-/// What a message is counted with beside its texts: its row and its place in the indexes.
+/// Bytes counted for a message besides its texts and body: its row and its index entries.
 pub const QUEUE_MESSAGE_OVERHEAD_BYTES: i64 = 64;
 /// Messages of all queues of one app, dead letters among them.
 pub const QUEUE_MESSAGES_PER_APP_MAX: i64 = 10_000_000;
@@ -321,13 +323,14 @@ pub const QUEUE_BYTES_PER_APP_MAX: i64 = 10 * 1024 * 1024 * 1024;
 pub const QUEUE_PENDING_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Longest delay of a message, and its longest life: a week.
 pub const QUEUE_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a message's name is remembered, and a second one of it not stored.
+/// How long the name of a message is remembered. A second message of that name is not stored meanwhile.
 pub const QUEUE_DUPLICATES_WINDOW: Duration = Duration::from_secs(600);
 /// Functions of one app that triggers call: each is a scale group.
 pub const TRIGGERS_MAX: usize = 32;
 /// Messages that are fetched at a time when the manifest says nothing (the cloud's default).
 pub const QUEUE_BATCH_DEFAULT: u32 = 16;
-/// Most of them: with as many still in flight they make the largest concurrency of an instance.
+/// Most messages that are fetched at a time: with as many still in flight they make the largest concurrency of an
+/// instance.
 pub const QUEUE_BATCH_MAX: u32 = CONCURRENCY_MAX / 2;
 /// Bytes of the messages that one function has in flight or waiting for their session: more are not read.
 pub const QUEUE_LEASED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -335,27 +338,27 @@ pub const QUEUE_LEASED_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const QUEUE_IN_FLIGHT_MAX: u32 = 10_000;
 /// Deliveries after which a message is a dead letter when the manifest says nothing (SPEC 4.2).
 pub const QUEUE_DELIVERIES_DEFAULT: u32 = 5;
-/// Most of them.
+/// Most deliveries that a manifest may ask for.
 pub const QUEUE_DELIVERIES_MAX: u32 = 1_000;
 /// First time between deliveries when the manifest says nothing.
 pub const QUEUE_RETRY_DELAY_DEFAULT: Duration = Duration::from_secs(5);
 /// Longest time between deliveries when the manifest says nothing.
 pub const QUEUE_RETRY_DELAY_MAX_DEFAULT: Duration = Duration::from_secs(600);
-/// Time after which a call by a trigger is tried again that a bound of the host refused, which is no delivery; it doubles with
-/// each refusal.
+/// First pause of a trigger after a limit of the host refused its call, which does not count as a delivery. It doubles
+/// with each refusal.
 pub const THROTTLED_PAUSE: Duration = Duration::from_millis(100);
-/// Longest such time: ten thousand messages of a function then make two thousand attempts a second.
+/// Longest such pause: ten thousand messages of a function then make two thousand attempts a second.
 pub const THROTTLED_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Sessions of one function that wait until their first message is delivered again: each is held in memory. While there are
 /// as many, no others begin.
 pub const QUEUE_SESSIONS_WAITING_MAX: usize = 10_000;
-/// Least time between two looks for messages whose time to live is over.
+/// Shortest time between two searches for messages whose time to live is over.
 pub const QUEUE_EXPIRY_PERIOD: Duration = Duration::from_secs(1);
-/// Time after which the database is asked again that failed.
+/// Pause before the next attempt after the database has failed.
 pub const QUEUE_DB_PAUSE: Duration = Duration::from_secs(1);
-/// Bytes of an answer to a batch that are read: the names of all its messages fit.
+/// Bytes that are read of an answer to a batch: the names of all its messages fit.
 pub const QUEUE_BATCH_ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// Bytes of the reason why a delivery failed that are kept.
+/// Bytes that are kept of the reason why a delivery failed.
 pub const QUEUE_ERROR_BYTES_MAX: usize = 512;
 /// Messages of one page of a list.
 pub const QUEUE_PAGE_MAX: usize = 100;
@@ -368,20 +371,20 @@ pub const QUEUE_SWEEP_MAX: usize = 500;
 pub const SCHEDULE_BYTES_MAX: usize = 256;
 /// Bytes of a time zone's name: the longest of the database has 32.
 pub const TIME_ZONE_BYTES_MAX: usize = 64;
-/// Missed occurrences that are made up for one by one. If there are more, the latest ones.
+/// Missed occurrences that get a run each. If there are more, the latest ones do.
 pub const MISSED_RUNS_MAX: usize = 100;
 /// How late a run may start without being past due: a wake-up, a group commit and a cold start take less.
 pub const TIMER_PAST_DUE_AFTER: Duration = Duration::from_secs(1);
-/// Longest time by which runs are put off to spread them: a day.
+/// Longest jitter, by which runs are delayed to spread them: a day.
 pub const TIMER_JITTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
-// ── the way in ───────────────────────────────────────────────────────────────────────────────────
+// ── uploads, compiling and the database ──────────────────────────────────────────────────────────
 
 /// Bytes of one uploaded module.
 pub const MODULE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of any other admin request body.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Wall-clock time of one compilation, which waits for every core that serves.
+/// Wall-clock time of one compilation, which has a lower priority than what serves.
 pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 /// CPU seconds of one compilation.
 pub const COMPILE_CPU_SECONDS: u64 = 60;
@@ -389,19 +392,19 @@ pub const COMPILE_CPU_SECONDS: u64 = 60;
 pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
 /// What `wfn dev` keeps of one compilation for the next; the functions of StarlingMonkey take some 50 MB.
 pub const FUNCTION_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Machine code one module may turn into.
+/// Bytes of machine code of one module.
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
 /// Address space of the child that unpacks a bundle: it holds one name and one piece of a file at a time.
 pub const UNPACK_MEMORY_BYTES: u64 = 1024 * MEBIBYTE;
 /// CPU seconds of unpacking a bundle: the largest one takes about one.
 pub const UNPACK_CPU_SECONDS: u64 = 30;
-/// Time by the clock of unpacking a bundle: a slow disk takes 256 MB in it.
+/// Wall-clock time of unpacking a bundle: enough for a slow disk to write 256 MB.
 pub const UNPACK_TIMEOUT: Duration = Duration::from_secs(120);
-/// Bytes of what a child answers, and of its last words, that are read: its longest answer has a fifth of it.
+/// Bytes that are read of a child's answer, and of its last output: its longest answer has a fifth of this.
 pub const CHILD_ANSWER_BYTES_MAX: u64 = 128 * 1024;
-/// Characters of a message that something handed in has a part in.
+/// Characters of a message that contains text from outside.
 pub const MESSAGE_CHARS_MAX: usize = 2_000;
-/// Names out of a module that a message lists; of the others it says how many there are.
+/// Names from a module that a message lists. Of the others it gives the number.
 pub const NAMES_SHOWN_MAX: usize = 64;
 /// Characters of such a name.
 pub const NAME_SHOWN_CHARS_MAX: usize = 120;
@@ -425,10 +428,10 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const LOG_LINES_PER_SECOND: u32 = 5_000;
 /// Bytes of guest output kept per second and app.
 pub const LOG_BYTES_PER_SECOND: usize = 2 * 1024 * 1024;
-/// Invocations kept per second and app that did not fail: all of few, samples of many. No more than a person reads:
-/// with a thousand busy apps to keep all of a hundred was a tenth of the host's work.
+/// Invocations kept per second and app that did not fail: all if there are few, otherwise a sample. More than a person
+/// can read is not worth it: with a thousand busy apps, keeping a hundred took a tenth of the host's work.
 pub const RECORDS_PER_SECOND: u32 = 25;
-/// Invocations kept per app that did not fail: forty seconds and more.
+/// Invocations kept per app that did not fail: those of at least forty seconds.
 pub const RECORDS_MAX: usize = 1_000;
 /// Failed invocations kept per second and app; each may have a backtrace.
 pub const FAILED_RECORDS_PER_SECOND: u32 = 20;
@@ -442,12 +445,12 @@ pub const RECORD_DETAIL_BYTES_MAX: usize = 4 * 1024;
 pub const USAGE_DAYS_KEPT: u32 = 400;
 /// Rows of usage that wait to be stored before the hours of a group are added up: some ten megabytes.
 pub const USAGE_ROWS_UNSTORED_MAX: usize = 65_536;
-/// From one storing of usage to the next: what a kill loses at most.
+/// Time between two writes of usage: what a kill loses at most.
 pub const USAGE_PERIOD: Duration = Duration::from_secs(5);
 /// Seconds that the graphs of a group show.
 pub const SERIES_SECONDS: usize = 300;
 
-/// Scale decisions kept per app: a scale-out to the maximum in steps, and what came before it.
+/// Scale decisions kept per app: enough for a scale-out to the maximum in steps, and what came before it.
 pub const SCALE_DECISIONS_MAX: usize = 256;
 
 // ── traces ───────────────────────────────────────────────────────────────────────────────────────
@@ -460,8 +463,8 @@ pub const SPAN_TEXT_BYTES_MAX: usize = 1_024;
 pub const TRACE_STATE_BYTES_MAX: usize = 512;
 /// Members of a `tracestate` (W3C Trace Context, 3.3.1.1); one with more is dropped.
 pub const TRACE_STATE_MEMBERS_MAX: usize = 32;
-/// Traces that begin here and are sent each second where no share of them is asked for, about: what a collector costs a
-/// host stays below 3 % of its busiest function.
+/// Traces that begin here and are sent each second, about, when no share is configured: a collector then costs a host
+/// less than 3 % of its busiest function.
 pub const TRACES_PER_SECOND: u32 = 100;
 /// Spans that wait to be sent; more are dropped and counted. Some five megabytes, as spans usually are.
 pub const TRACE_QUEUE_MAX: usize = 8_192;
@@ -479,7 +482,7 @@ pub const TRACE_PAUSE_MIN: Duration = Duration::from_millis(500);
 pub const TRACE_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Longest pause that the collector may ask for: half of what a batch has.
 pub const TRACE_RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// Bytes of an answer of the collector: it has a count and a sentence to say.
+/// Bytes of an answer of the collector, which has a count and a short message.
 pub const TRACE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 // ── ending ───────────────────────────────────────────────────────────────────────────────────────
