@@ -10,7 +10,7 @@ use crate::call::{Call, CallError, REFUSAL_BYTES_MAX};
 use crate::service::{absent, encoded, header, json, request};
 use crate::{Body, Response};
 
-/// Limit of a page, in bytes: a thousand names of 1 KiB in JSON's longest form, and the properties of each blob.
+/// Most bytes of a page: a thousand names of 1 KiB in the longest form of JSON, and the properties of each blob.
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A container of blobs that the manifest grants: `blob_containers = ["images"]`.
@@ -65,13 +65,13 @@ pub struct Entry {
 pub struct Page {
     /// The blobs.
     pub blobs: Vec<Entry>,
-    /// Pass it to get the next page; `None` if this is the last one.
+    /// Pass it as `after` to get the next page; `None` if this is the last one.
     pub next: Option<String>,
 }
 
 /// A version of a blob that was written: the data of an event for a function with `[[trigger.blob]]`.
 ///
-/// By the time it is read there may be a newer version, or none:
+/// When the event is handled there may be a newer version of the blob, or none:
 ///
 /// ```
 /// use wfn_sdk::{Error, Json, Request, StatusCode, blob::{Container, Written}};
@@ -121,7 +121,7 @@ impl Container {
     /// Puts a blob of this media type, whole or not at all: if the body breaks off, the old version stays. Returns its `ETag`.
     pub fn put(&self, name: &str, content_type: &str, body: impl Into<Body>) -> Call<String> {
         let put = self.change(name, content_type, None, body.into());
-        // Without a condition there is none to fail.
+        // There is no condition that could fail.
         put.map(|etag| etag.ok_or_else(|| CallError::Failed("the condition of none failed".to_owned())))
     }
 

@@ -12,13 +12,13 @@ use crate::body::Kind;
 use crate::service::message;
 use crate::{Body, Request, Response};
 
-/// Most bytes of a refusal's message.
+/// Most bytes of the message of a refusal that are read.
 pub(crate) const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
-/// A request that is ready to be sent, and how its answer is read.
+/// A request that is ready to be sent, with the way to read its answer.
 ///
-/// A synchronous function [`send`](Self::send)s it and waits, or several at once by [`send_all`]. An asynchronous one
-/// awaits it:
+/// A synchronous function sends it with [`send`](Self::send) and waits, or sends several at once with [`send_all`]. An
+/// asynchronous function awaits it:
 ///
 /// ```
 /// use wfn_sdk::{Error, Request, Response, fetch};
@@ -39,15 +39,15 @@ pub struct Call<T> {
 
 /// How an answer is read.
 struct Answer<T> {
-    /// For the host's services: the statuses that `read` handles besides success. `None`: any.
+    /// For services of the host: the statuses besides success that `read` handles. `None`: `read` handles every status.
     expected: Option<&'static [StatusCode]>,
-    /// How many bytes of a successful body are read before `read` is called; `None`: `read` gets the stream.
+    /// How many bytes of the body of a success are read before `read` is called; `None`: `read` gets the stream.
     bytes_max: Option<usize>,
     read: Box<dyn FnOnce(Response) -> Result<T, CallError>>,
 }
 
-/// Sends a request to another server, or to another app at `http://NAME.wfn.internal/`. Any status is an answer; its body
-/// streams.
+/// Sends a request to another server, or to another app at `http://NAME.wfn.internal/`. An answer of any status is a
+/// success. Its body is a stream.
 ///
 /// The app's manifest must allow the server: `allowed_outbound_hosts = ["https://api.example.com"]`.
 pub fn fetch(request: http::Request<impl Into<Body>>) -> Call<Response> {
@@ -63,7 +63,7 @@ pub fn fetch(request: http::Request<impl Into<Body>>) -> Call<Response> {
 }
 
 impl<T: 'static> Call<T> {
-    /// Converts the result of the answer.
+    /// Converts the result with `f`.
     ///
     /// ```
     /// use wfn_sdk::{Call, CallError, kv::Store};
@@ -78,10 +78,10 @@ impl<T: 'static> Call<T> {
         Call { request: self.request, answer: Answer { expected, bytes_max, read } }
     }
 
-    /// Sends it and waits for the answer.
+    /// Sends the request and waits for the answer.
     ///
     /// # Errors
-    /// When there is no answer, or the host's service refuses.
+    /// If there is no answer, or if the service of the host refuses.
     #[cfg(feature = "sync")]
     pub fn send(self) -> Result<T, CallError> {
         let pending = crate::p2::start(self.request?)?;
@@ -91,8 +91,8 @@ impl<T: 'static> Call<T> {
 
 #[cfg(feature = "json")]
 impl<T: 'static> Call<T> {
-    /// Makes a request to one of the host's services. `read` gets success and the `expected` statuses; every other one is
-    /// [`CallError::Refused`]. With `bytes_max` the body is already read then.
+    /// Makes a request to one of the host's services. `read` gets a success and the `expected` statuses; any other
+    /// status is [`CallError::Refused`]. With `bytes_max` the body is read before.
     pub(crate) fn service(
         request: http::Result<Request>,
         expected: &'static [StatusCode],
@@ -106,7 +106,7 @@ impl<T: 'static> Call<T> {
         }
     }
 
-    /// Makes a call that cannot be sent.
+    /// Makes a call that fails when it is sent, because of `why`.
     pub(crate) fn invalid(why: String) -> Self {
         let read = Box::new(|_| Err(CallError::Invalid(String::new())));
         Self {
@@ -116,7 +116,7 @@ impl<T: 'static> Call<T> {
     }
 }
 
-/// Sends all `calls` before it waits for the first answer, so together they take as long as the slowest.
+/// Sends all `calls` before it waits for the first answer, so together they take as long as the slowest one.
 ///
 /// ```
 /// use wfn_sdk::{CallError, Request, Response, fetch, send_all};
@@ -134,7 +134,7 @@ pub fn send_all<T: 'static>(calls: impl IntoIterator<Item = Call<T>>) -> Vec<Res
     taken.collect()
 }
 
-/// Sends it; others run in the same instance while it waits.
+/// Sends the request. Other invocations run in the same instance while it waits.
 #[cfg(feature = "async")]
 impl<T: 'static> IntoFuture for Call<T> {
     type Output = Result<T, CallError>;
@@ -189,11 +189,11 @@ pub(crate) fn refusal(response: Response) -> CallError {
     CallError::Refused { status, code, message }
 }
 
-/// The body of an answer, already read.
+/// The body of an answer that is read already.
 pub(crate) fn at_hand(response: Response) -> Bytes {
     match response.into_body().0 {
         Kind::Bytes(bytes) => bytes,
-        // Only what was read comes here.
+        // Only bodies that were read come here.
         _ => Bytes::new(),
     }
 }
@@ -207,7 +207,7 @@ impl<T> fmt::Debug for Call<T> {
     }
 }
 
-/// Only the host's services refuse, and they come with the feature.
+/// Only services of the host refuse, and they need this feature.
 #[cfg(not(feature = "json"))]
 fn message(_: &[u8]) -> Option<String> {
     None
@@ -219,8 +219,8 @@ fn message(_: &[u8]) -> Option<String> {
 pub enum CallError {
     /// The request cannot be sent.
     Invalid(String),
-    /// There was no valid answer: WASI's error code, or what broke off. For a server that the manifest does not allow it is
-    /// `HttpRequestDenied`.
+    /// There was no valid answer: holds WASI's error code, or what broke off. It is `HttpRequestDenied` if the manifest
+    /// does not allow the server.
     Failed(String),
     /// The host's service refused.
     Refused {

@@ -9,8 +9,8 @@ use crate::{IntoResponse, Response};
 
 /// A failure that becomes a response.
 ///
-/// Made by [`Error::new`] it tells the caller its message. Made by `?` from any other error it is a 500 that tells
-/// the caller nothing; the cause goes to stderr, which wfn keeps in the app's log.
+/// An error made by [`Error::new`] shows its message to the caller. An error made by `?` from any other error is a 500
+/// and shows nothing of its cause. The cause is printed on stderr, which wfn keeps in the log of the app.
 ///
 /// ```
 /// use wfn_sdk::{Error, StatusCode};
@@ -50,7 +50,7 @@ impl Error {
     }
 }
 
-// It cannot be a std Error itself: then it would be one of the errors that this makes it from.
+// `Error` must not implement `std::error::Error`: this `From` would then be in conflict with `From<Error> for Error`.
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(cause: E) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal error").caused_by(cause)

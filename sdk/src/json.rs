@@ -34,17 +34,17 @@ use crate::{Error, IntoResponse, Response};
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned> Json<T> {
-    /// Reads the request's body, which may have up to `bytes_max`.
+    /// Reads the body of the request as JSON, at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// 415 when `content-type` is not JSON, 413 beyond the bound, 400 when the body is no `T`, saying where.
+    /// 415 if `content-type` is not JSON, 413 if the body is longer, 400 if it is not a `T`; the message says where.
     #[cfg(feature = "sync")]
     pub fn read(request: &mut Request, bytes_max: usize) -> Result<Self, Error> {
         require_json(request.headers())?;
         Self::parse(&request.body_mut().read_bytes(bytes_max)?)
     }
 
-    /// Reads the request's body, which may have up to `bytes_max`, while other invocations go on.
+    /// Reads the body of the request as JSON, at most `bytes_max` bytes, while other invocations run.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -54,10 +54,10 @@ impl<T: DeserializeOwned> Json<T> {
         Self::parse(&request.body_mut().collect_bytes(bytes_max).await?)
     }
 
-    /// Takes `bytes` as JSON.
+    /// Parses `bytes` as JSON.
     ///
     /// # Errors
-    /// 400 when they are no `T`, saying where.
+    /// 400 if they are not a `T`; the message says where.
     ///
     /// ```
     /// let wfn_sdk::Json(pair) = wfn_sdk::Json::<(u8, String)>::parse(br#"[7, "seven"]"#)?;
@@ -85,7 +85,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Refuses bodies that say they are something else.
+/// Refuses a body whose `content-type` is not JSON.
 #[cfg(any(feature = "sync", feature = "async"))]
 fn require_json(headers: &http::HeaderMap) -> Result<(), Error> {
     let content_type =

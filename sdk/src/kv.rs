@@ -9,9 +9,9 @@ use crate::Body;
 use crate::call::{Call, CallError, REFUSAL_BYTES_MAX, at_hand};
 use crate::service::{absent, encoded, header, json, request};
 
-/// The host's limit of a value, in bytes.
+/// Most bytes of a value that the host allows.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// The host's limit of a page, in bytes: a thousand keys of 1 KiB, each byte in JSON's longest form.
+/// Most bytes of a page: a thousand keys of 1 KiB, with each byte in the longest form of JSON.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A key-value store that the manifest grants: `key_value_stores = ["notes"]`.
@@ -55,7 +55,7 @@ impl Version {
 pub struct Page {
     /// The keys.
     pub keys: Vec<String>,
-    /// Pass it to get the next page; `None` if this is the last one.
+    /// Pass it as `after` to get the next page; `None` if this is the last one.
     pub next: Option<String>,
 }
 

@@ -16,8 +16,8 @@ use body::{BodyWriter, Sender};
 pub(crate) use body::{Incoming, WriteBody};
 pub(crate) use client::{finish, start};
 
-/// Answers one invocation by `handler`. `#[handler]` calls it; so does a guest that implements the export itself,
-/// to answer some requests with its own hands:
+/// Answers one invocation by `handler`. `#[handler]` calls this. A guest that implements the export itself can call it
+/// too, for some of its requests:
 ///
 /// ```
 /// use wfn_sdk::wasip2::exports::http::incoming_handler::Guest;
@@ -34,7 +34,7 @@ pub(crate) use client::{finish, start};
 /// wfn_sdk::wasip2::http::proxy::export!(Function with_types_in wfn_sdk::wasip2);
 /// ```
 ///
-/// A response that cannot be sent is told on stderr: the host answers, or cuts the body off.
+/// If a response cannot be sent, this is printed on stderr, and the host answers or cuts the body off.
 pub fn serve<R: IntoResponse>(
     request: wasi::IncomingRequest,
     out: wasi::ResponseOutparam,
@@ -93,8 +93,8 @@ fn send(mut response: Response, out: wasi::ResponseOutparam) -> io::Result<()> {
     let mut writer =
         BodyWriter::new(head.body().map_err(|()| io::Error::other("the response has no body"))?)?;
     let body = response.into_body();
-    // What the host takes before it has the head leaves in one piece with the head; waiting for more room before
-    // the head is out could last for ever.
+    // The bytes that the host takes before it has the head are sent in one piece with the head. Waiting until it takes
+    // more could last for ever, because the head is not sent yet.
     let early = match &body.0 {
         Kind::Bytes(bytes) => writer.write_without_waiting(bytes),
         _ => 0,
@@ -103,7 +103,7 @@ fn send(mut response: Response, out: wasi::ResponseOutparam) -> io::Result<()> {
     writer.send(body, early)
 }
 
-/// Status and headers as the host wants them, or what it refuses.
+/// Status and headers as the host's type, or what the host refuses.
 fn head(response: &Response) -> Result<wasi::OutgoingResponse, String> {
     let head = wasi::OutgoingResponse::new(fields(response.headers())?);
     let status = response.status().as_u16();
@@ -111,7 +111,7 @@ fn head(response: &Response) -> Result<wasi::OutgoingResponse, String> {
     Ok(head)
 }
 
-/// Headers as the host wants them, or what it refuses.
+/// Headers as the host's type, or what the host refuses.
 fn fields(headers: &HeaderMap) -> Result<wasi::Fields, String> {
     let headers: Vec<(String, Vec<u8>)> =
         headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_owned())).collect();

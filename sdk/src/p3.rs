@@ -23,12 +23,13 @@ use crate::call::CallError;
 use crate::response::set_content_length;
 use crate::{Body, Error, IntoResponse, Request, Response};
 
-/// Any body of the `http-body` family. A guest has one thread, so it need not be `Send`.
+/// Any body of the `http-body` crate. A guest has one thread, so it need not be `Send`.
 pub(crate) type HttpBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError>>>;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Answers one invocation by `handler`. `#[handler]` calls it; so does a guest that implements the export itself:
+/// Answers one invocation by `handler`. `#[handler]` calls this. A guest that implements the export itself can call it
+/// too:
 ///
 /// ```
 /// use wfn_sdk::wasip3::exports::http::handler::Guest;
@@ -46,7 +47,7 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// ```
 ///
 /// # Errors
-/// When the request or the response is one that HTTP or the host does not allow; the host answers then.
+/// If HTTP or the host does not allow the request or the response. The host answers then.
 pub async fn serve<R: IntoResponse>(
     request: wasi::Request,
     handler: impl AsyncFnOnce(Request) -> R,
@@ -66,8 +67,8 @@ pub(crate) async fn exchange(request: Request) -> Result<Response, CallError> {
 }
 
 impl Body {
-    /// A body of the `http-body` family: those of `http-body-util` (from a stream of frames, with trailers, mapped)
-    /// and of HTTP clients.
+    /// A body of the `http-body` crate: those of `http-body-util` (from a stream of frames, with trailers, mapped) and
+    /// those of HTTP clients.
     ///
     /// ```
     /// use http_body_util::{BodyExt as _, Full};
@@ -84,7 +85,7 @@ impl Body {
         Self(Kind::Http(Box::pin(Boxed(Box::pin(body)))))
     }
 
-    /// A response's body, and where its bytes are sent from, usually by a task [`spawn`]ed for it.
+    /// The body of a response, and its sender, which is usually used by a task that was [`spawn`]ed for it.
     ///
     /// ```
     /// use wfn_sdk::{Body, Request, Response, p3};
@@ -102,16 +103,15 @@ impl Body {
     /// }
     /// ```
     pub fn channel() -> (Sender, Self) {
-        // The bound counts besides one place for each sender: one chunk waits while one is sent.
+        // The channel has one place for each sender besides this bound: one chunk waits while one is sent.
         let (sender, receiver) = mpsc::channel(0);
         (Sender(sender), Self(Kind::Http(Box::pin(Received(receiver)))))
     }
 
-    /// Waits for the next bytes; none at the end. Trailers are passed over: `http_body_util::BodyExt::frame` has
-    /// them.
+    /// Waits for the next bytes; `None` at the end. Trailers are skipped; `http_body_util::BodyExt::frame` gives them.
     ///
     /// # Errors
-    /// 400 when the caller breaks off.
+    /// 400 if the caller breaks off.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             match poll_fn(|context| Pin::new(&mut *self).poll_frame(context)).await {
@@ -128,10 +128,10 @@ impl Body {
         }
     }
 
-    /// Reads the rest of the body, which may have up to `bytes_max`, while other invocations go on.
+    /// Reads the rest of the body, at most `bytes_max` bytes, while other invocations run.
     ///
     /// # Errors
-    /// 413 beyond the bound (nothing more is read then), 400 when the caller breaks off.
+    /// 413 if it is longer (nothing more is read then), 400 if the caller breaks off.
     pub async fn collect_bytes(&mut self, bytes_max: usize) -> Result<Bytes, Error> {
         let mut first = Bytes::new();
         let mut all = Vec::new();
@@ -211,18 +211,18 @@ impl<B: http_body::Body<Data = Bytes, Error: Into<BoxError>>> http_body::Body fo
     }
 }
 
-/// What goes from a [`Sender`] to its body.
+/// What a [`Sender`] sends to its body.
 type Sent = Result<Frame<Bytes>, BoxError>;
 
-/// Where the bytes of a [`Body::channel`] are sent from. Dropped, it ends the body.
+/// Sends the bytes of a [`Body::channel`]. Dropping it ends the body.
 #[derive(Debug)]
 pub struct Sender(mpsc::Sender<Sent>);
 
 impl Sender {
-    /// Sends bytes; waits while the caller reads slower.
+    /// Sends bytes. Waits while the caller reads more slowly.
     ///
     /// # Errors
-    /// [`io::ErrorKind::BrokenPipe`] when the caller has gone.
+    /// [`io::ErrorKind::BrokenPipe`] if the caller has gone.
     pub async fn send(&mut self, bytes: impl Into<Bytes>) -> io::Result<()> {
         self.put(Ok(Frame::data(bytes.into()))).await
     }
@@ -235,7 +235,7 @@ impl Sender {
         self.put(Ok(Frame::trailers(trailers))).await
     }
 
-    /// Cuts the body off: the caller learns that it is incomplete.
+    /// Cuts the body off, so that the caller sees that it is incomplete.
     ///
     /// # Errors
     /// As [`Self::send`].
@@ -250,7 +250,7 @@ impl Sender {
     }
 }
 
-/// The body of a [`Sender`].
+/// The body that a [`Sender`] sends.
 struct Received(mpsc::Receiver<Sent>);
 
 impl http_body::Body for Received {
@@ -272,7 +272,7 @@ mod tests {
 
     use crate::{Body, StatusCode};
 
-    /// What `future` gives at once.
+    /// The result of `future`, which must be ready at once.
     fn now<T>(future: impl Future<Output = T>) -> T {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => value,

@@ -7,14 +7,14 @@ use http::StatusCode;
 
 use crate::{Body, Error};
 
-/// A request as a handler gets it: the `http` crate's, with a [`Body`] still to come.
+/// A request as a handler gets it: that of the `http` crate, with a [`Body`] that is not read yet.
 pub type Request<B = Body> = http::Request<B>;
 
-/// What a router's pattern matched, by name, decoded.
+/// The parameters that the pattern of a router found in the path: name and decoded value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PathParameters(pub(crate) Vec<(String, String)>);
 
-/// What the `http` crate leaves out of [`Request`]: typed path and query parameters.
+/// Path and query parameters with a type, which the `http` crate does not have for [`Request`].
 ///
 /// ```
 /// use wfn_sdk::{Error, Request, RequestExt, Router};
@@ -32,13 +32,13 @@ pub trait RequestExt {
     /// The path parameter of this name, percent-decoded.
     ///
     /// # Errors
-    /// 400 when it is no `T`; 500 when the route's pattern has no such parameter.
+    /// 400 if it is not a `T`; 500 if the pattern of the route has no such parameter.
     fn param<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, Error>;
 
-    /// The first query parameter of this name, decoded; none when it is absent.
+    /// The first query parameter of this name, decoded; `None` if there is none.
     ///
     /// # Errors
-    /// 400 when it is no `T`.
+    /// 400 if it is not a `T`.
     fn query<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Error>;
 }
 

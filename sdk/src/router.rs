@@ -68,7 +68,7 @@ impl<H> Routes<H> {
 }
 
 impl<H> Path<H> {
-    /// Returns the handler for `method`: its own, or for HEAD the one of GET, or the one for any method.
+    /// Returns the handler for `method`: its own, or that of GET if it is HEAD, or that of any method.
     fn handler(&self, method: &Method) -> Option<&H> {
         let of = |wanted: Option<&Method>| {
             self.handlers.iter().find(|(method, _)| method.as_ref() == wanted).map(|(_, handler)| handler)
@@ -108,7 +108,7 @@ macro_rules! routing_methods {
             options OPTIONS "Adds a handler for OPTIONS."
         }
 
-        /// Adds a handler for all methods without a handler of their own on this path.
+        /// Adds a handler for all methods that have no handler of their own on this path.
         ///
         /// # Panics
         /// As [`get`](Self::get).
@@ -128,7 +128,7 @@ macro_rules! routing_methods {
         #[doc = $doc]
         ///
         /// # Panics
-        /// If the pattern is not valid or collides with another one: a fault in the program that shows at its
+        /// If the pattern is not valid or is in conflict with another one. Such a fault in the program shows at its
         /// first request.
         #[must_use]
         pub fn $name<$handler, R>(mut self, pattern: &str, handler: $handler) -> Self
@@ -143,11 +143,11 @@ macro_rules! routing_methods {
 
 /// Routes requests to synchronous handlers by path pattern and method.
 ///
-/// Patterns are those of `matchit`: `/items/{id}` takes one segment, `/files/{*path}` all that follow; a fixed
-/// segment wins over a parameter. Handlers read parameters by [`RequestExt::param`](crate::RequestExt::param). No
-/// pattern for the path is a 404, no method a 405 with `allow`.
+/// Patterns are those of `matchit`: `/items/{id}` takes one segment, `/files/{*path}` takes all that follow. A fixed
+/// segment wins over a parameter. Handlers read parameters with [`RequestExt::param`](crate::RequestExt::param). The
+/// answer is 404 if no pattern matches the path, and 405 with `allow` if there is no handler for the method.
 ///
-/// Make it once for each instance, in a static:
+/// Make one for each instance, in a static:
 ///
 /// ```
 /// use std::sync::LazyLock;
@@ -205,12 +205,12 @@ fn boxed<R: IntoResponse>(handler: impl Fn(Request) -> R + Send + Sync + 'static
 #[cfg(feature = "async")]
 pub use asynchronous::AsyncRouter;
 
-/// The same for handlers that wait.
+/// The router for asynchronous handlers.
 #[cfg(feature = "async")]
 mod asynchronous {
     use super::{Found, Future, IntoResponse, Method, Pin, Request, Response, Routes};
 
-    /// Routes requests to asynchronous handlers; for the rest as [`Router`](crate::Router).
+    /// Routes requests to asynchronous handlers; otherwise like [`Router`](crate::Router).
     ///
     /// ```
     /// use std::sync::LazyLock;
@@ -236,7 +236,7 @@ mod asynchronous {
     /// An asynchronous handler.
     type Handler = Box<dyn Fn(Request) -> Answer + Send + Sync>;
 
-    /// A response to come. Guests have one thread, so it need not be `Send`.
+    /// A future response. Guests have one thread, so it need not be `Send`.
     type Answer = Pin<Box<dyn Future<Output = Response>>>;
 
     impl Default for AsyncRouter {

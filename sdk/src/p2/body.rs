@@ -1,4 +1,4 @@
-//! Converts bodies from the host, and bodies for it.
+//! Converts bodies from the host, and bodies to the host.
 
 use std::io::{self, BufWriter, Read, Write};
 
@@ -20,25 +20,26 @@ pub(crate) type WriteBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
 pub(crate) enum Sender {
     /// A caller of this function.
     Request(wasi::IncomingRequest),
-    /// Whom this function has called.
+    /// A server that this function has called.
     Response(wasi::IncomingResponse),
 }
 
-/// The body of a request or of an answer to one. Nothing is asked of the host before the first read.
+/// The body of a request to this function, or of an answer to one of its own. Nothing is asked of the host before the
+/// first read.
 pub(crate) enum Incoming {
     Unread(Sender),
     Reading {
         // Invariant: the stream is dropped before the body that owns it, hence this order.
         stream: InputStream,
         _body: wasi::IncomingBody,
-        /// What the host gave and nobody has read yet.
+        /// Bytes that the host gave and that are not read yet.
         rest: Bytes,
     },
     Ended,
 }
 
 impl Incoming {
-    /// Waits for the next bytes, never none; at most `bytes_max` are asked of the host.
+    /// Waits for the next bytes, at least one; `None` at the end. At most `bytes_max` are asked of the host.
     fn chunk(&mut self, bytes_max: usize) -> io::Result<Option<Bytes>> {
         loop {
             match self {
@@ -81,7 +82,7 @@ impl Read for Incoming {
 }
 
 impl Body {
-    /// A response's body that is read from `reader` and sent as it comes.
+    /// The body of a response that is read from `reader` and sent as it comes.
     ///
     /// ```
     /// use std::io::Read as _;
@@ -92,8 +93,8 @@ impl Body {
         Self(Kind::Reader(Box::new(reader)))
     }
 
-    /// A response's body that `write` writes after the head is on its way, through a buffer. Writing waits for a
-    /// caller who reads slower; `flush` sends what there is. An error cuts the body off.
+    /// The body of a response that `write` writes through a buffer, after the head is sent. Writing waits for a caller
+    /// that reads more slowly. `flush` sends what is in the buffer. An error cuts the body off.
     ///
     /// ```
     /// use std::io::Write as _;
@@ -109,10 +110,10 @@ impl Body {
         Self(Kind::Writer(Box::new(write)))
     }
 
-    /// Reads the rest of the body, which may have up to `bytes_max`.
+    /// Reads the rest of the body, at most `bytes_max` bytes.
     ///
     /// # Errors
-    /// 413 beyond the bound (nothing more is read then), 400 when the caller breaks off.
+    /// 413 if it is longer (nothing more is read then), 400 if the caller breaks off.
     pub fn read_bytes(&mut self, bytes_max: usize) -> Result<Bytes, Error> {
         if let Kind::Bytes(bytes) = &mut self.0 {
             return if bytes.len() > bytes_max {
@@ -151,7 +152,7 @@ impl Read for Body {
     }
 }
 
-/// A body that this function sends, after its head.
+/// A body that this function sends after the head.
 pub(super) struct BodyWriter {
     // Invariant: the stream is dropped before the body that owns it, hence this order.
     stream: OutputStream,
@@ -164,15 +165,15 @@ impl BodyWriter {
         Ok(Self { stream, body })
     }
 
-    /// Writes what the host takes at once; answers how many bytes that was. A broken stream takes none and says
-    /// so at the next write.
+    /// Writes as much as the host takes at once, and returns how many bytes that was. A broken stream takes none, and
+    /// its error comes with the next write.
     pub(super) fn write_without_waiting(&mut self, bytes: &[u8]) -> usize {
         let permit = self.stream.check_write().unwrap_or(0);
         let now = at_most(bytes, permit);
         if now.is_empty() || self.stream.write(now).is_err() { 0 } else { now.len() }
     }
 
-    /// Sends `body` from its byte `early` on, and ends it.
+    /// Sends `body` from its byte `early` on, and then ends it.
     pub(super) fn send(mut self, body: Body, early: usize) -> io::Result<()> {
         match body.0 {
             Kind::Bytes(bytes) => self.write_all(&bytes[early..])?,
@@ -193,7 +194,7 @@ impl BodyWriter {
         self.finish()
     }
 
-    /// Ends the body: it is complete. Without it the host cuts it off.
+    /// Ends the body and so marks it as complete. Without this the host cuts it off.
     fn finish(self) -> io::Result<()> {
         drop(self.stream);
         wasi::OutgoingBody::finish(self.body, None).map_err(io::Error::other)

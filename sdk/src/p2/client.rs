@@ -12,7 +12,7 @@ use crate::body::Kind;
 use crate::call::CallError;
 use crate::{Body, Request, Response};
 
-/// Sends `request`; the answer is on its way then.
+/// Sends `request`. Its answer can then be awaited with [`finish`].
 pub(crate) fn start(request: Request) -> Result<wasi::FutureIncomingResponse, CallError> {
     let (head, body) = request.into_parts();
     let invalid = |what: &str| CallError::Invalid(what.to_owned());
@@ -43,7 +43,7 @@ pub(crate) fn start(request: Request) -> Result<wasi::FutureIncomingResponse, Ca
     let answer = outgoing_handler::handle(outgoing, None).map_err(|code| failed(&code))?;
     let sent = BodyWriter::new(writer).and_then(|writer| writer.send(body, 0));
     match sent {
-        // Who answers before it has read everything closes the body; its answer says why.
+        // A server that answers before it has read everything closes the body. Its answer says why.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CallError::Failed(error.to_string())),
         _ => Ok(answer),
     }
@@ -56,7 +56,7 @@ pub(crate) fn finish(answer: &wasi::FutureIncomingResponse) -> Result<Response, 
             None => answer.subscribe().block(),
             Some(Ok(Ok(incoming))) => break incoming,
             Some(Ok(Err(code))) => return Err(failed(&code)),
-            // The host gives an answer once, and it is asked for once.
+            // Cannot happen: the host gives an answer once, and it is asked for once.
             Some(Err(())) => return Err(CallError::Failed("the answer was taken before".to_owned())),
         }
     };
