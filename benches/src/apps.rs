@@ -1,4 +1,4 @@
-//! `apps`: the same load on one app, on a hundred, on a thousand, and what one more app costs the others.
+//! `apps`: the same load on one app, on a hundred and on a thousand, and what each further app costs the others.
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -11,7 +11,7 @@ use crate::table::{Table, decimal, grouped};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// Length of the load before the measured ones, in seconds: every app gets its instance.
+/// Length of the load before the measured ones, in seconds. In it every app gets its instance.
 const WARM_UP_SECONDS: u64 = 2;
 
 /// Arguments of the bench.
@@ -35,7 +35,7 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Runs the bench: all apps are deployed in one host, whichever of them are called.
+    /// Runs the bench: one host has all apps, and some or all of them are called.
     pub fn run(&self, workspace: &Workspace) -> Result<()> {
         let mut report = Report::begin("apps");
         let module = workspace.guest(&self.guest)?;

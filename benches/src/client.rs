@@ -1,4 +1,4 @@
-//! A small blocking HTTP/1.1 client: one keep-alive connection, times as a caller sees them.
+//! A small blocking HTTP/1.1 client: one keep-alive connection, with times as a caller measures them.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// How long an answer may make no progress.
+/// How long a client waits while nothing of an answer comes.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to accept after it said that it is ready.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes of an answer's head.
+/// Most bytes of the head of an answer.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// What is sent.
+/// A request to send.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
     /// Path and query.
     pub path: String,
-    /// With a body it is a POST, else a GET.
+    /// With a body the request is a POST, without one a GET.
     pub body: Option<Vec<u8>>,
     /// The admin token, for the admin listener.
     pub token: Option<String>,
@@ -31,7 +31,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// An answer that was received.
 #[derive(Debug)]
 pub struct Answer {
     /// HTTP status.
@@ -81,7 +81,7 @@ impl Connection {
         }
     }
 
-    /// Sends `request` and waits for the whole answer; says how long that took.
+    /// Sends `request` and waits for the whole answer. Returns it and how long it took.
     pub fn call(&mut self, request: &Request) -> Result<(Answer, Duration)> {
         let begun = Instant::now();
         self.send(request)?;
@@ -150,7 +150,7 @@ impl Connection {
             let size = size.trim().split(';').next().unwrap_or_default();
             let size = usize::from_str_radix(size, 16).context("a chunk without a size")?;
             body.extend(self.take(size)?);
-            // No trailers are asked for, so the last chunk ends like every other one.
+            // No trailers are asked for, so the last chunk ends like all others.
             self.take(2)?;
             if size == 0 {
                 return Ok(body);

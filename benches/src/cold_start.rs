@@ -1,4 +1,4 @@
-//! `cold-start`: what a request costs that finds no instance, as the host and as the caller measure it.
+//! `cold-start`: the time of a request that finds no instance, as the host and as the caller measure it.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub struct ColdStart {
     guests: Vec<String>,
 }
 
-/// What one guest showed, in microseconds.
+/// The results of one guest, in microseconds.
 #[derive(Debug)]
 struct Shown {
     guest: String,
@@ -85,16 +85,16 @@ impl ColdStart {
     fn show(&self, workspace: &Workspace, guest: &str) -> Result<Shown> {
         let module = workspace.guest(guest)?;
         let body = match guest {
-            // A page, where the guest wants one.
+            // html-parse and go-digest want a page.
             _ if guest.ends_with("html-parse") || guest == "go-digest" => {
                 Some(std::fs::read(workspace.page()).context("failed to read the page")?)
             }
             _ => None,
         };
         let host = Host::start_for(workspace, u64::from(self.count) + 1)?;
-        // Longer than the bench takes: a second call must find the instance of the first. And with room in it: a guest
-        // goes on for a moment after its response has ended, and at a concurrency of 1 the second call, if it comes
-        // before that, would get an instance of its own.
+        // The idle timeout is longer than the bench takes, because a second call must find the instance of the first.
+        // The instance has free slots, because a guest goes on for a moment after its response has ended. At a
+        // concurrency of 1, a second call that comes before that would get an instance of its own.
         let flags = ["--always-ready", "0", "--idle-timeout", "1h", "--concurrency", "16"];
         host.deploy(&module, "first", &flags)?;
         for number in 0..self.count {
@@ -107,7 +107,7 @@ impl ColdStart {
             answer.ok()?;
             Ok(took)
         };
-        // The connection and the guest's code are warm; the apps are not.
+        // Warms the connection and the guest's code, but not the apps.
         for _ in 0..10 {
             call("first")?;
         }
@@ -129,7 +129,7 @@ fn app(number: u32) -> String {
     format!("cold-{number}")
 }
 
-/// The one cold start of an app, in microseconds.
+/// Time of the one cold start of an app, in microseconds.
 fn cold_start(app: &Value) -> Result<f64> {
     let group = &app["groups"][0];
     if group["cold"] != 1 {

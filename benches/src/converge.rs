@@ -1,4 +1,4 @@
-//! `converge`: a queue drained with each of some fixed concurrencies, and with the one that the host finds by itself.
+//! `converge`: a queue drained with some fixed concurrencies, and with the one that the host finds.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ impl Converge {
         report.end(workspace, &table, json!({ "rows": figures }))
     }
 
-    /// Fills the queue, then lets the function take it. Messages per second, and the most instances.
+    /// Fills the queue, then lets the function take the messages. Returns messages per second, and the most instances.
     fn drain(
         &self,
         workspace: &Workspace,

@@ -1,4 +1,4 @@
-//! `deploys`: new revisions in a row under load, none of which may cost a request.
+//! `deploys`: many new revisions, one after another, under load. None of them may lose a request.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::table::{Table, grouped};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// The load ends when the deploys have ended; this only bounds it.
+/// Longest load, in seconds. It ends when the deploys have ended.
 const SECONDS_MAX: u64 = 600;
 
 /// Arguments of the bench.

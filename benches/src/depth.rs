@@ -14,7 +14,7 @@ use crate::table::{Table, decimal, grouped};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// What is sent.
+/// The message that is sent.
 const MESSAGE: &[u8] = br#"{"article":"lamp","quantity":1}"#;
 /// Longer than delivering any of these takes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,7 +61,7 @@ impl Depth {
         report.end(workspace, &table, json!({ "rows": figures }))
     }
 
-    /// Lets a function take messages; how many a second.
+    /// Lets a function take messages. Returns how many it takes per second.
     fn take(&self, workspace: &Workspace, host: &Host) -> Result<f64> {
         let trigger = format!("[[trigger.queue]]\nname = {NAME:?}\npath = \"/\"\n");
         messages::deploy(workspace, host, "hello", &trigger, 10)?;

@@ -1,6 +1,6 @@
-//! The limit: a bare hyper server that answers one line of text, or parses a page, and does nothing else.
+//! The upper limit: a bare hyper server that answers one line of text, or parses a page, and does nothing else.
 //!
-//! Its strongest form: one pinned event loop per core, each with a listener of its own on the same address.
+//! It is as fast as possible: one pinned event loop per core, each with a listener of its own on the same address.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,9 +20,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Builder;
 
-/// What the hello guest answers.
+/// The answer of the hello guest.
 const GREETING: &[u8] = b"Hello from wfn!\n";
-/// Connections that may wait to be accepted, as many as wfn takes.
+/// Connections that may wait to be accepted: as many as at wfn.
 const BACKLOG: u32 = 4_096;
 
 /// Arguments of the hidden subcommand.
@@ -63,7 +63,7 @@ impl HyperServer {
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    // A tokio listener is made on a runtime; this one moves to that of its core.
+    // A tokio listener needs a runtime when it is made. This one is moved to the runtime of its core later.
     let runtime = Builder::new_current_thread().enable_io().build()?;
     let _entered = runtime.enter();
     let socket = TcpSocket::new_v4()?;
@@ -89,7 +89,7 @@ fn run_loop(
                 let mut http = http1::Builder::new();
                 http.pipeline_flush(true);
                 let io = TokioIo::new(stream);
-                // What fails here is a client that has gone; there is nobody to tell.
+                // This fails only if the client has gone, and then there is nobody to tell.
                 let _ = if parses {
                     http.serve_connection(io, service_fn(parse)).await
                 } else if let Some(delay) = delay {
@@ -107,16 +107,16 @@ fn run_loop(
 }
 
 async fn greet(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // A body is read to its end, like a guest does; a broken one is the client's own loss.
+    // A body is read to its end, as a guest does. It does not matter if it breaks off.
     while let Some(Ok(_)) = request.body_mut().frame().await {}
     Ok(response("text/plain", Bytes::from_static(GREETING)))
 }
 
-/// What the html-parse guest does, by the same library.
+/// Does what the html-parse guest does, with the same library.
 async fn parse(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let page = request.into_body().collect().await?.to_bytes();
     let counts = html_count::count(&String::from_utf8_lossy(&page));
-    // Numbers and a string: there is nothing that JSON could not say.
+    // This cannot fail: numbers and a string are always valid in JSON.
     let mut body = serde_json::to_vec(&counts).unwrap_or_default();
     body.push(b'\n');
     Ok(response("application/json", body.into()))
@@ -129,14 +129,14 @@ fn response(content_type: &'static str, body: Bytes) -> Response<Full<Bytes>> {
     response
 }
 
-/// As wfn does with its event loops.
+/// Pins the thread to a core, as wfn does with its event loops.
 fn pin_to_core(index: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let Ok(allowed) = sched_getaffinity(None) else { return };
     if let Some(cpu) = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).nth(index) {
         let mut one = CpuSet::new();
         one.set(cpu);
-        // Without the right to pin, the loop works all the same.
+        // Without the right to pin, the loop works too.
         let _ = sched_setaffinity(None, &one);
     }
 }

@@ -1,4 +1,4 @@
-//! `instances`: makes many always-ready instances at once, then has each of them serve one call.
+//! `instances`: makes many always-ready instances at once, then calls each of them once.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub struct Instances {
     count: u32,
 }
 
-/// What one guest showed.
+/// The results of one guest.
 #[derive(Debug)]
 struct Shown {
     guest: &'static str,
@@ -31,13 +31,13 @@ struct Shown {
     cold_start_us: Value,
     resident_before: u64,
     resident_ready: u64,
-    /// With as many connections open, each of which has had one answer that no guest made.
+    /// With as many connections open; each of them has had one answer that no guest made.
     resident_connected: u64,
     resident_called: u64,
     calls: Calls,
 }
 
-/// How the calls went.
+/// What the calls have measured.
 #[derive(Debug, Clone, Copy)]
 enum Calls {
     /// Answered at once: from the first request sent to the last answer.
@@ -56,7 +56,7 @@ impl Instances {
                 .to_owned(),
         );
         let hello = self.show(workspace, "hello", "/instances/", false)?;
-        // Two chunks with the time between them: the instance is taken until the last one is out.
+        // Two chunks with the time between them, so the instance is in use until the last one is sent.
         let hold = format!("/instances/trickle?chunks=2&ms={}", HOLD.as_millis());
         let echo = self.show(workspace, "echo", &hold, true)?;
         let mut table = Table::new([
@@ -77,7 +77,7 @@ impl Instances {
         ]);
         for shown in [&hello, &echo] {
             let ready = shown.resident_ready.saturating_sub(shown.resident_before);
-            // What the connections cost is no part of it.
+            // The memory of the connections is subtracted.
             let called = ready + shown.resident_called.saturating_sub(shown.resident_connected);
             let per_instance = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(self.count) / 1e3);
             let (in_flight, took) = match shown.calls {

@@ -14,10 +14,10 @@ use crate::workspace::Workspace;
 
 /// Threads of wrk: more would not help on small machines, and the published figures used two.
 const THREADS: u32 = 2;
-/// What marks the line that the script below prints.
+/// Marks the line that the script below prints.
 const MARK: &str = "measured:";
 
-/// The script's part that prints the result. wrk times are microseconds.
+/// The part of the script that prints the result. wrk has times in microseconds.
 const DONE: &str = r#"
 done = function(summary, latency, requests)
   local errors = summary.errors
@@ -30,7 +30,7 @@ done = function(summary, latency, requests)
 end
 "#;
 
-/// The script's part that sends a body.
+/// The part of the script that sends a body.
 const POST: &str = r#"
 local file = assert(io.open(os.getenv("WFN_BENCH_BODY"), "rb"))
 wrk.method = "POST"
@@ -38,7 +38,7 @@ wrk.body = file:read("*a")
 file:close()
 "#;
 
-/// The script's part that goes round the apps; see [`app_name`]. Threads begin at different ones.
+/// The part of the script that calls one app after another; see [`app_name`]. Each thread begins at another app.
 const APPS: &str = r#"
 local count = tonumber(os.getenv("WFN_BENCH_APPS"))
 local requests, threads = {}, 0
@@ -58,7 +58,7 @@ function request()
 end
 "#;
 
-/// What the app with this number is called in benches that have many.
+/// The name of the app with this number, in benches with many apps.
 pub fn app_name(number: u32) -> String {
     format!("app-{number:04}")
 }
@@ -67,7 +67,7 @@ pub fn app_name(number: u32) -> String {
 #[derive(Debug)]
 pub struct Load {
     script: PathBuf,
-    /// What the script finds in its environment.
+    /// An environment variable that the script reads.
     variable: Option<(&'static str, OsString)>,
     connections: u32,
 }
@@ -176,7 +176,7 @@ impl Running {
         Measured::parse(&text).with_context(|| format!("wrk printed:\n{text}"))
     }
 
-    /// Ends it now: wrk reports on SIGINT.
+    /// Ends it now. On SIGINT wrk reports its results.
     pub fn stop(self) -> Result<Measured> {
         if let Some(child) = &self.child {
             signal_child(child, Signal::INT)?;
@@ -188,7 +188,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only if it has ended already, which is what they are for.
+            // Both fail only if it has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

@@ -1,7 +1,7 @@
 //! `wfn-benches`: measures a release build of wfn, next to its peers and against its own promises.
 //!
-//! Nothing here fails because it is slow; a bench fails only if what it measures does not work. Everything
-//! runs on 127.0.0.1, and every process that is started here is ended here.
+//! No bench fails because wfn is slow; it fails only if what it measures does not work. Everything runs on 127.0.0.1,
+//! and every process that a bench starts is ended by it.
 
 mod apps;
 mod client;
@@ -105,10 +105,10 @@ fn run(arguments: Arguments) -> Result<()> {
     }
 }
 
-/// Each connection is a file, on both sides.
+/// Raises the limit of open files: each connection is a file, on both sides.
 fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where it may not be raised, opening many connections says so itself.
+    // If it may not be raised, opening many connections reports the problem.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

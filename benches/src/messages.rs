@@ -1,4 +1,4 @@
-//! Messages for queues: sent through the admin API over many connections, and the app that takes them.
+//! Sends messages to queues through the admin API, over many connections, and deploys the app that takes them.
 
 use std::path::PathBuf;
 use std::thread;
@@ -10,14 +10,14 @@ use crate::client::{Connection, Request};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// What the app and its queue are called.
+/// The name of the app and of its queue.
 pub const NAME: &str = "drain";
-/// Where the function's scale group stands among those of the app: the first is that of its HTTP clients.
+/// Index of the function's scale group in the app. The first group is that of its HTTP clients.
 pub const GROUP: usize = 1;
-/// Connections that send: commits are shared among them.
+/// Connections that send: their messages share commits.
 const SENDERS: usize = 64;
 
-/// Sends `message` so often to the queue [`NAME`]; how long each took.
+/// Sends `message` to the queue [`NAME`], `count` times. Returns how long each took.
 pub fn send(host: &Host, message: &[u8], count: usize) -> Result<Vec<Duration>> {
     let (address, token) = host.admin_access()?;
     let send_share = |share: usize| -> Result<Vec<Duration>> {
@@ -54,7 +54,7 @@ pub fn send(host: &Host, message: &[u8], count: usize) -> Result<Vec<Duration>> 
     })
 }
 
-/// Deploys `guest` as the app [`NAME`]; with a `trigger` its function takes the messages.
+/// Deploys `guest` as the app [`NAME`]. With a `trigger`, its function takes the messages.
 pub fn deploy(workspace: &Workspace, host: &Host, guest: &str, trigger: &str, instances: u32) -> Result<()> {
     let path: PathBuf = workspace.results()?.join(format!("{NAME}.toml"));
     let module = workspace.guest(guest)?;

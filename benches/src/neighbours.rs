@@ -33,7 +33,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// Runs the bench: `hello` is measured, `faults` spins until its deadline and is called again.
+    /// Runs the bench: `hello` is measured, while `faults` computes until its deadline and is then called again.
     pub fn run(&self, workspace: &Workspace) -> Result<()> {
         let mut report = Report::begin("neighbours");
         let host = Host::start(workspace)?;

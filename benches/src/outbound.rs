@@ -1,5 +1,5 @@
-//! `outbound`: functions that wait for another server: what they need of instances, connections and memory, and what the
-//! policy about their requests costs.
+//! `outbound`: functions that wait for another server: how many instances and connections and how much memory they
+//! need, and what the check of their requests costs.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -40,7 +40,7 @@ pub struct Outbound {
     first: u32,
 }
 
-/// What one round of one guest showed.
+/// The results of one round of one guest.
 struct Round {
     load: Measured,
     sent: f64,
@@ -70,7 +70,7 @@ impl Outbound {
             "RSS MB",
         ]);
         let near = vec![format!("http://{}", upstream.1)];
-        // The entry that allows it is the last of as many as there may be.
+        // The entry that allows it is the last one, behind as many as there may be.
         let far: Vec<_> = (1..ENTRIES)
             .map(|number| format!("https://server-{number}.example.com"))
             .chain(near.clone())
@@ -151,7 +151,7 @@ impl Outbound {
         Ok(round)
     }
 
-    /// How long the first answer of an app without an instance takes, in microseconds, without and with a policy.
+    /// How long the first answer of an app without an instance takes, without a policy and with one, in microseconds.
     fn first_answers(&self, workspace: &Workspace, allowed: &[String]) -> Result<(Vec<f64>, Vec<f64>)> {
         let host = Host::start_for(workspace, u64::from(self.first) * 2 + 1)?;
         let (module, allowed) = (workspace.guest("hello")?, allowed.join(","));
@@ -178,7 +178,7 @@ impl Outbound {
     }
 }
 
-/// The server that functions ask.
+/// Starts the server that the functions call.
 fn upstream(delay_ms: u64) -> Result<(Server, SocketAddr)> {
     let own = std::env::current_exe().context("failed to find this program")?;
     let delay = delay_ms.to_string();

@@ -1,4 +1,4 @@
-//! The servers that are compared: what each is, how it is started, how it is asked.
+//! The servers that are compared: what each is, how it is started and how it is called.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,17 +11,18 @@ use crate::process::Server;
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// The wasmtime that wfn is built on, so that the difference is the host's.
+/// The wasmtime version that wfn is built on, so that only the hosts differ.
 const WASMTIME_VERSION: &str = "48.0.8";
-/// The workerd that the figures in docs/performance.md were taken with.
+/// The workerd version of the figures in docs/performance.md.
 const WORKERD_VERSION: &str = "1.20261117.1";
-/// Pages of a used slot are kept and reset instead of given back to the kernel: found fastest by trying.
+/// Keeps the pages of a used slot and resets them, instead of giving them back to the kernel. This was the fastest of
+/// those tried.
 const POOL_TUNED: &str = "pooling-allocator,pooling-memory-keep-resident=1048576,\
                           pooling-table-keep-resident=1048576,pooling-async-stack-keep-resident=1048576,\
                           pooling-pagemap-scan=auto";
-/// Requests one instance of `wasmtime serve` may serve: as many as it lets us say.
+/// Requests that one instance of `wasmtime serve` may serve: the highest number that it accepts.
 const REUSE_FORCED: &str = "1000000000";
-/// Idle instances of `wasmtime serve` are kept for longer than a round takes.
+/// How long `wasmtime serve` keeps idle instances: longer than a round takes.
 const REUSE_IDLE: &str = "3600s";
 
 /// One server of the comparison.
@@ -52,7 +53,7 @@ pub enum Peer {
 /// A peer that serves.
 #[derive(Debug)]
 pub enum Serving {
-    /// Anything that is only a process.
+    /// A server that is only a process.
     Plain {
         /// The process.
         server: Server,
@@ -69,7 +70,7 @@ impl Peer {
         Self::value_variants()
     }
 
-    /// What the table calls it.
+    /// Its name in the table.
     pub fn title(self) -> &'static str {
         match self {
             Self::Hyper => "bare hyper 1.x (the limit)",
@@ -98,7 +99,7 @@ impl Peer {
         !matches!(self, Self::Hyper | Self::Workerd | Self::Node)
     }
 
-    /// Whether it can be compared under `guest`.
+    /// Whether it can be compared with others that run `guest`.
     pub fn is_for(self, guest: &str) -> bool {
         match self {
             Self::HyperParse => guest == "html-parse",
@@ -107,7 +108,7 @@ impl Peer {
         }
     }
 
-    /// What to do if it is not installed.
+    /// What to do if it is not installed; `None` if it is.
     pub fn missing(self, workspace: &Workspace) -> Result<Option<String>> {
         let shown = |command: Command| {
             let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -185,7 +186,7 @@ fn wfn(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
 
 fn wasmtime(workspace: &Workspace, guest: &Path, flags: &[&str]) -> Result<Serving> {
     let mut command = Command::new(workspace.peers().join("bin/wasmtime"));
-    // The flags for WASI 0.3 cost guests of 0.2 nothing but are not default.
+    // The flags for WASI 0.3 cost guests of 0.2 nothing, but they are not the default.
     let is_async = guest.file_stem().is_some_and(|name| name.to_string_lossy().starts_with("async-"));
     let wasi = if is_async { &["-Scli,p3", "-Wcomponent-model-async"][..] } else { &["-Scli"] };
     command.args(["serve", "--addr", "127.0.0.1:0"]).args(wasi).args(flags).arg(guest);
@@ -200,7 +201,7 @@ fn plain(command: &mut Command, ready: &'static str) -> Result<Serving> {
     })
 }
 
-/// Starts a server that prints a line in which `address` finds where it answers.
+/// Starts a server that prints a line in which `address` finds the address where it answers.
 fn ready_when(
     command: &mut Command,
     address: impl Fn(&str) -> Option<SocketAddr> + Send + 'static,
@@ -209,7 +210,7 @@ fn ready_when(
     Ok(Serving::Plain { server, address })
 }
 
-/// The program itself, not the script that starts it: its CPU time is measured.
+/// Path of the program itself, not of the script that starts it, because its CPU time is measured.
 fn workerd(workspace: &Workspace) -> PathBuf {
     workspace.peers().join("node_modules/@cloudflare/workerd-linux-64/bin/workerd")
 }
@@ -239,7 +240,7 @@ impl Serving {
         }
     }
 
-    /// Stops it in order.
+    /// Stops it with SIGTERM.
     pub fn stop(self) -> Result<()> {
         match self {
             Self::Plain { server, .. } => server.stop(),
@@ -248,7 +249,7 @@ impl Serving {
     }
 }
 
-/// What installs wasmtime.
+/// The command that installs wasmtime.
 pub fn install_command(workspace: &Workspace) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
@@ -257,7 +258,7 @@ pub fn install_command(workspace: &Workspace) -> Command {
     command
 }
 
-/// Whether the right wasmtime is installed; the error says what is wrong with the one that is.
+/// Whether the right version of wasmtime is installed. The error says what is wrong with the one that is installed.
 fn has_wasmtime(workspace: &Workspace) -> Result<bool> {
     let path = workspace.peers().join("bin/wasmtime");
     if !path.is_file() {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to end after SIGTERM: wfn drains for up to 30 s.
 const STOPPED_WITHIN: Duration = Duration::from_secs(40);
-/// The last lines a server printed that an error repeats.
+/// How many of the last lines of a server an error repeats.
 const LINES_KEPT: usize = 20;
 
 /// A server that runs. Dropped while it runs, it is killed.
@@ -27,8 +27,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `command` and waits for the line on its stderr in which `ready` finds what it looks for. All
-    /// other lines are kept quiet.
+    /// Starts `command` and waits for the line on its stderr in which `ready` finds what it looks for. Other lines are
+    /// not printed.
     pub fn start<T: Send + 'static>(
         command: &mut Command,
         ready: impl Fn(&str) -> Option<T> + Send + 'static,
@@ -60,7 +60,7 @@ impl Server {
     fn spawn(command: &mut Command) -> Result<(Self, ChildStderr)> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
-            // Settings of the one who runs the bench would change what is measured.
+            // The settings of the user would change what is measured.
             if name.to_string_lossy().starts_with("WFN_") {
                 command.env_remove(name);
             }
@@ -121,7 +121,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, like a power cut.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill().context("failed to kill it")?;
         self.child.wait().context("failed to await its end")?;
@@ -135,7 +135,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only if it has ended already, which is what they are for.
+        // Both fail only if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -147,7 +147,7 @@ pub fn signal_child(child: &Child, signal: Signal) -> Result<()> {
     kill_process(pid, signal).context("failed to signal it")
 }
 
-/// Reads to the end, so that the server never waits for whoever reads its lines.
+/// Reads to the end, so that the server never waits for a reader of its lines.
 fn read_lines<T>(
     stderr: ChildStderr,
     kept: &Mutex<VecDeque<String>>,
@@ -158,7 +158,7 @@ fn read_lines<T>(
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if waiting && let Some(what) = ready(&line) {
             waiting = false;
-            // The one who waits may have given up.
+            // The receiver may have given up.
             let _ = found.send(what);
         }
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

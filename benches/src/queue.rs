@@ -1,5 +1,5 @@
-//! `queue`: orders that are answered when they are durable in a queue, as in the published test of the cloud's plan, and
-//! how long their function takes to be through with them.
+//! `queue`: orders that are answered when they are durable in a queue, as in the published test of the cloud's plan,
+//! and how long the function takes to process all of them.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::table::{Table, decimal, grouped};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// An order of the example.
+/// An order as the example takes it.
 const ORDER: &str = r#"{"article":"lamp","quantity":1}"#;
 /// Longer than any backlog here takes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -65,7 +65,7 @@ impl Queue {
             module.display().to_string()
         );
         std::fs::write(&without, intake).context("failed to write the manifest")?;
-        // The published test ends with the queue; what an order is for comes on top here.
+        // The published test ends with the queue. The rows with the function show the processing of orders too.
         let rows = [("none", &without), ("books", &with_function)];
         let rows = rows
             .into_iter()
@@ -113,7 +113,7 @@ impl Queue {
     }
 }
 
-/// Orders in the queue.
+/// Number of orders in the queue.
 fn waiting(host: &Host) -> Result<u64> {
     let shown = host.command(["queue", "ls", "orders"])?;
     shown["queues"][0]["messages"].as_u64().context("the queue does not say how many messages it has")

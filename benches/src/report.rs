@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::table::Table;
 use crate::workspace::Workspace;
 
-/// Load of other processes above which figures are not worth keeping: half a core.
+/// Load average of other processes above which the figures are not reliable: half a core.
 const LOAD_AVERAGE_QUIET: f64 = 0.5;
 
 /// The result of one bench.
@@ -34,7 +34,7 @@ impl Report {
         report
     }
 
-    /// Says something that belongs to the figures.
+    /// Adds a note to the figures, and prints it.
     pub fn note(&mut self, note: String) {
         eprintln!("note: {note}");
         self.notes.push(note);

@@ -1,4 +1,4 @@
-//! `restart`: from the start of a host that was killed to the first answer of the last of its apps.
+//! `restart`: time from the start of a killed host to the first answer of the last one of its apps.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use crate::workspace::Workspace;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// Pause between two attempts; small against what is measured.
 const ATTEMPT_PAUSE: Duration = Duration::from_micros(200);
-/// Ports below those that connections of this machine get: an attempt to connect to a free one of the
-/// latter may end up connected to itself.
+/// Ports below the range that the system uses for outgoing connections. An attempt to connect to a free port in that
+/// range may connect to itself.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// Arguments of the bench.
@@ -73,7 +73,7 @@ impl Restart {
     }
 }
 
-/// Attempts until the app answers 200; the time since `begun`.
+/// Tries until the app answers 200. Returns the time since `begun`.
 fn first_answer(
     server: &mut Server,
     address: SocketAddr,

@@ -1,5 +1,5 @@
-//! `scale`: from nothing to a thousand clients, as the cloud's published test did: what is served, how fast the
-//! throughput comes, how many instances that takes, and what it would cost.
+//! `scale`: from no clients to a thousand at once, as in the published test of the cloud: what is served, how fast the
+//! throughput rises, how many instances that takes, and what it would cost.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +17,18 @@ use crate::table::{Table, decimal, grouped};
 use crate::wfn::Host;
 use crate::workspace::Workspace;
 
-/// What the app is called.
+/// The name of the app.
 const APP: &str = "scale";
 /// Memory class of an instance, in GB.
 const CLASS_GB: f64 = 2.0;
 /// Published prices of the cloud's plan on demand, in US dollars.
 const GB_SECOND: f64 = 0.000_026;
 const MILLION_EXECUTIONS: f64 = 0.40;
-/// How often the host is asked how it stands.
+/// How often the state of the host is read.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
-/// Over how long a throughput is taken.
+/// Length of the window in which a throughput is measured.
 const WINDOW: Duration = Duration::from_millis(100);
-/// A throughput within so much of the plateau has reached it.
+/// A throughput that is at least this share of the plateau has reached it.
 const PLATEAU_SHARE: f64 = 0.95;
 
 /// Arguments of the bench.
@@ -48,7 +48,7 @@ pub struct Scale {
     seconds: u64,
 }
 
-/// How the host stood at one moment.
+/// The state of the host at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
     at: Instant,
@@ -68,14 +68,14 @@ struct Shown {
     curve: Curve,
 }
 
-/// What the samples say.
+/// What the samples show.
 #[derive(Debug, Default, PartialEq)]
 struct Curve {
     /// From the first request until the throughput was that of the plateau, in milliseconds.
     plateau_ms: Option<f64>,
     /// From the first request until the most instances existed, in milliseconds.
     instances_ms: f64,
-    /// Instances at the end of each tenth of a second, for the first two.
+    /// Instances at the end of each of the first two tenths of a second.
     instances: Vec<u64>,
     /// Sum of the time that all instances existed, in seconds.
     instance_seconds: f64,
@@ -168,7 +168,7 @@ impl Scale {
     }
 }
 
-/// Asks the host how it stands until `done`.
+/// Reads the state of the host until `done`.
 fn sample(host: &Host, done: &AtomicBool) -> Result<Vec<Sample>> {
     let mut samples = Vec::new();
     let mut admin = host.admin()?;
@@ -270,7 +270,7 @@ mod tests {
             })
             .collect();
         let curve = Curve::of(&samples);
-        // The window has to be past the slow part but for its twentieth.
+        // At most a twentieth of the window may be in the slow part.
         assert_eq!(curve.plateau_ms.map(f64::round), Some(190.0));
         assert_eq!((curve.instances_ms.round(), curve.instances[0], curve.instances[1]), (60.0, 7, 7));
         assert!((curve.instance_seconds - (0.05 * 3.0 + 1.9 * 7.0)).abs() < 0.001, "{curve:?}");

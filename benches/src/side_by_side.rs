@@ -1,4 +1,4 @@
-//! `side-by-side`: the same guest under wfn and its peers, in interleaved rounds on one machine.
+//! `side-by-side`: the same guest on wfn and on its peers, in interleaved rounds on one machine.
 
 use std::path::PathBuf;
 
@@ -113,7 +113,7 @@ impl SideBySide {
         self.conclude(workspace, report, &rows)
     }
 
-    /// What the result is called: another load does not replace that of the usual one.
+    /// The name of the result. An unusual load has another name, so that it does not replace the usual result.
     fn name(&self) -> String {
         let guest = if self.guest == "hello" { String::new() } else { format!("-{}", self.guest) };
         let connections =
@@ -121,7 +121,7 @@ impl SideBySide {
         format!("side-by-side{guest}{connections}")
     }
 
-    /// The servers to measure; those that are not installed are left out, with a note.
+    /// The servers to measure. Those that are not installed are left out, with a note.
     fn peers(&self, workspace: &Workspace, report: &mut Report) -> Result<Vec<Peer>> {
         let mut peers = Vec::new();
         for &peer in Peer::all() {

@@ -18,7 +18,7 @@ impl Table {
         self.rows.push(cells.to_vec());
     }
 
-    /// Columns of equal width, figures to the right.
+    /// The table with aligned columns, numbers to the right.
     pub fn text(&self) -> String {
         let lines = || std::iter::once(&self.head).chain(&self.rows);
         let width = |column: usize| {
@@ -37,7 +37,7 @@ impl Table {
         text
     }
 
-    /// The same for documents.
+    /// The table in Markdown.
     pub fn markdown(&self) -> String {
         let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
         let rule = self.head.iter().enumerate().map(|(column, _)| if column == 0 { "---|" } else { "---:|" });
@@ -60,7 +60,7 @@ pub fn grouped(number: f64) -> String {
     text
 }
 
-/// `number` with two decimals, or `-` where there is none.
+/// `number` with two decimals, or `-` for `None`.
 pub fn decimal(number: Option<f64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| format!("{number:.2}"))
 }

@@ -1,4 +1,4 @@
-//! wfn as its users have it: `wfn up` as a process, everything else through the command line.
+//! Runs wfn as its users do: `wfn up` as a process, and everything else through the command line.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ const CLASS_MB: u64 = 2_048;
 /// A running host with a data directory of its own.
 #[derive(Debug)]
 pub struct Host {
-    // Before the data directory, so that the process is gone when that is removed.
+    // Before the data directory, so that the process has ended when the directory is removed.
     server: Server,
     functions: SocketAddr,
     admin: SocketAddr,
@@ -36,7 +36,7 @@ impl Host {
         Self::start_for(workspace, 0)
     }
 
-    /// Starts a host whose memory quota has room for `instances`, if the default has not.
+    /// Starts a host whose memory quota is enough for `instances`, if the default is not.
     pub fn start_for(workspace: &Workspace, instances: u64) -> Result<Self> {
         let wfn = workspace.wfn()?.to_owned();
         let data_dir = workspace.data_dir()?;
@@ -60,7 +60,7 @@ impl Host {
         &self.server
     }
 
-    /// A connection to the admin API, for what is asked too often to start a command each time.
+    /// A connection to the admin API, for calls that are too frequent to start a command for each.
     pub fn admin(&self) -> Result<Admin> {
         Ok(Admin { connection: Connection::open_when_ready(self.admin)?, token: self.token()? })
     }
@@ -94,7 +94,7 @@ impl Host {
         serde_json::from_slice(&output.stdout).context("wfn did not print JSON")
     }
 
-    /// Deploys `module` as `app` with `flags`; the answer of the host.
+    /// Deploys `module` as `app` with `flags`. Returns the answer of the host.
     pub fn deploy(&self, module: &Path, app: &str, flags: &[&str]) -> Result<Value> {
         let module = module.to_string_lossy();
         let arguments = ["deploy", module.as_ref(), "--name", app];
@@ -107,13 +107,13 @@ impl Host {
         Ok(status["groups"][0].clone())
     }
 
-    /// Ends it as a power cut would; its state is left.
+    /// Kills it, like a power cut. Its state stays.
     pub fn kill(self) -> Result<DataDir> {
         self.server.kill().context("failed to kill wfn")?;
         Ok(self.data_dir)
     }
 
-    /// Stops it in order.
+    /// Stops it with SIGTERM.
     pub fn stop(self) -> Result<()> {
         let Self { server, data_dir, .. } = self;
         let stopped = server.stop().context("failed to stop wfn");
@@ -130,7 +130,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// What `path` answers.
+    /// The answer to a GET of `path`, as JSON.
     pub fn get(&mut self, path: &str) -> Result<Value> {
         let request = Request { token: Some(self.token.clone()), ..Request::get(path) };
         let (answer, _) = self.connection.call(&request)?;

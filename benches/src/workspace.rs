@@ -14,8 +14,8 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Finds the repository: the folder above this package, wherever cargo found that. `wfn` is used instead
-    /// of the release build.
+    /// Finds the repository: the folder above this package, wherever cargo has found that. If `wfn` is given it is used
+    /// instead of the release build.
     pub fn find(wfn: Option<PathBuf>) -> Result<Self> {
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -26,7 +26,7 @@ impl Workspace {
         Ok(Self { root, target, wfn })
     }
 
-    /// The wfn binary; an error with the command that makes it if there is none.
+    /// Path of the wfn binary. If there is none, the error says how to build it.
     pub fn wfn(&self) -> Result<&Path> {
         if !self.wfn.is_file() {
             bail!("there is no {}: build it with 'cargo build --release -p wfn'", self.wfn.display());
@@ -48,12 +48,12 @@ impl Workspace {
         self.root.join("guest-examples/rust").join(name)
     }
 
-    /// The HTML page of 73 KB that the published figures are about.
+    /// The HTML page of 73 KB that the published figures use.
     pub fn page(&self) -> PathBuf {
         self.root.join("tests/data/page-73k.html")
     }
 
-    /// What peers are given to serve.
+    /// The folder with what the peers serve.
     pub fn peer_sources(&self) -> PathBuf {
         self.root.join("benches/peers")
     }
@@ -63,7 +63,7 @@ impl Workspace {
         self.target.join("peers")
     }
 
-    /// Where results go.
+    /// The folder for results.
     pub fn results(&self) -> Result<PathBuf> {
         let folder = self.target.join("bench");
         fs::create_dir_all(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
