@@ -1,13 +1,13 @@
-//! Finds the end of a chunked body, in whatever pieces it comes (RFC 9112, section 7.1).
+//! Finds the end of a chunked body, however its bytes are split (RFC 9112, section 7.1).
 
 use crate::response::Malformed;
 
-/// Bytes of one chunk extension or trailer.
+/// Most bytes of one chunk extension or trailer.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// Digits of a chunk's size: what is longer is no size of anything.
+/// Most digits of a chunk's size. More are not a valid size.
 const SIZE_DIGITS_MAX: u32 = 15;
 
-/// Where in the body the next byte is. `usize` counts the bytes of a line so far.
+/// The position of the next byte in the body. `usize` counts the bytes of a line so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Chunks {
     Size { size: u64, digits: u32 },
@@ -24,10 +24,10 @@ pub(crate) enum Chunks {
 }
 
 impl Chunks {
-    /// Before the first byte of the body.
+    /// The state before the first byte of the body.
     pub const START: Self = Self::Size { size: 0, digits: 0 };
 
-    /// Goes on over `bytes`, to the end of the body at most; how many that were.
+    /// Reads `bytes`, at most to the end of the body. Returns how many it has read.
     pub fn skip(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
         while *self != Self::Over && at < bytes.len() {
@@ -46,7 +46,7 @@ impl Chunks {
         Ok(at)
     }
 
-    /// Where the body is after one byte that is not data.
+    /// The state after one byte that is not data.
     fn after(self, byte: u8) -> Result<Self, Malformed> {
         Ok(match (self, byte) {
             (Self::Size { size, digits: 1.. }, b'\r') => Self::SizeNewline { size },

@@ -1,4 +1,4 @@
-//! One client: a keep-alive connection that is made again when it ends, with one request at a time.
+//! One client: a keep-alive connection with one request at a time. If it ends, the next one is made.
 
 use std::future::poll_fn;
 use std::io;
@@ -40,7 +40,7 @@ impl Client {
         Self { request, kept: None }
     }
 
-    /// The kept connection or a new one. That the server has closed the kept one meanwhile is no failure.
+    /// The kept connection, or a new one. If the server has closed the kept one meanwhile, that is no failure.
     pub async fn connect(&mut self) -> Result<Connection, Failure> {
         if let Some(mut connection) = self.kept.take()
             && connection.is_quiet().await
@@ -65,18 +65,18 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// One connection, between two requests or in one.
+/// One connection, during a request or between two.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
-    /// Begins with what has come of a head that is not complete.
+    /// Begins with the bytes that have come of an incomplete head.
     buffer: Box<[u8]>,
     filled: usize,
 }
 
-/// How far a request is sent.
+/// How much of a request is sent.
 struct Sending<'a> {
     rest: &'a [u8],
-    /// Nothing more can be or has to be done.
+    /// Nothing more can be sent, or has to be.
     is_over: bool,
 }
 
@@ -91,7 +91,7 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; HEAD_BYTES_MAX].into(), filled: 0 })
     }
 
-    /// Whether nothing has come since the last answer, neither bytes nor the end.
+    /// Whether neither bytes nor the end have come since the last answer.
     async fn is_quiet(&mut self) -> bool {
         poll_fn(|context| Poll::Ready(self.poll_read(context).is_pending())).await
     }
@@ -100,12 +100,13 @@ impl Connection {
         let mut sending = Sending { rest: request, is_over: false };
         let mut reader = Reader::new(is_head);
         let mut answer = poll_fn(|context| {
-            // Both at once: a server may answer while it reads, and stop reading until its answer is taken.
+            // Sends and reads at once: a server may answer before it has read everything, and read no further until its
+            // answer is taken.
             sending.poll(&mut self.stream, context);
             self.poll_answer(&mut reader, context)
         })
         .await?;
-        // What was not sent, or came too much, would be taken for a part of what follows.
+        // Unsent bytes of the request, or bytes after the answer, would be taken for a part of what follows.
         answer.is_reusable &= sending.is_over && sending.rest.is_empty() && self.filled == 0;
         Ok(answer)
     }
@@ -131,8 +132,8 @@ impl Connection {
         }
     }
 
-    /// How many bytes have come, into the buffer behind what is filled. The reader leaves room: a head that fills the
-    /// buffer is malformed.
+    /// Reads into the buffer, after what is filled. Returns how many bytes have come. There is always space, because a
+    /// head that fills the buffer is malformed.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut room = ReadBuf::new(&mut self.buffer[self.filled..]);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut room))?;
@@ -141,7 +142,7 @@ impl Connection {
 }
 
 impl Sending<'_> {
-    /// Sends what can be sent now. That it fails is no failure of the request: the answer may be there already.
+    /// Sends what can be sent now. An error here is not a failure of the request: the answer may have come already.
     fn poll(&mut self, stream: &mut Box<dyn Stream>, context: &mut Context<'_>) {
         while !self.is_over {
             let polled = match self.rest {

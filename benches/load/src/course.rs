@@ -1,4 +1,4 @@
-//! Holds what the clients of a run share: the request, when the next one is due, and when to end.
+//! Holds what the clients of a run share: the request, when the next one is due, and the end of the run.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::request::Request;
 use crate::schedule::Schedule;
 use crate::tally::{Tally, lock};
 
-/// How long a client rests that could not connect: a server that is down is not called in a hot loop.
+/// Pause of a client that could not connect, so that a server that is down is not called all the time.
 const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A run under way.
@@ -24,18 +24,19 @@ pub(crate) struct Course {
     start: Instant,
     /// How long requests are sent.
     duration: Duration,
-    /// Requests that may still be sent, where there is a limit; one that fails gives its own back.
+    /// How many more requests may be sent, if there is a limit. A request that fails does not count.
     allowance: AtomicU64,
-    /// What is due, in the open loop.
+    /// The requests that are due, in the open loop.
     line: Option<Line>,
 }
 
 /// Requests that are due and wait for a client.
 struct Line {
     schedule: Schedule,
-    /// A permit for each of them; clients get them in the order in which they came for one. Closed at the end.
+    /// Has one permit for each of these requests. Clients get permits in the order in which they asked. Closed at the
+    /// end.
     due: Semaphore,
-    /// The number of the first.
+    /// The number of the first of these requests.
     next: AtomicU64,
 }
 
@@ -65,7 +66,7 @@ impl Course {
         self.start.elapsed()
     }
 
-    /// What one client does, until the end.
+    /// Runs one client, until the end.
     pub async fn drive(self: Arc<Self>, tally: Arc<Mutex<Tally>>) {
         let mut client = Client::new(self.request.clone());
         while self.elapsed() < self.duration && self.take_allowance() {
@@ -99,8 +100,8 @@ impl Course {
         }
     }
 
-    /// Lets requests into the line when they are due, until the end; on a thread of its own, because the timers of an
-    /// event loop are too coarse by a millisecond.
+    /// Makes requests available when they are due, until the end. It runs on a thread of its own, because the timers of
+    /// an event loop are not exact enough: they can be a millisecond late.
     pub fn pace(&self) {
         let Some(Line { schedule, due, .. }) = &self.line else { return };
         let mut released = 0;
@@ -116,7 +117,7 @@ impl Course {
         }
     }
 
-    /// Ends [`Self::pace`] before its time, once its thread is unparked.
+    /// Ends [`Self::pace`] early, as soon as its thread is unparked.
     pub fn stop_pacing(&self) {
         if let Some(line) = &self.line {
             line.due.close();
@@ -136,7 +137,7 @@ impl Course {
 }
 
 impl Line {
-    /// Waits for the next request and says when it was due; `None` at the end of the run.
+    /// Waits for the next request and returns when it was due; `None` at the end of the run.
     async fn next(&self) -> Option<Duration> {
         self.due.acquire().await.ok()?.forget();
         Some(self.schedule.due(self.next.fetch_add(1, Ordering::Relaxed)))

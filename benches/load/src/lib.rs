@@ -1,8 +1,9 @@
 //! The load generator of `wfn bench`: sends one request again and again over HTTP/1.1, and measures the answers.
 //!
-//! In the closed loop each client sends its next request as soon as the last was answered, so a slow server is asked
-//! less. In the open loop requests are due at a constant rate whatever the server does, and latency counts from when
-//! a request was due: a server that stalls is charged for all who would have called meanwhile.
+//! In the closed loop each client sends its next request as soon as the last was answered, so a slow server gets fewer
+//! requests. In the open loop requests are due at a constant rate, whatever the server does. Latency then counts from
+//! the moment when a request was due, so a server that stalls gets a high latency for all requests that were due
+//! meanwhile.
 
 mod chunks;
 mod client;

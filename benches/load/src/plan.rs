@@ -7,18 +7,18 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use tokio_rustls::rustls::ClientConfig;
 
-/// Connections of one run: as many as a machine has ports for, about.
+/// Most connections of one run: about as many as a machine has ports.
 const CLIENTS_MAX: u32 = 50_000;
-/// Threads of one run; more than cores never help.
+/// Most threads of one run. More threads than cores never help.
 const THREADS_MAX: u32 = 256;
-/// Requests a second of the open loop, beyond what one machine can send.
+/// Most requests per second of the open loop: more than one machine can send.
 const RATE_MAX: u32 = 10_000_000;
 /// Longest run: its timeline has a snapshot for each second.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Longest wait for an answer: the most the histograms can tell.
+/// Longest wait for an answer: the longest latency that the histograms can hold.
 pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// A run: what is sent where, how fast and for how long.
+/// A run: what is sent, where to, how fast and for how long.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Where the requests go.
@@ -33,11 +33,11 @@ pub struct Plan {
     pub mode: Mode,
     /// Time in which requests are sent; those in flight at its end are waited for. At most a day.
     pub duration: Duration,
-    /// The run ends before its time when so many requests were answered.
+    /// The run ends early when this many requests were answered.
     pub limit: Option<u64>,
     /// Longest time to connect, and longest from sending a request to the end of its answer. At most an hour.
     pub timeout: Duration,
-    /// Threads that send, each with its part of the clients; the CPU the generator may use.
+    /// Threads that send, each with its part of the clients. They limit the CPU that the generator may use.
     pub threads: u32,
 }
 
@@ -59,12 +59,12 @@ pub struct Target {
 /// What makes a request due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The answer to the last one of the same client.
+    /// The answer to the last request of the same client.
     Closed {
         /// Connections, each with one request at a time.
         clients: u32,
     },
-    /// Time alone. A request waits for a free connection, in the order in which they were due.
+    /// Time alone. Requests wait for a free connection, in the order in which they are due.
     Open {
         /// Requests due each second, evenly spaced from the start on.
         per_second: u32,
@@ -82,7 +82,7 @@ impl Mode {
 }
 
 impl Plan {
-    /// Refuses what is out of bounds, with what to change.
+    /// Refuses values outside of the limits. The error says what to change.
     pub(crate) fn check(&self) -> Result<()> {
         let clients = self.mode.clients();
         ensure!(

@@ -33,11 +33,11 @@ pub struct Report {
     pub bytes: u64,
     /// The run in pieces of a second.
     pub timeline: Vec<Snapshot>,
-    /// Open loop: requests that were due and could not be sent in the time.
+    /// Open loop: requests that were due in the time of the run and could not be sent.
     pub unsent: u64,
     /// Open loop: how long the first of the unsent had waited at the end.
     pub lag: Duration,
-    /// CPU time of the generator's threads. `None`: this system does not tell.
+    /// CPU time of the generator's threads. `None` if the system does not give it.
     pub cpu: Option<Duration>,
 }
 
@@ -74,7 +74,8 @@ impl Report {
         }
     }
 
-    /// The pieces of the timeline that can be compared, because they are a second long; all of a run that was shorter.
+    /// The pieces of the timeline that can be compared, because they are a second long. If the run was shorter than
+    /// that, all of it.
     pub fn whole_seconds(&self) -> impl Iterator<Item = &Snapshot> {
         let is_short = !self.timeline.iter().any(Snapshot::is_whole);
         self.timeline.iter().filter(move |piece| is_short || piece.is_whole())
@@ -95,7 +96,7 @@ pub struct Errors {
     pub timeout: u64,
     /// The connection was reset or closed before the end of the answer.
     pub closed: u64,
-    /// What came was no HTTP/1.1.
+    /// What came was not valid HTTP/1.1.
     pub malformed: u64,
 }
 
@@ -124,7 +125,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// What `histogram`, in microseconds, says.
+    /// The latencies of `histogram`, which is in microseconds.
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         Self {
             p50: quantile(histogram, 0.5),
@@ -155,13 +156,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Whether it is a second long, or nearly: the thread that ends it may be late, and the next one is shorter then.
+    /// Whether it is a second long, or nearly so: the thread that ends it may be late, and then the next one is
+    /// shorter.
     fn is_whole(&self) -> bool {
         self.until - self.from >= SNAPSHOT_PERIOD.mul_f64(0.75)
     }
 }
 
-/// The least latency that so large a share of `histogram` does not exceed.
+/// The smallest latency that is not exceeded by this `share` of `histogram`.
 pub(crate) fn quantile(histogram: &Histogram<u64>, share: f64) -> Duration {
     Duration::from_micros(histogram.value_at_quantile(share))
 }

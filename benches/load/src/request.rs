@@ -1,4 +1,4 @@
-//! The one request of a run: its bytes are made once, its address is looked up once.
+//! The one request of a run: its bytes are made once, and its address is looked up once.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::plan::Plan;
 
-/// Headers of a request, those the generator sets included.
+/// Most headers of a request, including those that the generator sets.
 const HEADERS_MAX: usize = 128;
-/// Headers that say where the request goes and where it ends: set here, so that they are right.
+/// Headers that say where the request goes and where it ends. The generator sets them, so that they are right.
 const RESERVED: [&str; 3] = ["host", "content-length", "transfer-encoding"];
 
 /// What every client of a run sends, and where.
 pub(crate) struct Request {
-    /// Tried in this order.
+    /// They are tried in this order.
     pub addresses: Vec<SocketAddr>,
     pub tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Head and body.
@@ -61,7 +61,7 @@ fn encode(plan: &Plan) -> Result<Bytes> {
         lines.push(format!("content-length: {}", body.len()));
     }
     let head = lines.join("\r\n") + "\r\n\r\n";
-    // A line break in any of them would make more of it than one request with these headers.
+    // A line break in one of them would make another header or another request of it.
     let mut parsed = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut parsed);
     let status = request.parse(head.as_bytes()).context("the request is no HTTP")?;

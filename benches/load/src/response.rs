@@ -1,19 +1,19 @@
-//! Reads answers as their bytes come in and keeps what is counted of them (RFC 9112, section 6.3).
+//! Reads answers as their bytes come in, and keeps what is counted (RFC 9112, section 6.3).
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
 use crate::chunks::Chunks;
 
-/// Bytes of an answer's head, and of the buffer it is read into.
+/// Most bytes of the head of an answer, and length of the buffer for it.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Headers of an answer.
+/// Most headers of an answer.
 const HEADERS_MAX: usize = 96;
-/// Bytes of an outcome: they are short words.
+/// Most bytes of an outcome, which is a short word.
 const OUTCOME_BYTES_MAX: usize = 32;
-/// Says how an invocation ended that the host answers itself (SPEC 9).
+/// The header that says how an invocation ended, when the host itself answers (SPEC 9).
 const OUTCOME: &str = "wfn-outcome";
 
-/// What came is no HTTP/1.1.
+/// What came is not valid HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -29,12 +29,12 @@ pub(crate) struct Answer {
     pub bytes: u64,
 }
 
-/// One answer, as far as it has come.
+/// One answer, as much of it as has come.
 #[derive(Debug)]
 pub(crate) struct Reader {
     has_no_body: bool,
     bytes: u64,
-    /// What is known once the head is there.
+    /// Known when the head has come.
     begun: Option<Begun>,
 }
 
@@ -46,7 +46,7 @@ struct Begun {
     body: Body,
 }
 
-/// What is left of the body.
+/// What is still to come of the body.
 #[derive(Debug, PartialEq, Eq)]
 enum Body {
     Length(u64),
@@ -55,13 +55,13 @@ enum Body {
 }
 
 impl Reader {
-    /// Before the first byte of an answer; one to a HEAD request has no body.
+    /// A reader before the first byte of an answer. The answer to a HEAD request has no body.
     pub fn new(has_no_body: bool) -> Self {
         Self { has_no_body, bytes: 0, begun: None }
     }
 
-    /// Takes in `bytes`: how many of them it is done with, and the answer at its end. The others come again with the
-    /// next call, before those that follow.
+    /// Reads `bytes`. Returns how many of them are used, and the answer if this is its end. Bytes that are not used
+    /// have to come again with the next call, before new ones.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(usize, Option<Answer>), Malformed> {
         let mut taken = 0;
         while self.begun.is_none() {
@@ -78,7 +78,7 @@ impl Reader {
         Ok((taken, self.finish_if(ends_with)))
     }
 
-    /// The connection was closed: the answer, if that is its end.
+    /// Call this when the connection is closed. Returns the answer, if that is how it ends.
     pub fn close(&mut self) -> Option<Answer> {
         self.finish_if(|body| *body == Body::UntilClose)
     }
@@ -104,7 +104,7 @@ impl Body {
     }
 }
 
-/// The head at the beginning of `bytes`, once it is all there: its length and what it says.
+/// Parses the head at the beginning of `bytes`. Returns its length and what it says, once all of it has come.
 fn parse_head(bytes: &[u8], has_no_body: bool) -> Result<Option<(usize, Begun)>, Malformed> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -113,7 +113,7 @@ fn parse_head(bytes: &[u8], has_no_body: bool) -> Result<Option<(usize, Begun)>,
         Status::Partial if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
         Status::Partial => return Err(Malformed),
     };
-    // 101: nobody asked to switch protocols.
+    // 101 is malformed, because nobody asked to switch protocols.
     let status = response.code.filter(|code| *code >= 100 && *code != 101).ok_or(Malformed)?;
     let mut said = Said::default();
     for header in response.headers.iter() {
@@ -149,7 +149,7 @@ enum Transfer {
 impl Said {
     fn note(&mut self, header: &Header<'_>) -> Result<(), Malformed> {
         let Header { name, value } = header;
-        // Most headers are told from these by their length alone.
+        // Most other headers differ from these in length already.
         if name.eq_ignore_ascii_case("content-length") {
             let length = number(value).ok_or(Malformed)?;
             if self.length.is_some_and(|before| before != length) {
@@ -181,7 +181,7 @@ fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// Digits and nothing else: signs and spaces are no length.
+/// Accepts digits only: signs and spaces are not part of a length.
 fn number(value: &[u8]) -> Option<u64> {
     let digits = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok()

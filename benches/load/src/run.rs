@@ -1,4 +1,4 @@
-//! Runs a plan: threads with clients, the rate of the open loop, and a reading of the tallies each second.
+//! Runs a plan: starts threads with clients, keeps the rate of the open loop, and reads the tallies once a second.
 
 use std::convert::Infallible;
 use std::fs;
@@ -20,14 +20,15 @@ use crate::tally::{Tally, lock};
 /// Length of a snapshot.
 pub(crate) const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 
-/// Runs `plan` on threads of its own and waits for the end; `progress` is told of each second.
+/// Runs `plan` on threads of its own and waits for the end. `progress` is called for each second.
 ///
-/// No request is sent after the plan's duration; those in flight then may take their timeout and are counted.
+/// No request is sent after the plan's duration. Those that are in flight then have until their timeout, and are
+/// counted.
 ///
 /// # Errors
 ///
-/// A plan that is out of bounds, a host that is not found, a request that is no HTTP, threads that cannot be
-/// started. What goes wrong with a request is no error of the run: it is counted.
+/// A plan outside of the limits, a host that is not found, a request that is not valid HTTP, threads that cannot be
+/// started. A request that fails is not an error of the run: it is counted.
 pub fn run(plan: &Plan, mut progress: impl FnMut(&Snapshot)) -> Result<Report> {
     let course = Arc::new(Course::begin(plan)?);
     // Nothing is sent over this channel: it closes when the last of the threads with clients has ended.
@@ -82,7 +83,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&Snapshot)) -> Result<Report> {
     Ok(Report::new(plan, total, timeline, cpu))
 }
 
-/// Runs so many clients on this thread until they have ended.
+/// Runs `clients` clients on this thread until they have ended.
 fn drive_clients(course: &Arc<Course>, clients: usize, tally: &Arc<Mutex<Tally>>) -> Result<()> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("failed to start an event loop")?;
@@ -98,7 +99,7 @@ fn drive_clients(course: &Arc<Course>, clients: usize, tally: &Arc<Mutex<Tally>>
     })
 }
 
-/// Starts a thread that returns the CPU time it has used, where that can be told.
+/// Starts a thread that returns the CPU time that it has used, if the system gives it.
 fn start_thread(
     work: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<Result<Option<Duration>>>> {
@@ -106,7 +107,7 @@ fn start_thread(
     started.context("failed to start a thread")
 }
 
-/// CPU time of this thread so far, which Linux tells in nanoseconds.
+/// CPU time of this thread so far, from the nanoseconds that Linux gives.
 fn thread_cpu() -> Option<Duration> {
     let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)

@@ -1,4 +1,4 @@
-//! When the requests of the open loop are due. Pure: times are durations since the start.
+//! Decides when the requests of the open loop are due. Pure: times are durations since the start.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) struct Schedule {
     pub per_second: u32,
 }
 
-/// What was due before the end and could not be sent.
+/// Requests that were due before the end and could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Behind {
     pub unsent: u64,
@@ -33,7 +33,8 @@ impl Schedule {
         u64::try_from(count).unwrap_or(u64::MAX)
     }
 
-    /// How far behind a run was that ended at `end` with so many requests answered or failed, of at most `allowed`.
+    /// How far behind a run was when it ended at `end`: `tried` requests were answered or failed, and at most `allowed`
+    /// were to be sent.
     pub fn behind(self, end: Duration, tried: u64, allowed: u64) -> Behind {
         match self.due_before(end).min(allowed).saturating_sub(tried) {
             0 => Behind::default(),
@@ -77,7 +78,8 @@ mod tests {
             let schedule = Schedule { per_second };
             let due = schedule.due(number);
             prop_assert!(due <= schedule.due(number + 1));
-            // Those due before a request are at most those in front of it; a nanosecond later it is due itself.
+            // The requests due before a request are at most those with lower numbers. A nanosecond later it is due
+            // itself.
             prop_assert!(schedule.due_before(due) <= number);
             prop_assert!(schedule.due_before(due + Duration::from_nanos(1)) > number);
             // No drift, however far from the start.

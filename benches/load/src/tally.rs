@@ -12,11 +12,11 @@ use crate::plan::TIMEOUT_MAX;
 use crate::report::{Errors, Snapshot, quantile};
 use crate::response::Answer;
 
-/// Outcomes that are told apart; wfn has about ten.
+/// Most outcomes that are counted separately. wfn has about ten.
 const OUTCOMES_MAX: usize = 32;
-/// Where the rest is counted.
+/// The name under which the others are counted.
 const OTHER_OUTCOME: &str = "other";
-/// Digits of a latency that are kept.
+/// Digits of a latency that are kept exactly.
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// What was counted so far.
@@ -88,7 +88,7 @@ impl Tally {
         Ok(())
     }
 
-    /// What is told of it while the run goes on.
+    /// A snapshot of it, for the report of progress.
     pub fn snapshot(&self, from: Duration, until: Duration) -> Snapshot {
         Snapshot {
             from,
@@ -107,7 +107,7 @@ impl Tally {
     }
 }
 
-/// The tally of a thread; one that a panic left behind is whole all the same.
+/// Locks the tally of a thread. If a thread has panicked, its tally is still complete.
 pub(crate) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Connections over pipes that hold a byte or two, so that every order of reading and writing is met.
+//! Tests connections over pipes that hold a byte or two, so that all orders of reading and writing occur.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn piped(capacity: usize) -> (Connection, DuplexStream) {
     (Connection { stream: Box::new(near), buffer: vec![0; HEAD_BYTES_MAX].into(), filled: 0 }, far)
 }
 
-/// What the connection makes of its request while the server does its part.
+/// Sends `request` on the connection and reads the answer, while `server` does its part.
 async fn exchange(
     connection: &mut Connection,
     request: &[u8],
@@ -75,7 +75,8 @@ async fn an_answer_to_half_a_request_counts_and_ends_the_connection() {
 
 #[tokio::test]
 async fn what_follows_an_answer_is_not_taken_for_the_next() {
-    // With the answer itself the connection is not used again; behind it, it is not quiet.
+    // If more comes together with the answer, the connection is not used again. If it comes later, the connection is
+    // not quiet.
     let (mut connection, mut far) = piped(1_000);
     let answer = exchange(&mut connection, b"x", async {
         far.write_all(&[ANSWER, b"HTTP/1.1 200"].concat()).await.unwrap();
@@ -122,7 +123,7 @@ async fn a_kept_connection_that_was_closed_is_made_again() {
     let (mut far, _) = listener.accept().await.unwrap();
     far.write_all(ANSWER).await.unwrap();
     assert_eq!(client.exchange(connection).await.unwrap().status, 200);
-    // The next request goes over the same one.
+    // The next request uses the same connection.
     let connection = client.connect().await.unwrap();
     far.write_all(ANSWER).await.unwrap();
     assert_eq!(client.exchange(connection).await.unwrap().status, 200);

@@ -1,11 +1,11 @@
-//! Answers of all kinds, in all pieces.
+//! Tests answers of all kinds, split in all ways.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Reads `bytes` as a connection does, cut at each place where `is_cut` says so: the answer, how many bytes came
-/// before it was there, and how many of them are left over.
+/// Reads `bytes` as a connection does, split wherever `is_cut` says so. Returns the answer, how many bytes had come
+/// when it was complete, and how many of them are left over.
 fn read_in_pieces(
     bytes: &[u8],
     has_no_body: bool,
@@ -25,7 +25,7 @@ fn read_in_pieces(
     Ok(reader.close().map(|answer| (answer, bytes.len(), bytes.len() - taken)))
 }
 
-/// What is read, the same whether the bytes come at once, one by one, or cut anywhere.
+/// Reads `text`. The result must be the same if the bytes come at once, one by one, or split anywhere.
 fn read(text: &str, has_no_body: bool) -> Result<Option<Answer>, Malformed> {
     let bytes = text.as_bytes();
     let at_once = read_in_pieces(bytes, has_no_body, |_| false).map(|read| read.map(|(answer, ..)| answer));
@@ -41,7 +41,7 @@ fn read(text: &str, has_no_body: bool) -> Result<Option<Answer>, Malformed> {
 
 #[test]
 fn an_answer_ends_where_its_head_says() {
-    // The answer; what is left over behind it; its status, whether the connection can be used again.
+    // The answer; what is left over after it; its status; whether the connection can be used again.
     for (text, rest, status, is_reusable) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP", 200, true),
         ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello", "", 200, true),
@@ -53,7 +53,7 @@ fn an_answer_ends_where_its_head_says() {
             200,
             true,
         ),
-        // Where both are said the length means nothing.
+        // If there are both headers, the length means nothing.
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n",
             "",
@@ -183,7 +183,7 @@ proptest! {
         let read = read_in_pieces(&bytes, false, |at| cuts >> (at % 64) & 1 == 1);
         prop_assert_eq!(read, Ok(Some((answer.clone(), bytes.len(), 0))));
         if !ends_with_connection {
-            // What follows is left alone, and no byte is waited for that is not needed.
+            // What follows is not touched, and no byte is waited for that is not needed.
             let followed = [&bytes[..], b"HTTP/1.1 200 OK\r\n"].concat();
             let read = read_in_pieces(&followed, false, |at| at >= bytes.len());
             prop_assert_eq!(read, Ok(Some((answer, bytes.len(), 0))));
@@ -192,7 +192,7 @@ proptest! {
 
     #[test]
     fn garbage_ends_in_bounds(bytes in prop::collection::vec(any::<u8>(), 0..300), cuts in any::<u64>()) {
-        // Whatever it is, no more is taken than came.
+        // Whatever the bytes are, no more are used than have come.
         if let Ok(Some((answer, come, left))) = read_in_pieces(&bytes, false, |at| cuts >> (at % 64) & 1 == 1) {
             prop_assert_eq!(answer.bytes as usize, come - left);
         }

@@ -1,4 +1,4 @@
-//! What a run promises, against real servers.
+//! Tests what a run promises, against real servers.
 
 #![expect(clippy::unwrap_used, reason = "in a test an error is the failure it reports")]
 
@@ -16,7 +16,7 @@ use crate::server::{Asked, Gate, Reply, Server};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
-/// A plan for long enough, with one client.
+/// A plan that is long enough, with one client.
 fn plan(port: u16) -> Plan {
     let target = Target {
         host: "127.0.0.1".to_owned(),
@@ -123,14 +123,14 @@ fn errors_are_told_by_kind_and_made_up_for() {
         (Reply::Keep("220 smtp.example\r\n".to_owned()), Errors { malformed: 3, ..Errors::default() }),
         (Reply::Keep(half.to_owned()), Errors { timeout: 3, ..Errors::default() }),
     ] {
-        // An open loop that never errs would be over after five; both end with five that were answered.
+        // Without errors an open loop would end after five requests. Here both modes end when five were answered.
         for mode in [Mode::Closed { clients: 1 }, Mode::Open { per_second: 1_000, clients: 1 }] {
             let reply = bad.clone();
             let server = Server::start(move |asked: &Asked| match asked.number {
                 1..=3 => reply.clone(),
                 _ => Reply::Keep(ANSWER.into()),
             });
-            // Patience enough for an answer that comes, on a busy machine.
+            // The timeout is long for answers that come, because the machine may be busy.
             let timeout = Duration::from_millis(if errors.timeout > 0 { 1_000 } else { 60_000 });
             let report = run_quietly(&Plan { mode, timeout, limit: Some(5), ..plan(server.port) });
             assert_eq!((report.requests, report.errors), (5, errors), "{bad:?} {mode:?}");
@@ -191,7 +191,7 @@ fn client_and_server_agree_when_time_ends_the_run() {
 
 #[test]
 fn the_open_loop_charges_a_stall_to_all_that_were_due() {
-    // The first request is answered after a second, when the other 99 are due; each of them is quick.
+    // The first request is answered after a second, when the other 99 are due. Each of those is quick.
     let run_in = |mode| {
         let gate = Gate::default();
         let shut = gate.clone();
@@ -211,7 +211,7 @@ fn the_open_loop_charges_a_stall_to_all_that_were_due() {
 
 #[test]
 fn the_open_loop_tells_what_it_could_not_send() {
-    // Three fail, the next is answered after the end: four that were due were tried.
+    // Three fail, and the next is answered after the end: four of those that were due were tried.
     for (limit, unsent) in [(None, 91), (Some(5), 4), (Some(1), 0)] {
         let gate = Gate::default();
         let shut = gate.clone();

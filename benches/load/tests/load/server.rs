@@ -1,4 +1,4 @@
-//! A server that answers what a test tells it to, and counts.
+//! A server for tests: it answers as a test says, and counts.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ pub struct Asked {
     pub body: Vec<u8>,
 }
 
-/// What is sent back, and what becomes of the connection.
+/// What is sent back, and whether the connection stays open.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// The connection stays open.
@@ -46,7 +46,7 @@ impl Server {
         Self::listen(answer, |stream| stream)
     }
 
-    /// The same behind TLS, where connections wait at `gate` before anything is said.
+    /// The same behind TLS. Connections wait at `gate` before the handshake.
     pub fn start_tls(
         config: ServerConfig,
         gate: Gate,
@@ -59,7 +59,7 @@ impl Server {
         })
     }
 
-    /// A port nobody listens on.
+    /// A port on which nothing listens.
     pub fn unused_port() -> u16 {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
@@ -69,7 +69,7 @@ impl Server {
         self.counts.connections.load(Ordering::SeqCst)
     }
 
-    /// Requests that came whole.
+    /// Requests that came completely.
     pub fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::SeqCst)
     }
@@ -111,7 +111,7 @@ fn serve(stream: impl Read + Write, counts: &Counts, answer: impl Fn(&Asked) -> 
     }
 }
 
-/// The next request; none if the client has gone.
+/// The next request; `None` if the client has gone.
 fn receive(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -125,19 +125,19 @@ fn receive(stream: &mut BufReader<impl Read>) -> Option<(String, Vec<u8>)> {
     Some((head, body))
 }
 
-/// Holds back who wants to pass until it is opened, for good.
+/// Makes those who want to pass wait until it is opened. It stays open.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 
 impl Gate {
-    /// One that holds back nobody.
+    /// A gate that is open.
     pub fn opened() -> Self {
         let gate = Self::default();
         gate.open();
         gate
     }
 
-    /// Lets everybody pass.
+    /// Opens it for all.
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();
