@@ -108,7 +108,7 @@ impl Peer {
         }
     }
 
-    /// What to do if it is not installed; `None` if it is.
+    /// What to do if it is not installed; `None` if nothing is missing.
     pub fn missing(self, workspace: &Workspace) -> Result<Option<String>> {
         let shown = |command: Command| {
             let words = std::iter::once(command.get_program()).chain(command.get_args());

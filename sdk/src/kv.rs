@@ -11,7 +11,7 @@ use crate::service::{absent, encoded, header, json, request};
 
 /// Most bytes of a value that the host allows.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// Most bytes of a page: a thousand keys of 1 KiB, with each byte in the longest form of JSON.
+/// Most bytes of a page: a thousand keys of 512 bytes fit, with each byte in the longest form of JSON.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A key-value store that the manifest grants: `key_value_stores = ["notes"]`.

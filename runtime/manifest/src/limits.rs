@@ -99,7 +99,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Open connections of the admin listener, if the process may have enough descriptors. At most half of them may be connections
 /// that have not shown the token: the oldest of those is closed for the next one. The others are for the operator.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
-/// The same if the process may have few descriptors.
+/// The same, if the process may have few descriptors.
 pub const ADMIN_CONNECTIONS_LEAST: usize = 16;
 /// Readers of logs at a time that show the token: each holds a connection as long as it follows a log, and a batch of
 /// lines. It is enough for some dashboards and some scripts.
@@ -234,7 +234,7 @@ pub const OUTBOUND_LOOKUPS_MAX: usize = 64;
 /// Connections that one program of preview 1 may have open: each is two descriptors of the host.
 pub const COMMAND_CONNECTIONS_MAX: usize = 64;
 
-/// Calls from app to app that may lead to one another: more is a loop.
+/// Longest chain of calls from app to app: a longer one is taken for a loop.
 pub const CALL_DEPTH_MAX: u32 = 16;
 
 // ── identity ─────────────────────────────────────────────────────────────────────────────────────

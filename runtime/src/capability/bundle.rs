@@ -65,7 +65,7 @@ impl From<NoAnswer> for BundleError {
 /// Why a bundle cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// It is not there.
+    /// It does not exist.
     Missing,
     /// Some of its files have changed.
     Damaged,

@@ -60,7 +60,7 @@ impl KeyValue {
     }
 }
 
-/// Host memory that is reserved for bytes on their way. Dropping this releases it.
+/// Host memory that is reserved for bytes to be written or read. Dropping this releases it.
 #[must_use = "the room is given back when this is dropped"]
 pub struct BufferRoom(OwnedSemaphorePermit);
 

@@ -77,7 +77,7 @@ pub fn room_for_body(headers: &HeaderMap, most: usize) -> usize {
     declared.map_or(most, |bytes| bytes.min(most))
 }
 
-/// Which page of a list is asked for.
+/// The page of a list that a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listing {
     /// Only names that begin with this.

@@ -287,13 +287,13 @@ pub enum GrantRefusal {
         noun = kind.noun()
     )]
     NotShared {
-        /// What it is.
+        /// The kind.
         kind: Kind,
-        /// Whose store it is.
+        /// The app that owns the store.
         owner: AppName,
-        /// Which one.
+        /// The store.
         store: StoreName,
-        /// Who wants to use it.
+        /// The app that is not allowed to use it.
         app: AppName,
     },
 }

@@ -247,7 +247,7 @@ pub struct TimerDecision {
     pub skipped: usize,
 }
 
-/// The ways a decision can turn out.
+/// What a decision says is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Nothing is due: ask again at this moment, and after the clock was set.

@@ -1,5 +1,5 @@
-//! Events for functions of blobs: one for each version of a blob. It is stored in the change that makes the version
-//! visible, so no event is lost and none comes twice.
+//! Events for functions of blobs: each function that listens gets one for each version of a blob. Events are stored in
+//! the change that makes the version visible, so none is lost and none is stored twice.
 
 use serde::{Deserialize, Serialize};
 

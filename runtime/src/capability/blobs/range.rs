@@ -1,4 +1,4 @@
-//! Which bytes a `GET` asks for, and whether it needs any: `Range`, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110).
+//! Decides which bytes a `GET` gets, or whether it gets none: `Range`, `If-Range`, `If-Match`, `If-None-Match` (RFC 9110).
 
 use std::ops::Range;
 

@@ -42,7 +42,7 @@ pub enum KeyValueError {
     /// The worker holds [`limits::WORKER_HANDLES_MAX`] handles.
     #[error("the worker holds {max} handles, which is the most: drop some", max = limits::WORKER_HANDLES_MAX)]
     TooManyHandles,
-    /// Not enough of [`limits::KEY_VALUE_PENDING_BYTES_MAX`] is free.
+    /// The revision would have more than [`limits::KEY_VALUE_PENDING_BYTES_MAX`] in the host's memory.
     #[error(
         "more than {max} bytes of this app are waiting to be written: try again",
         max = limits::KEY_VALUE_PENDING_BYTES_MAX

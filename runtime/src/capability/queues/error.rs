@@ -26,7 +26,7 @@ pub enum QueueError {
         bytes = limits::QUEUE_BYTES_PER_APP_MAX
     )]
     Full(AppName),
-    /// Not enough of [`limits::QUEUE_PENDING_BYTES_MAX`] is free.
+    /// The revision would have more than [`limits::QUEUE_PENDING_BYTES_MAX`] in the host's memory.
     #[error("more than {max} bytes of this app are waiting to be written: try again", max = limits::QUEUE_PENDING_BYTES_MAX)]
     Busy,
 }

@@ -2,8 +2,8 @@
 //!
 //! A message is in one of three states, which its row shows: it is ready and has a `position`, it waits until `due_ms`,
 //! or it is dead since `dead_ms`. A message of a session keeps its position while it waits: it has both a position and
-//! a `due_ms` in the future. The one writer gives positions in the order of its commits, so whoever has read up to a
-//! position misses nothing that comes later.
+//! a `due_ms` in the future. The one writer gives positions in the order of its commits, so a reader that has
+//! read up to a position misses nothing that comes later.
 
 pub mod expiry;
 
@@ -284,11 +284,11 @@ pub struct Failure {
     pub first_ms: i64,
     /// Why it failed.
     pub error: String,
-    /// What becomes of the message.
+    /// What happens to the message.
     pub next: Next,
 }
 
-/// What becomes of a message whose delivery failed.
+/// What happens to a message whose delivery failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// It waits until then, in milliseconds since 1970, and then comes after the other ready messages.
