@@ -142,7 +142,9 @@ fn every_refusal_is_json_with_a_code() {
         ("GET", "/dashboard/secret.js", 404, "no-such-path"),
         ("GET", "/dashboard/%FF", 400, "invalid-path"),
     ] {
-        assert_refused(path, &as_operator(&host, method, path).send(&host.admin), status, code);
+        let answer = as_operator(&host, method, path).send(&host.admin);
+        assert_refused(path, &answer, status, code);
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
     }
     for (method, path, body, status, code) in [
         ("POST", "/v1/apps/hello/rollback", "x".repeat(1024 * 1024 + 1), 413, "body-too-large"),

@@ -211,6 +211,7 @@ fn hostile_names_and_requests_are_refused() {
     ] {
         let answer = ask(&host, method, path, &[], b"x");
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path}");
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
     }
     // Taken as they are: decoded once, and never a path of this machine.
     for (name, known) in [

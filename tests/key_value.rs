@@ -171,6 +171,7 @@ fn every_language_has_the_same_by_http() {
     ] {
         let answer = by_http(&host, method, path, None, b"");
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{method} {path}");
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
     }
     let module = guest("async-fetch");
     host.wfn(&["deploy", &module, "--key-value-store", "default"]).ok();

@@ -91,6 +91,16 @@ impl Stopwatch {
         Self(if is_compute() { Started::Thread(thread_time()) } else { Started::Clock(now) })
     }
 
+    /// Begins now, and measures the processor time of this thread, whichever it is.
+    pub fn start_exact() -> Self {
+        Self(Started::Thread(thread_time()))
+    }
+
+    /// Whether it measures processor time, and not the clock.
+    pub fn is_exact(&self) -> bool {
+        matches!(self.0, Started::Thread(_))
+    }
+
     /// The time since the start.
     pub fn elapsed(&self) -> Duration {
         match self.0 {

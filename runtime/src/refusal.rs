@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::invocation::{BodyError, INVOCATION, InvocationId, OUTCOME, Outcome};
@@ -19,12 +19,24 @@ pub struct Refusal {
     pub message: String,
     /// How long to wait before trying again, if that is worth it.
     pub retry_after: Option<Duration>,
+    /// The methods that are allowed, if the method was not (RFC 9110, 15.5.6).
+    pub allow: Option<&'static str>,
 }
 
 impl Refusal {
     /// Makes a refusal for which trying again is useless.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None }
+        Self { status, code, message: message.into(), retry_after: None, allow: None }
+    }
+
+    /// Makes the refusal of a method; `allowed` are the methods that the path takes, with commas between them.
+    pub fn not_allowed(allowed: &'static str) -> Self {
+        let refusal = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            format!("this path takes {allowed}"),
+        );
+        Self { allow: Some(allowed), ..refusal }
     }
 
     /// Returns its body, as JSON.
@@ -43,6 +55,7 @@ impl Refusal {
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
+        headers.extend(self.allow.map(|allowed| (ALLOW, HeaderValue::from_static(allowed))));
         response
     }
 }
@@ -57,7 +70,7 @@ impl From<&Outcome> for Refusal {
     fn from(outcome: &Outcome) -> Self {
         let retry_after = matches!(outcome, Outcome::Throttled(_))
             .then_some(Duration::from_secs(limits::RETRY_AFTER_SECONDS));
-        Self { status: outcome.status(), code: outcome.code(), message: outcome.message(), retry_after }
+        Self { retry_after, ..Self::new(outcome.status(), outcome.code(), outcome.message()) }
     }
 }
 

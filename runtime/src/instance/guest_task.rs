@@ -153,10 +153,16 @@ pub async fn goes_on_apart() {
     tokio::task::yield_now().await;
 }
 
-/// Whether the polled guest has computed for `turn` since its poll began. Counts processor time if other threads may have taken
-/// the core meanwhile.
+/// Whether the polled guest has computed for `turn`. That is processor time, because other threads may have taken the core
+/// meanwhile. On an event loop it counts from the first call of this function within a poll, when the guest is interrupted for the
+/// first time: to ask for it at the begin of each poll would cost too much.
 pub fn has_computed_for(turn: Duration) -> bool {
-    POLLED.get().is_none_or(|polled| polled.since.elapsed() >= turn)
+    let Some(polled) = POLLED.get() else { return true };
+    if polled.since.is_exact() {
+        return polled.since.elapsed() >= turn;
+    }
+    POLLED.set(Some(Polled { since: Stopwatch::start_exact(), ..polled }));
+    false
 }
 
 #[cfg(test)]
@@ -182,6 +188,28 @@ mod tests {
         assert!(panic.fault().detail.ends_with("the second poll"), "{}", panic.fault().detail);
         assert!(task.poll(&mut context, &pulse).result.is_pending());
         assert!(!is_polling());
+    }
+
+    /// Uses the processor for `time` on this thread.
+    fn compute(time: Duration) {
+        let watch = Stopwatch::start_exact();
+        while watch.elapsed() < time {}
+    }
+
+    #[test]
+    fn what_others_compute_on_the_core_is_not_counted() {
+        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let turn = Duration::from_millis(10);
+        let mut task = GuestTask::new(poll_fn(move |_| {
+            assert!(!has_computed_for(turn), "the first call begins to measure");
+            std::thread::spawn(move || compute(2 * turn)).join().unwrap();
+            assert!(!has_computed_for(turn), "another thread computed");
+            compute(turn);
+            assert!(has_computed_for(turn), "this thread computed");
+            Poll::Ready(())
+        }));
+        let turn = task.poll(&mut Context::from_waker(Waker::noop()), &pulse);
+        assert!(matches!(turn.result, Poll::Ready(Ok(()))));
     }
 
     #[test]

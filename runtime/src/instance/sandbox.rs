@@ -12,19 +12,12 @@ use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
 use crate::manifest::ScalePolicy;
 
-/// Epoch ticks a guest may compute on an event loop before it has to yield: between one and two milliseconds.
-const TICKS_BEFORE_YIELD: u64 = 2;
-/// The same on the compute threads. There only computing guests wait for each other, so invocations of a few milliseconds end in
+/// Epoch ticks after which a guest on an event loop is interrupted for the first time; its processor time is measured from then
+/// on. If it computes for another tick, it has to yield: after one to two milliseconds.
+const TICKS_BEFORE_LOOK: u64 = 1;
+/// Epoch ticks after which a guest has to yield on the compute threads. There only computing guests wait for each other, so invocations of a few milliseconds end in
 /// one turn, and not all of them at last.
 const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
-
-/// Whether an interrupted guest has computed for as long as it may without yielding. Epochs advance while it waits and while
-/// others use its core, so a guest that has just been woken may be interrupted at once.
-fn has_had_its_turn() -> bool {
-    let ticks = if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD };
-    // `ticks` ticks take between `ticks - 1` and `ticks` tick lengths.
-    guest_task::has_computed_for(limits::EPOCH_TICK * (ticks as u32 - 1))
-}
 
 /// The deadline passed while the guest computed.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +41,7 @@ pub fn store<T: Sandboxed>(engine: &Engine, data: T) -> Store<T> {
         if context.data().is_overdue(Instant::now()) {
             return Err(DeadlinePassed.into());
         }
-        if !has_had_its_turn() {
-            return Ok(UpdateDeadline::Continue(1));
-        }
-        // Wherever it ran before, from here on it runs on the compute threads.
-        Ok(yield_to_others(COMPUTE_TICKS_BEFORE_YIELD))
+        Ok(interrupted(COMPUTE_TICKS_BEFORE_YIELD))
     });
     allow(&mut store);
     store
@@ -67,21 +56,32 @@ pub fn started<T: Sandboxed>(store: &mut Store<T>, policy: &ScalePolicy) -> Resu
     Ok(())
 }
 
-/// Returns the answer of an epoch callback that lets the guest continue: others get a turn first, then it has `ticks` more.
-pub fn yield_to_others(ticks: u64) -> UpdateDeadline {
+/// Returns the answer of an epoch callback that lets the guest continue: at once, unless it has had its turn. Then others get
+/// theirs, and it continues on the compute threads, where a turn takes `compute_ticks`. Epochs advance while a guest waits and while
+/// others use its core, so one that has just been woken may be interrupted at once.
+pub fn interrupted(compute_ticks: u64) -> UpdateDeadline {
+    let turn = match is_compute() {
+        // So many ticks take up to one tick length less.
+        true => limits::EPOCH_TICK * (compute_ticks as u32 - 1),
+        // Between two interruptions is one tick length, or a little less if the first one was late.
+        false => limits::EPOCH_TICK * 3 / 4,
+    };
+    if !guest_task::has_computed_for(turn) {
+        return UpdateDeadline::Continue(1);
+    }
     guest_task::note_computed();
-    UpdateDeadline::YieldCustom(ticks, Box::pin(tokio::task::yield_now()))
+    UpdateDeadline::YieldCustom(compute_ticks, Box::pin(tokio::task::yield_now()))
 }
 
 /// Resets what one invocation may use. Called before each.
 pub fn allow<T: 'static>(store: &mut Store<T>) {
     store.set_hostcall_fuel(limits::HOSTCALL_BYTES_MAX);
-    store.set_epoch_deadline(if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_YIELD });
+    store.set_epoch_deadline(if is_compute() { COMPUTE_TICKS_BEFORE_YIELD } else { TICKS_BEFORE_LOOK });
 }
 
 /// Resets what a turn of an asynchronous worker may use without yielding.
 pub fn allow_turn<T: 'static>(mut store: wasmtime::StoreContextMut<'_, T>) {
-    store.set_epoch_deadline(TICKS_BEFORE_YIELD);
+    store.set_epoch_deadline(TICKS_BEFORE_LOOK);
 }
 
 /// Returns the fault of a worker whose start failed with `error`.

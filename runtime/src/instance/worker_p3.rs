@@ -131,7 +131,7 @@ impl AsyncWorker {
             if watched.is_overdue(task, Instant::now()) {
                 return Err(DeadlinePassed.into());
             }
-            Ok(sandbox::yield_to_others(1))
+            Ok(sandbox::interrupted(1))
         });
         let wakes = Arc::<WorkerWaker>::default();
         let serve_waker = Arc::new(ServeWaker(wakes.clone()));

@@ -23,6 +23,7 @@ use crate::capability::internal::refused;
 use crate::capability::request::{Condition, Listing, declared_bytes, decoded, tag_of};
 use crate::limits;
 use crate::meter::output::GuestOutput;
+use crate::refusal::Refusal;
 
 /// How often a blob is looked up, if each time it is replaced before it is read.
 const LOOKUPS_MAX: usize = 10;
@@ -48,7 +49,10 @@ pub async fn answer(
         }),
         Err(error) => {
             capabilities.report(&error, output);
-            let mut response = refused((&error).into());
+            let mut response = match error {
+                BlobError::Method(allowed) => refused(Refusal::not_allowed(allowed)),
+                _ => refused((&error).into()),
+            };
             if let BlobError::Range(bytes) = error {
                 response.headers_mut().extend(content_range(&format!("*/{bytes}")));
             }

@@ -93,10 +93,7 @@ impl From<Failure> for Refusal {
             Failure::Store(error) => (&error).into(),
             Failure::NoKey => Self::new(StatusCode::NOT_FOUND, "no-such-key", "there is no such key"),
             Failure::Body => Self::new(StatusCode::BAD_REQUEST, "body-broken", "the body ended early"),
-            Failure::Method(allowed) => {
-                let message = format!("this path takes {allowed}");
-                Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
-            }
+            Failure::Method(allowed) => Self::not_allowed(allowed),
         }
     }
 }
@@ -145,7 +142,7 @@ async fn act(
             Ok(text(StatusCode::OK, store.increment(&key, by).await?.to_string()))
         }
         (_, Target::List(_)) => Err(Failure::Method("GET")),
-        _ => Err(Failure::Method("GET, HEAD, PUT, DELETE, POST …/increment")),
+        _ => Err(Failure::Method("GET, HEAD, PUT, DELETE")),
     }
 }
 

@@ -44,8 +44,7 @@ async fn send(
 ) -> Result<Sent, Refusal> {
     let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad-request", why);
     if request.method() != Method::POST {
-        let message = "this path takes POST";
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message));
+        return Err(Refusal::not_allowed("POST"));
     }
     let queue = decoded(path).map_err(bad)?;
     let query = request.uri().query().unwrap_or_default();
