@@ -273,7 +273,8 @@ fn what_is_handed_in_is_not_read_into_the_memory_of_the_host() {
     let answer = deploy_bytes(&host, "imports", &module);
     assert_eq!(refusal(&answer, "imports").as_deref(), Some("unknown-imports"), "{}", answer.text());
     assert!(answer.text().contains("and 2999936 more"), "{}", answer.text());
-    let grown = peak_kib(host.pid()) - before;
+    // The kernel counts roughly: a peak may even seem to have fallen.
+    let grown = peak_kib(host.pid()).saturating_sub(before);
     assert!(grown < 32 * 1024, "the host grew by {grown} KiB");
     assert_eq!(host.get("/hello").ok(), "Hello from wfn!\n");
 }
