@@ -15,8 +15,8 @@ use crate::manifest::ScalePolicy;
 /// Epoch ticks after which a guest on an event loop is interrupted for the first time; its processor time is measured from then
 /// on. If it computes for another tick, it has to yield: after one to two milliseconds.
 const TICKS_BEFORE_LOOK: u64 = 1;
-/// Epoch ticks after which a guest has to yield on the compute threads. There only computing guests wait for each other, so invocations of a few milliseconds end in
-/// one turn, and not all of them at last.
+/// Epoch ticks after which a guest has to yield on the compute threads. There only computing guests wait for each other, so
+/// invocations of a few milliseconds end in one turn, and not all of them at last.
 const COMPUTE_TICKS_BEFORE_YIELD: u64 = 10;
 
 /// The deadline passed while the guest computed.
