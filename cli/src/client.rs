@@ -1,6 +1,8 @@
 //! The client of the admin API: plain HTTP, blocking, errors that say what to do.
 
+use std::fmt;
 use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,7 +10,6 @@ use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::{Agent, Body, Error, SendBody};
 
 use crate::failure::{Done, Failure};
-use crate::settings::{Token, TokenSource};
 
 /// How long a host may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +22,39 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const TOKEN_HEADER: &str = "wfn-token";
 /// What asks for events instead of one answer.
 pub const NDJSON: &str = "application/x-ndjson";
+
+/// The admin token.
+#[derive(Clone)]
+pub struct Token {
+    /// What the host compares.
+    pub text: String,
+    /// Where it came from, for the case that it is wrong.
+    pub source: TokenSource,
+}
+
+/// Where a token came from.
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// `--token`.
+    Flag,
+    /// `WFN_TOKEN`.
+    Environment,
+    /// The data directory.
+    File(PathBuf),
+    /// There is none, and why.
+    Missing(String),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("it came from --token"),
+            Self::Environment => f.write_str("it came from WFN_TOKEN"),
+            Self::File(path) => write!(f, "it came from {}", path.display()),
+            Self::Missing(why) => write!(f, "none was sent, because {why}"),
+        }
+    }
+}
 
 /// A client of one host.
 #[derive(Clone)]

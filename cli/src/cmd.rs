@@ -52,6 +52,11 @@ pub fn text_of(value: &Value) -> String {
     }
 }
 
+/// Where a deployed app can be called.
+pub fn url(functions: &str, deployed: &Value) -> String {
+    format!("{functions}{}", deployed["path"].as_str().unwrap_or_default())
+}
+
 /// What an argument gives: text as it is, the file of `@FILE`, or stdin for `-`; whole, unless it is longer than
 /// `most` bytes. `what` is what it is called, also in the code of that refusal.
 pub fn given_bytes(given: &str, most: usize, what: &str) -> Done<Vec<u8>> {

@@ -3,8 +3,6 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use crate::output;
-
 /// Refused or failed.
 const EXIT_FAILED: u8 = 1;
 /// Wrong usage; clap ends with the same code.
@@ -60,9 +58,8 @@ impl Failure {
         Self { message: format!("failed to {what}: {}", self.message), ..self }
     }
 
-    /// Prints the failure on stderr and says how the process ends.
-    pub fn report(&self) -> ExitCode {
-        output::say(&self.to_string());
+    /// How the process ends.
+    pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit)
     }
 }

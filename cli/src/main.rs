@@ -153,7 +153,10 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => {
+            output::say(&failure.to_string());
+            failure.exit_code()
+        }
     }
 }
 

@@ -1,14 +1,13 @@
 //! The global flags: which host, which token, which data directory, and where each came from.
 
 use std::env;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::client::Client;
+use crate::client::{Client, Token, TokenSource};
 use crate::failure::{Done, Failure};
 
 const SERVER_DEFAULT: &str = "http://127.0.0.1:8081";
@@ -98,37 +97,4 @@ pub fn default_data_dir() -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let share = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
     share.map(|share| share.join("wfn"))
-}
-
-/// The admin token.
-#[derive(Clone)]
-pub struct Token {
-    /// What the host compares.
-    pub text: String,
-    /// Where it came from, for the case that it is wrong.
-    pub source: TokenSource,
-}
-
-/// Where a token came from.
-#[derive(Debug, Clone)]
-pub enum TokenSource {
-    /// `--token`.
-    Flag,
-    /// `WFN_TOKEN`.
-    Environment,
-    /// The data directory.
-    File(PathBuf),
-    /// There is none, and why.
-    Missing(String),
-}
-
-impl fmt::Display for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag => f.write_str("it came from --token"),
-            Self::Environment => f.write_str("it came from WFN_TOKEN"),
-            Self::File(path) => write!(f, "it came from {}", path.display()),
-            Self::Missing(why) => write!(f, "none was sent, because {why}"),
-        }
-    }
 }

@@ -97,19 +97,23 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Writes into `headers` who calls, and removes such fields of others.
-    fn mark(&mut self, headers: &mut HeaderMap) {
+    /// Writes into `headers` who calls, and removes such fields of others. Returns how many calls from app to app led here, and
+    /// what a trigger calls for.
+    fn mark(self, headers: &mut HeaderMap) -> (u32, Option<Event>) {
         // Names of apps and functions are valid header values.
         let word = |name: &str| HeaderValue::from_str(name).ok();
         let (mut caller, mut trigger, mut prefix, mut address) = (None, None, None, THIS_HOST);
+        let (mut depth, mut event) = (0, None);
         match self {
-            // Moved, because a copy of a value that is not shared yet takes memory.
             Self::Client { address: of_client, prefix: stripped } => {
-                (address, prefix) = (std::mem::replace(of_client, THIS_HOST), stripped.take());
+                (address, prefix) = (of_client, stripped)
             }
-            Self::Operator { prefix: stripped } => prefix = stripped.take(),
-            Self::App { name, .. } => caller = word(name.as_str()),
-            Self::Trigger { function, .. } => trigger = word(function.as_str()),
+            Self::Operator { prefix: stripped } => prefix = stripped,
+            Self::App { name, depth: of_call } => (caller, depth) = (word(name.as_str()), of_call),
+            Self::Trigger { function, cause } => {
+                trigger = word(function.as_str());
+                event = Some(Box::new((function, cause)));
+            }
         }
         for (name, value) in [(CALLER, caller), (TRIGGER, trigger), (FORWARDED_PREFIX, prefix)] {
             match value {
@@ -118,6 +122,7 @@ impl Caller {
             }
         }
         headers.append(FORWARDED_FOR, address);
+        (depth, event)
     }
 }
 
@@ -135,19 +140,17 @@ pub struct Invocation {
     /// Whether the request's body failed, if that is read while it arrives.
     pub body: Option<Arc<BodyVerdict>>,
     /// Which function a trigger calls, and what for.
-    event: Option<Box<(FunctionName, Cause)>>,
+    event: Option<Event>,
 }
+
+/// The function that a trigger calls, and what for. Boxed, because most invocations have none.
+type Event = Box<(FunctionName, Cause)>;
 
 impl Invocation {
     /// Makes the invocation `id`, in which `caller` sends `request`.
-    pub fn new(id: InvocationId, mut caller: Caller, mut request: GuestRequest) -> Self {
-        caller.mark(request.headers_mut());
-        let (mut origin, mut event) = (Origin::default(), None);
-        match caller {
-            Caller::App { depth, .. } => origin.depth = depth,
-            Caller::Trigger { function, cause } => event = Some(Box::new((function, cause))),
-            Caller::Client { .. } | Caller::Operator { .. } => {}
-        }
+    pub fn new(id: InvocationId, caller: Caller, mut request: GuestRequest) -> Self {
+        let (depth, event) = caller.mark(request.headers_mut());
+        let origin = Origin { depth, ..Origin::default() };
         Self { id, request, origin, traced: None, body: None, event }
     }
 
@@ -173,7 +176,7 @@ impl Invocation {
 mod tests {
     use super::*;
 
-    fn marked(mut caller: Caller) -> Vec<(String, String)> {
+    fn marked(caller: Caller) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         for name in [CALLER, TRIGGER, FORWARDED_PREFIX, FORWARDED_FOR] {
             headers.append(name.clone(), HeaderValue::from_static("forged"));

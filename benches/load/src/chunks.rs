@@ -1,11 +1,13 @@
 //! Finds the end of a chunked body, however its bytes are split (RFC 9112, section 7.1).
 
-use crate::response::Malformed;
-
 /// Most bytes of one chunk extension or trailer.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Most digits of a chunk's size. More are not a valid size.
 const SIZE_DIGITS_MAX: u32 = 15;
+
+/// What came is not valid HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
 
 /// The position of the next byte in the body. `usize` counts the bytes of a line so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

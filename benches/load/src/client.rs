@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::chunks::Malformed;
 use crate::request::Request;
-use crate::response::{Answer, HEAD_BYTES_MAX, Malformed, Reader};
+use crate::response::{Answer, HEAD_BYTES_MAX, Reader};
 
 /// Why a request has no answer; see [`crate::Errors`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::plan::{Mode, Plan};
-use crate::run::SNAPSHOT_PERIOD;
-use crate::schedule::{Behind, Schedule};
-use crate::tally::Tally;
+/// Length of a snapshot.
+pub(crate) const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The result of a run.
 #[derive(Debug, Clone)]
@@ -42,38 +40,6 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(plan: &Plan, total: Tally, timeline: Vec<Snapshot>, cpu: Option<Duration>) -> Self {
-        let requests = total.latencies.len();
-        let failed = total.errors.total();
-        let duration = match plan.limit {
-            Some(limit) if limit == requests => total.last.min(plan.duration),
-            _ => plan.duration,
-        };
-        let Behind { unsent, lag } = match plan.mode {
-            Mode::Closed { .. } => Behind::default(),
-            Mode::Open { per_second, .. } => {
-                // A request that failed was replaced by another one.
-                let allowed = plan.limit.unwrap_or(u64::MAX).saturating_add(failed);
-                Schedule { per_second }.behind(plan.duration, requests + failed, allowed)
-            }
-        };
-        Self {
-            requests,
-            late: total.late,
-            statuses: total.statuses,
-            outcomes: total.outcomes,
-            errors: total.errors,
-            duration,
-            per_second: (requests - total.late) as f64 / duration.as_secs_f64(),
-            latency: Latency::of(&total.latencies),
-            bytes: total.bytes,
-            timeline,
-            unsent,
-            lag,
-            cpu,
-        }
-    }
-
     /// The pieces of the timeline that can be compared, because they are a second long. If the run was shorter than
     /// that, all of it.
     pub fn whole_seconds(&self) -> impl Iterator<Item = &Snapshot> {
@@ -166,45 +132,4 @@ impl Snapshot {
 /// The smallest latency that is not exceeded by this `share` of `histogram`.
 pub(crate) fn quantile(histogram: &Histogram<u64>, share: f64) -> Duration {
     Duration::from_micros(histogram.value_at_quantile(share))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(ends_ms: &[u64]) -> Report {
-        let mut from = Duration::ZERO;
-        let pieces = ends_ms.iter().map(|end_ms| {
-            let until = Duration::from_millis(*end_ms);
-            let piece = Tally::new().unwrap().snapshot(from, until);
-            from = until;
-            piece
-        });
-        Report {
-            requests: 0,
-            late: 0,
-            statuses: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-            errors: Errors::default(),
-            duration: Duration::ZERO,
-            per_second: 0.0,
-            timeline: pieces.collect(),
-            latency: Latency::of(&Tally::new().unwrap().latencies),
-            bytes: 0,
-            unsent: 0,
-            lag: Duration::ZERO,
-            cpu: None,
-        }
-    }
-
-    #[test]
-    fn what_is_no_second_is_not_compared_with_seconds() {
-        let ends = |ends_ms: &[u64]| -> Vec<u128> {
-            report(ends_ms).whole_seconds().map(|piece| piece.until.as_millis()).collect()
-        };
-        assert_eq!(ends(&[1_000, 2_001, 3_000, 3_004]), [1_000, 2_001, 3_000]);
-        assert_eq!(ends(&[1_200, 2_000, 2_700]), [1_200, 2_000]);
-        assert_eq!(ends(&[640]), [640], "all there is");
-        assert!(ends(&[]).is_empty());
-    }
 }

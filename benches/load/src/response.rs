@@ -2,7 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
-use crate::chunks::Chunks;
+use crate::chunks::{Chunks, Malformed};
 
 /// Most bytes of the head of an answer, and length of the buffer for it.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -12,10 +12,6 @@ const HEADERS_MAX: usize = 96;
 const OUTCOME_BYTES_MAX: usize = 32;
 /// The header that says how an invocation ended, when the host itself answers (SPEC 9).
 const OUTCOME: &str = "wfn-outcome";
-
-/// What came is not valid HTTP/1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
 
 /// What is counted of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,11 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::course::Course;
 use crate::plan::Plan;
-use crate::report::{Report, Snapshot};
+use crate::report::{Report, SNAPSHOT_PERIOD, Snapshot};
 use crate::tally::{Tally, lock};
-
-/// Length of a snapshot.
-pub(crate) const SNAPSHOT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs `plan` on threads of its own and waits for the end. `progress` is called for each second.
 ///
@@ -80,7 +77,7 @@ pub fn run(plan: &Plan, mut progress: impl FnMut(&Snapshot)) -> Result<Report> {
         let used = thread.join().map_err(|_| anyhow!("a thread of the load generator panicked"))??;
         cpu = cpu.zip(used).map(|(sum, used)| sum + used);
     }
-    Ok(Report::new(plan, total, timeline, cpu))
+    Ok(total.report(plan, timeline, cpu))
 }
 
 /// Runs `clients` clients on this thread until they have ended.

@@ -8,9 +8,10 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use crate::client::Failure;
-use crate::plan::TIMEOUT_MAX;
-use crate::report::{Errors, Snapshot, quantile};
+use crate::plan::{Mode, Plan, TIMEOUT_MAX};
+use crate::report::{Errors, Latency, Report, Snapshot, quantile};
 use crate::response::Answer;
+use crate::schedule::{Behind, Schedule};
 
 /// Most outcomes that are counted separately. wfn has about ten.
 const OUTCOMES_MAX: usize = 32;
@@ -100,6 +101,39 @@ impl Tally {
         }
     }
 
+    /// The report of a run of `plan` in which it is all that was counted.
+    pub fn report(self, plan: &Plan, timeline: Vec<Snapshot>, cpu: Option<Duration>) -> Report {
+        let requests = self.latencies.len();
+        let failed = self.errors.total();
+        let duration = match plan.limit {
+            Some(limit) if limit == requests => self.last.min(plan.duration),
+            _ => plan.duration,
+        };
+        let Behind { unsent, lag } = match plan.mode {
+            Mode::Closed { .. } => Behind::default(),
+            Mode::Open { per_second, .. } => {
+                // A request that failed was replaced by another one.
+                let allowed = plan.limit.unwrap_or(u64::MAX).saturating_add(failed);
+                Schedule { per_second }.behind(plan.duration, requests + failed, allowed)
+            }
+        };
+        Report {
+            requests,
+            late: self.late,
+            statuses: self.statuses,
+            outcomes: self.outcomes,
+            errors: self.errors,
+            duration,
+            per_second: (requests - self.late) as f64 / duration.as_secs_f64(),
+            latency: Latency::of(&self.latencies),
+            bytes: self.bytes,
+            timeline,
+            unsent,
+            lag,
+            cpu,
+        }
+    }
+
     fn note_outcome(&mut self, outcome: String, count: u64) {
         let is_known = self.outcomes.contains_key(&outcome) || self.outcomes.len() < OUTCOMES_MAX;
         let outcome = if is_known { outcome } else { OTHER_OUTCOME.to_owned() };
@@ -147,6 +181,42 @@ mod tests {
         near(0.3, Duration::from_micros(1_234));
         near(0.6, Duration::from_secs(1_000));
         near(1.0, TIMEOUT_MAX);
+    }
+
+    fn report(ends_ms: &[u64]) -> Report {
+        let mut from = Duration::ZERO;
+        let pieces = ends_ms.iter().map(|end_ms| {
+            let until = Duration::from_millis(*end_ms);
+            let piece = Tally::new().unwrap().snapshot(from, until);
+            from = until;
+            piece
+        });
+        Report {
+            requests: 0,
+            late: 0,
+            statuses: BTreeMap::new(),
+            outcomes: BTreeMap::new(),
+            errors: Errors::default(),
+            duration: Duration::ZERO,
+            per_second: 0.0,
+            timeline: pieces.collect(),
+            latency: Latency::of(&Tally::new().unwrap().latencies),
+            bytes: 0,
+            unsent: 0,
+            lag: Duration::ZERO,
+            cpu: None,
+        }
+    }
+
+    #[test]
+    fn what_is_no_second_is_not_compared_with_seconds() {
+        let ends = |ends_ms: &[u64]| -> Vec<u128> {
+            report(ends_ms).whole_seconds().map(|piece| piece.until.as_millis()).collect()
+        };
+        assert_eq!(ends(&[1_000, 2_001, 3_000, 3_004]), [1_000, 2_001, 3_000]);
+        assert_eq!(ends(&[1_200, 2_000, 2_700]), [1_200, 2_000]);
+        assert_eq!(ends(&[640]), [640], "all there is");
+        assert!(ends(&[]).is_empty());
     }
 
     proptest! {

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::Value;
 use wfn_manifest::limits;
 use wfn_manifest::manifest::ScratchSize;
 use wfn_manifest::manifest::grants::StoreLabel;
@@ -16,7 +15,7 @@ use wfn_runtime::app::share::Percent;
 use crate::cmd::build::build;
 use crate::cmd::deploy::source::Source;
 use crate::cmd::split::beside;
-use crate::cmd::{app_name, text_of};
+use crate::cmd::{app_name, text_of, url};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::flags::{ScaleFlags, bounded};
 use crate::output;
@@ -171,11 +170,6 @@ pub fn env_of_environment() -> impl Iterator<Item = (String, String)> {
         let name = name.to_str()?.strip_prefix(ENV_PREFIX)?.to_owned();
         Some((name, value.into_string().ok()?))
     })
-}
-
-/// Where a deployed app can be called.
-pub fn url(functions: &str, deployed: &Value) -> String {
-    format!("{functions}{}", deployed["path"].as_str().unwrap_or_default())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

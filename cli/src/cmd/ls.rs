@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cmd::deploy::url;
-use crate::cmd::text_of;
+use crate::cmd::{text_of, url};
 use crate::failure::Done;
 use crate::output;
 use crate::settings::Global;

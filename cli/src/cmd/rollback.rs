@@ -6,9 +6,8 @@ use ureq::http::Method;
 use wfn_manifest::names::AppName;
 
 use crate::client::app_path;
-use crate::cmd::deploy::url;
 use crate::cmd::split::beside;
-use crate::cmd::{app_name, text_of};
+use crate::cmd::{app_name, text_of, url};
 use crate::failure::{Done, WhileDoing};
 use crate::output;
 use crate::settings::Global;

@@ -7,8 +7,7 @@ use wfn_manifest::names::AppName;
 use wfn_runtime::app::share::Portion;
 
 use crate::client::app_path;
-use crate::cmd::deploy::url;
-use crate::cmd::{app_name, text_of};
+use crate::cmd::{app_name, text_of, url};
 use crate::failure::{Done, WhileDoing};
 use crate::flags::bounded;
 use crate::output;

@@ -5,9 +5,8 @@ use serde_json::Value;
 use wfn_manifest::names::AppName;
 
 use crate::client::app_path;
-use crate::cmd::deploy::url;
 use crate::cmd::recent::{self, Recent};
-use crate::cmd::{app_name, text_of};
+use crate::cmd::{app_name, text_of, url};
 use crate::failure::{Done, WhileDoing};
 use crate::output;
 use crate::settings::Global;

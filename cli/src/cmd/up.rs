@@ -17,12 +17,12 @@ use wfn_runtime::config::{HostConfig, TracesConfig};
 use wfn_runtime::host::Host;
 use wfn_runtime::meter::usage::price::PriceTable;
 
-use crate::client::{Client, app_path};
+use crate::client::{Client, Token, TokenSource, app_path};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::host_log::log_to_stderr;
 use crate::output::say;
 use crate::publish::{Manner, publish};
-use crate::settings::{Global, Token, TokenSource, default_data_dir};
+use crate::settings::{Global, default_data_dir};
 
 /// The component of `--demo`, made by `cargo xtask demo-component`.
 const DEMO: &[u8] = include_bytes!("../../demo/hello.wasm");

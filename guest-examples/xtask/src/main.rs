@@ -32,6 +32,7 @@ usage: cargo xtask COMMAND
   demo                      build guests and wfn, start it, deploy a guest, call it, stop it
   release                   build the binary that is handed out, with its symbols in a file beside it
   test                      formatting, dependencies, clippy (without OTLP, too), guests, then all tests
+  test-guests               only what that does with guests: build, clippy, tests of the SDK
   demo-component [--check]  put the hello guest into cli/demo/, or only check that it is up to date
 ";
 
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
         ["release"] => release::run(&root).map(|()| ExitCode::SUCCESS),
         ["test"] => test::run(&root),
+        ["test-guests"] => test::guests(&root).map(|()| ExitCode::SUCCESS),
         ["demo-component"] => demo_component::refresh(&root).map(|()| ExitCode::SUCCESS),
         ["demo-component", "--check"] => demo_component::check(&root).map(|()| ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] => {

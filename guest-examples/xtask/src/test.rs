@@ -1,10 +1,11 @@
 //! `cargo xtask test`: everything that has to hold before a change lands, the tests last.
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 
 use crate::tools::Language;
 use crate::{compiler, process};
@@ -24,6 +25,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     steps.begin("dependencies");
     check_dependencies(root)?;
 
+    let guests = Beside::begin(root)?;
     steps.begin("build, with clippy");
     process::run(linted(root, &["test"]).args(["--no-run", "--all-targets"]))?;
     steps.begin("build without OTLP, with clippy");
@@ -31,20 +33,8 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     // Only looked at: nothing of it runs.
     plain.env("CARGO_PROFILE_DEV_DEBUG", "none");
     process::run(plain.arg("--no-default-features"))?;
-    steps.begin("clippy of the guests");
-    clippy_guests(root, &guest_manifest)?;
-
-    steps.begin("guests");
-    crate::all_guests(root, &[Language::Python, Language::C])?;
-    process::run(natively(root, "test", &guest_manifest).args([
-        "--quiet",
-        "--package",
-        "wfn-sdk",
-        "--package",
-        "wfn-sdk-macros",
-        "--package",
-        "html-count",
-    ]))?;
+    steps.begin("what was left of the guests");
+    guests.finish()?;
 
     steps.begin("tests");
     let status = if has(root, "nextest") {
@@ -55,6 +45,65 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         process::status(linted(root, &["test"]).arg(ALONE))?
     };
     Ok(process::exit_code(status))
+}
+
+/// What is done with guests, beside the build of the host: builds them with the tools that they need, reads them with
+/// clippy, and runs the tests of the SDK.
+pub(crate) fn guests(root: &Path) -> Result<()> {
+    let guest_manifest = root.join("guest-examples/rust/Cargo.toml");
+    let mut steps = Steps::default();
+
+    steps.begin("guests");
+    crate::all_guests(root, &[Language::Python, Language::C])?;
+    steps.begin("clippy of the guests");
+    clippy_guests(root, &guest_manifest)?;
+    steps.begin("tests of the SDK");
+    process::run(natively(root, "test", &guest_manifest).args([
+        "--quiet",
+        "--package",
+        "wfn-sdk",
+        "--package",
+        "wfn-sdk-macros",
+        "--package",
+        "html-count",
+    ]))
+}
+
+/// [`guests`] in a process of its own, whose output goes into a file until it is waited for: installing tools, linking and
+/// the compilers of other languages leave cores idle, which a build fills.
+struct Beside {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Beside {
+    fn begin(root: &Path) -> Result<Self> {
+        let log = root.join("target/test-guests.log");
+        let said = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+        let also = said.try_clone().context("failed to share a file")?;
+        eprintln!("\nguests: begun beside what follows; their output is in {}", log.display());
+        let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
+        let child = command.arg("test-guests").stdin(Stdio::null()).stdout(said).stderr(also).spawn();
+        Ok(Self { child: child.context("failed to start this program again")?, log })
+    }
+
+    /// Waits for its end, and shows what it said.
+    fn finish(mut self) -> Result<()> {
+        let status = self.child.wait().context("failed to await the guests")?;
+        let said = fs::read(&self.log).with_context(|| format!("failed to read {}", self.log.display()))?;
+        eprint!("{}", String::from_utf8_lossy(&said));
+        if !status.success() {
+            bail!("the guests' part, `cargo xtask test-guests`, ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Left early: nothing of it goes on behind the caller's back. It has ended if `finish` was called.
+        let _ = self.child.wait();
+    }
 }
 
 /// What `deny.toml` allows. Known vulnerabilities are not looked for: their database would have to be downloaded.

@@ -2,7 +2,6 @@
 //! and for calling and being called.
 //! The layout is wasmtime's (`VMContext`). The sizes are upper bounds for what a module may share or leave out. A test compares
 //! them with what wasmtime itself asks for.
-//! compares them with what wasmtime itself asks for.
 
 use serde::{Deserialize, Serialize};
 use wasmparser::{

@@ -6,7 +6,7 @@ use std::mem;
 use wasip3::clocks::monotonic_clock;
 use wasip3::http::types::{ErrorCode, Response};
 
-use crate::bodies::text;
+use crate::response::text;
 
 /// Bytes in one block; `mb` counts these.
 const BLOCK_BYTES: usize = 1024 * 1024;

@@ -5,6 +5,7 @@
 mod bodies;
 mod compute;
 mod query;
+mod response;
 mod time;
 
 use std::fs;
@@ -13,8 +14,8 @@ use std::io::Write;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 
-use crate::bodies::{BodyWriter, text};
 use crate::query::Query;
+use crate::response::{BodyWriter, text};
 
 const HELP: &str = "\
 /ok                         answers 200

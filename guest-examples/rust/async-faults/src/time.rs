@@ -6,7 +6,7 @@ use wasip3::clocks::monotonic_clock;
 use wasip3::http::types::{ErrorCode, Response};
 use wasip3::{spawn_local, wit_stream};
 
-use crate::bodies::{json, text};
+use crate::response::{json, text};
 
 /// Invocations of this worker so far.
 static CALLS: AtomicU64 = AtomicU64::new(0);
