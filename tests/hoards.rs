@@ -297,3 +297,42 @@ fn what_waits_in_bodies_and_lists_is_charged_too() {
     until("it is freed", || (guest_memory(&host) < 40 << 20).then_some(()));
     assert!(resident_kb(&host).saturating_sub(before) < 300 * 1024);
 }
+
+/// What the budget may be passed by for a moment, and what the host itself takes while it serves two hundred clients.
+const BESIDE_THE_BUDGET_KB: u64 = 96 * 1024;
+
+#[test]
+fn guests_that_suddenly_write_all_of_their_memory_stay_within_the_budget() {
+    const BUDGET_MB: u64 = 512;
+    let host = Host::start_with(&["--guest-memory-mb", &BUDGET_MB.to_string()]);
+    host.deploy("hello", &["--always-ready", "1"]);
+    host.deploy_with("pages", "pages", "[scale]\nmax_instances = 200\nconcurrency = 1\nscale_out_burst = 200\n");
+    // From here on it is known how little it writes.
+    assert_eq!(host.get("/pages/").ok(), "0 pages\n");
+    let before = resident_kb(&host);
+    let running: Vec<_> = (0..200).map(|_| Held::begin(&host, "/pages/?mb=0")).collect();
+    until("all run at once", || (host.group("pages")["instances"] == 200).then_some(()));
+    // They declare nearly ten times the budget.
+    let (rose_kb, held_kb) = (resident_kb(&host) - before, guest_memory(&host) / 1024);
+    println!("two hundred rose by {rose_kb} KB, {held_kb} KB are said to be held");
+    running.into_iter().for_each(Held::end);
+
+    let load = Load::start(&host, "/hello/", 1, "Hello from wfn!\n");
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let writer = || {
+            let mut connection = Connection::open(&host.functions);
+            let head = format!("POST /pages/?mb=24 HTTP/1.1\r\nhost: h\r\ncontent-length: {BODY_BYTES}\r\n\r\n");
+            connection.write(head.as_bytes());
+            connection.write(&[b'x'; BODY_BYTES]);
+            connection.read_answer().unwrap().status
+        };
+        let writers: Vec<_> = (0..200).map(|_| scope.spawn(writer)).collect();
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    load.end();
+    let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
+    println!("{}", status.lines().filter(|line| line.starts_with("Vm") || line.starts_with("Rss")).collect::<Vec<_>>().join("; "));
+    println!("before {before}; {statuses:?}");
+    assert!(resident_kb(&host) <= before + BUDGET_MB * 1024 + BESIDE_THE_BUDGET_KB);
+    assert!(guest_memory(&host) <= BUDGET_MB * 1024 * 1024);
+}

@@ -2,4 +2,5 @@
 
 pub mod capacity;
 pub mod memory;
+pub mod pages;
 pub mod quota;

@@ -10,6 +10,7 @@ pub mod neighbours;
 pub mod outbound;
 pub mod queues;
 pub mod request;
+pub mod response;
 pub mod scratch;
 pub mod secrets;
 pub mod send;

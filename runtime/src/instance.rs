@@ -20,6 +20,7 @@ pub mod worker;
 pub mod worker_command;
 pub mod worker_p2;
 pub mod worker_p3;
+pub mod written;
 
 use std::sync::Arc;
 

@@ -167,7 +167,7 @@ impl Pool {
             instances_peak: state.ledger.instances_peak(),
             in_flight: state.ledger.in_flight(),
             waiting: state.queue.waiting(),
-            memory_bytes: state.ledger.live().map(|instance| instance.memory.used_bytes()).sum(),
+            memory_bytes: state.ledger.live().map(|instance| instance.memory.held_bytes()).sum(),
         }
     }
 
@@ -307,7 +307,7 @@ impl Pool {
                 ledger.close_some(1, draining, clock::now())
             })
         };
-        let held_bytes = closed.first()?.0.memory.used_bytes();
+        let held_bytes = closed.first()?.0.memory.held_bytes();
         if held_bytes <= limits::INLINE_DROP_BYTES_MAX || is_compute() {
             // Dropped here and now, because the caller needs the memory.
             drop(closed);

@@ -110,7 +110,7 @@ fn conclude(
     head: Option<Head>,
     bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    record.begun(ended.slot.timing(), ended.worker.as_ref().map(|worker| worker.memory().charged_bytes()));
+    record.begun(ended.slot.timing(), ended.worker.as_ref().map(|worker| worker.memory().held_bytes()));
     let answer = response::whole(ended, head, bodiless);
     if let Ok(answer) = &answer {
         record.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
@@ -254,7 +254,7 @@ async fn finish(
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
     let EndedCall { slot, worker, result, head: _head } = ended;
-    record.begun(slot.timing(), worker.as_ref().map(|worker| worker.memory().charged_bytes()));
+    record.begun(slot.timing(), worker.as_ref().map(|worker| worker.memory().held_bytes()));
     if let Err(fault) = result {
         // If the guest failed because it could not write to a client that has gone, the invocation was cancelled.
         let has_gone =

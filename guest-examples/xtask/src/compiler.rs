@@ -6,10 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::target::{self, TARGET};
 use crate::{debian, process, sysroot};
-
-/// What guests are compiled for.
-pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// A cargo, its compiler and flags that make components.
 #[derive(Debug)]
@@ -117,7 +115,7 @@ fn active_has_target() -> bool {
 /// The active toolchain's folder with `rust-lld` and `wasm-component-ld`, which Debian does not package.
 fn linker_tools() -> Result<PathBuf> {
     let sysroot = process::output(process::command("rustc").args(["--print", "sysroot"]))?;
-    let host = host_triple("rustc")?;
+    let host = target::host_triple("rustc")?;
     let tools = Path::new(&sysroot).join("lib/rustlib").join(host).join("bin");
     for tool in ["rust-lld", "wasm-component-ld"] {
         if !tools.join(tool).is_file() {
@@ -129,14 +127,4 @@ fn linker_tools() -> Result<PathBuf> {
         }
     }
     Ok(tools)
-}
-
-/// The triple of the machine that `rustc` runs on.
-pub(crate) fn host_triple(rustc: &str) -> Result<String> {
-    let version = process::output(process::command(rustc).arg("-vV"))?;
-    version
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .map(str::to_owned)
-        .with_context(|| format!("`{rustc} -vV` names no host"))
 }

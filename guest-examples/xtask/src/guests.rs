@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::compiler::{self, TARGET};
-use crate::process;
+use crate::target::TARGET;
+use crate::{compiler, process};
 
 /// Builds what is not up to date and prints one line per guest.
 pub(crate) fn run(root: &Path) -> Result<()> {

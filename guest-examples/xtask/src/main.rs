@@ -10,6 +10,7 @@ mod languages;
 mod process;
 mod release;
 mod sysroot;
+mod target;
 mod test;
 mod tools;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use sha2::{Digest as _, Sha256};
 
-use crate::compiler::{self, TARGET};
+use crate::target::{self, TARGET};
 use crate::{debian, process};
 
 /// Raised when the recipe below changes in a way its other inputs do not show.
@@ -131,7 +131,7 @@ fn build(folder: &Path, tools: &Path) -> Result<()> {
         copy(&wasi_libc(file), &self_contained.join(file))?;
     }
 
-    let host = folder.join("lib/rustlib").join(compiler::host_triple(debian::RUSTC)?);
+    let host = folder.join("lib/rustlib").join(target::host_triple(debian::RUSTC)?);
     create_dir(&host)?;
     std::os::unix::fs::symlink(tools, host.join("bin"))
         .with_context(|| format!("failed to link the linkers in {}", tools.display()))?;

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::target::TARGET;
 use crate::tools::Language;
 use crate::{compiler, process};
 
@@ -135,11 +136,11 @@ fn clippy_guests(root: &Path, guest_manifest: &Path) -> Result<()> {
     let compiler = compiler::find(root)?;
     let mut clippy = natively(root, "clippy", guest_manifest);
     if compiler.is_active_toolchain() {
-        clippy.args(["--target", compiler::TARGET]);
+        clippy.args(["--target", TARGET]);
     } else {
         eprintln!(
             "note: the active toolchain has no std for {}, so clippy reads the guests natively",
-            compiler::TARGET
+            TARGET
         );
         clippy.arg("--all-targets");
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::budget::capacity::CapacityNotifier;
+use crate::budget::pages::WrittenEstimate;
 use crate::budget::quota::QuotaLease;
 use crate::limits;
 use crate::manifest::MemoryClass;
@@ -48,6 +49,8 @@ pub struct InstanceMemory {
     class_bytes: u64,
     /// Bytes of linear memory of all workers that may still run, and of [`Charge`]s. Invariant: `≤ class_bytes`.
     used_bytes: AtomicU64,
+    /// Those of them that are not charged to the host, because nobody has written them.
+    unwritten_bytes: AtomicU64,
     host: Arc<HostMemory>,
     _lease: QuotaLease,
 }
@@ -55,25 +58,33 @@ pub struct InstanceMemory {
 impl InstanceMemory {
     /// The memory of an instance without workers, for which `lease` holds the class's share of the quota.
     pub fn new(class: MemoryClass, host: Arc<HostMemory>, lease: QuotaLease) -> Arc<Self> {
-        Arc::new(Self { class_bytes: class.bytes(), used_bytes: AtomicU64::new(0), host, _lease: lease })
+        Arc::new(Self {
+            class_bytes: class.bytes(),
+            used_bytes: AtomicU64::new(0),
+            unwritten_bytes: AtomicU64::new(0),
+            host,
+            _lease: lease,
+        })
     }
 
     /// Bytes its workers hold now.
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
+    pub fn held_bytes(&self) -> u64 {
+        let unwritten = self.unwritten_bytes.load(Ordering::Relaxed);
+        self.used_bytes.load(Ordering::Relaxed).saturating_sub(unwritten)
     }
 
     /// Charges `bytes` of something other than linear memory.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Result<Charge, RefusedBy> {
-        self.take(bytes)?;
+        self.take(bytes, bytes)?;
         Ok(Charge { instance: self.clone(), bytes })
     }
 
-    fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
+    /// Charges `bytes` to the instance, and `held_bytes` of them to the host.
+    fn take(&self, bytes: u64, held_bytes: u64) -> Result<(), RefusedBy> {
         if !charge(&self.used_bytes, bytes, self.class_bytes) {
             return Err(RefusedBy::Class);
         }
-        if !charge(&self.host.used_bytes, bytes, self.host.limit_bytes) {
+        if !charge(&self.host.used_bytes, held_bytes, self.host.limit_bytes) {
             self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(RefusedBy::Host);
         }
@@ -129,23 +140,56 @@ pub struct WorkerMemory {
     /// Whether what it holds counts for the instance. Not once it only waits to be freed.
     in_instance: AtomicBool,
     charged_bytes: AtomicU64,
+    /// The pages of its first memories, if they are charged when they are written.
+    paged: Option<PagedMemory>,
+}
+
+/// The first memories of a worker, whose pages are charged to the host when they are written.
+#[derive(Debug)]
+struct PagedMemory {
+    estimate: Arc<WrittenEstimate>,
+    /// Bytes of them that are not charged to the host.
+    unwritten_bytes: AtomicU64,
+    declared_bytes: AtomicU64,
+    /// Bytes that were written at most, of everything the worker has.
+    written_bytes: AtomicU64,
+    /// Whether it has written what the host has no room for.
+    is_over: AtomicBool,
 }
 
 impl WorkerMemory {
-    /// Makes the memory of one more worker of `instance`. `None` if the host has as many workers as it may.
-    pub fn new(instance: Arc<InstanceMemory>) -> Option<Arc<Self>> {
+    /// Makes the memory of one more worker of `instance`, whose first memories are charged when they are written if there is an
+    /// `estimate` for that. `None` if the host has as many workers as it may.
+    pub fn new(instance: Arc<InstanceMemory>, estimate: Option<&Arc<WrittenEstimate>>) -> Option<Arc<Self>> {
         let more = |live| (live < limits::WORKERS_MAX).then_some(live + 1);
         instance.host.workers.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        let paged = estimate.map(|estimate| PagedMemory {
+            unwritten_bytes: AtomicU64::new(0),
+            declared_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(estimate.found()),
+            is_over: AtomicBool::new(false),
+            estimate: estimate.clone(),
+        });
         Some(Arc::new(Self {
             instance,
             in_instance: AtomicBool::new(true),
             charged_bytes: AtomicU64::new(0),
+            paged,
         }))
     }
 
-    /// Bytes that it holds.
+    /// Bytes that it has: what counts for its memory class.
     pub fn charged_bytes(&self) -> u64 {
         self.charged_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it holds of the machine's memory.
+    pub fn held_bytes(&self) -> u64 {
+        self.charged_bytes().saturating_sub(self.unwritten_bytes())
+    }
+
+    fn unwritten_bytes(&self) -> u64 {
+        self.paged.as_ref().map_or(0, |paged| paged.unwritten_bytes.load(Ordering::Relaxed))
     }
 
     /// Whether its guest runs only on the compute threads.
@@ -153,11 +197,77 @@ impl WorkerMemory {
         self.charged_bytes() > limits::IN_PLACE_MEMORY_BYTES_MAX
     }
 
+    /// Whether its first memories are charged when they are written.
+    pub fn is_paged(&self) -> bool {
+        self.paged.is_some()
+    }
+
+    /// Whether it has written what the host has no room for.
+    pub fn is_over(&self) -> bool {
+        self.paged.as_ref().is_some_and(|paged| paged.is_over.load(Ordering::Relaxed))
+    }
+
     /// Charges `bytes` more while the worker runs.
     pub fn take(&self, bytes: u64) -> Result<(), RefusedBy> {
-        self.instance.take(bytes)?;
+        self.instance.take(bytes, bytes)?;
         self.charged_bytes.fetch_add(bytes, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Charges a memory of `bytes` that the worker begins with, and `others` bytes: to the host, of the memory, only as much as the
+    /// worker is expected to write of it.
+    pub fn take_first(&self, bytes: u64, others: u64) -> Result<(), RefusedBy> {
+        let Some(paged) = &self.paged else { return self.take(bytes.saturating_add(others)) };
+        let expected = paged.estimate.of(bytes);
+        let all = bytes.saturating_add(others);
+        self.instance.take(all, expected.saturating_add(others))?;
+        self.charged_bytes.fetch_add(all, Ordering::AcqRel);
+        paged.declared_bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.change_unwritten(paged, |unwritten| unwritten.fetch_add(bytes - expected, Ordering::AcqRel));
+        Ok(())
+    }
+
+    /// Notes that pages of `bytes` were written at most, and charges them if more than was expected. A refusal is for the whole
+    /// worker, which holds them already.
+    pub fn wrote(&self, bytes: u64) -> Result<(), RefusedBy> {
+        let Some(paged) = &self.paged else { return Ok(()) };
+        let written = paged.written_bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        let declared = paged.declared_bytes.load(Ordering::Acquire);
+        let more =
+            written.min(declared).saturating_sub(declared - paged.unwritten_bytes.load(Ordering::Acquire));
+        if more == 0 {
+            return Ok(());
+        }
+        let host = &self.instance.host;
+        if !charge(&host.used_bytes, more, host.limit_bytes) {
+            paged.is_over.store(true, Ordering::Relaxed);
+            return Err(RefusedBy::Host);
+        }
+        self.change_unwritten(paged, |unwritten| unwritten.fetch_sub(more, Ordering::AcqRel));
+        Ok(())
+    }
+
+    /// Notes that the worker has served: what it has written by now is what others are expected to write. Gives back what was
+    /// charged beyond that.
+    pub fn served(&self) {
+        let Some(paged) = &self.paged else { return };
+        let declared = paged.declared_bytes.load(Ordering::Acquire);
+        let written = paged.written_bytes.load(Ordering::Acquire).min(declared);
+        paged.estimate.served(written);
+        let needed = paged.estimate.of(declared).max(written);
+        let charged = declared - paged.unwritten_bytes.load(Ordering::Acquire);
+        if let Some(less @ 1..) = charged.checked_sub(needed) {
+            self.change_unwritten(paged, |unwritten| unwritten.fetch_add(less, Ordering::AcqRel));
+            self.instance.host.used_bytes.fetch_sub(less, Ordering::AcqRel);
+            self.instance.host.capacity.may_be_made();
+        }
+    }
+
+    fn change_unwritten(&self, paged: &PagedMemory, change: impl Fn(&AtomicU64) -> u64) {
+        change(&paged.unwritten_bytes);
+        if self.in_instance.load(Ordering::Acquire) {
+            change(&self.instance.unwritten_bytes);
+        }
     }
 
     /// Gives back `bytes` that were charged.
@@ -173,13 +283,22 @@ impl WorkerMemory {
     pub fn leave_instance(&self) {
         if self.in_instance.swap(false, Ordering::AcqRel) {
             self.instance.used_bytes.fetch_sub(self.charged_bytes(), Ordering::AcqRel);
+            if self.is_paged() {
+                self.instance.unwritten_bytes.fetch_sub(self.unwritten_bytes(), Ordering::AcqRel);
+            }
         }
     }
 
     /// Notes that the worker is gone, with all that it held.
     pub fn free(&self) {
-        self.release(self.charged_bytes());
+        self.leave_instance();
         let host = &self.instance.host;
+        host.used_bytes.fetch_sub(self.held_bytes(), Ordering::AcqRel);
+        self.charged_bytes.store(0, Ordering::Release);
+        if let Some(paged) = &self.paged {
+            paged.unwritten_bytes.store(0, Ordering::Release);
+            paged.estimate.ended();
+        }
         host.workers.fetch_sub(1, Ordering::SeqCst);
         host.capacity.may_be_made();
     }

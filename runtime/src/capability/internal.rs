@@ -9,10 +9,10 @@
 
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::capability::outbound::SendError;
+use crate::capability::response::{json, refused, text};
 use crate::capability::{Capabilities, blobs, identity, key_value, queues};
 use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
@@ -139,23 +139,4 @@ pub async fn call(
         let message = format!("no app {name:?} is deployed");
         refused(Refusal::new(StatusCode::NOT_FOUND, "no-route", message))
     }))
-}
-
-/// A response from `refusal`, in the form of all errors of the host.
-pub fn refused(refusal: Refusal) -> Response<WasiBody> {
-    refusal.into_response().map(|text: Full<_>| text.map_err(|never| match never {}).boxed_unsync())
-}
-
-/// A JSON response.
-pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<WasiBody> {
-    let mut response = text(status, value.to_string() + "\n");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// A text response.
-pub fn text(status: StatusCode, text: String) -> Response<WasiBody> {
-    let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = status;
-    response
 }

@@ -60,11 +60,6 @@ pub fn compiling_engine(kind: EngineKind, functions: Option<Arc<FunctionCache>>)
     Engine::new(&config)
 }
 
-/// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to
-/// the kernel: a call to give back costs all cores a TLB flush. Small Rust guests have memories of just over
-/// 1 MiB. Only the latest hundred unused slots keep theirs.
-const KEEP_RESIDENT_BYTES: usize = 2 * 1024 * 1024;
-
 /// The engines that serve. Cheap to clone.
 #[derive(Clone)]
 pub struct Engines {
@@ -121,8 +116,9 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
         // Halves the price of a fresh worker. wasmtime 48's scan misses pages that were swapped out, so
         // where swap is on, slots are cleared the slow way.
         pool.pagemap_scan(Enabled::Auto)
-            .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
-            .table_keep_resident(KEEP_RESIDENT_BYTES);
+            .linear_memory_keep_resident(limits::SLOT_BYTES_KEPT as usize)
+            .table_keep_resident(limits::SLOT_BYTES_KEPT as usize)
+            .max_unused_warm_slots(limits::SLOTS_KEPT);
     }
     let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

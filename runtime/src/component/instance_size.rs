@@ -22,23 +22,31 @@ const ITEM_BYTES: u64 = 32;
 /// A function that a component lowers or lifts.
 const CANONICAL_FUNCTION_BYTES: u64 = 64;
 
-/// What an instance of a module takes from the beginning, besides its linear memories.
+/// What an instance of a module takes from the beginning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     /// Bytes of the instance itself.
     pub instance: u64,
     /// Bytes of its tables.
     pub tables: u64,
+    /// Bytes of its linear memories. A note that was stored before this was counted lacks it.
+    #[serde(default)]
+    pub memories: u64,
 }
 
 impl Footprint {
     fn add(&mut self, other: Self) {
         self.instance = self.instance.saturating_add(other.instance);
         self.tables = self.tables.saturating_add(other.tables);
+        self.memories = self.memories.saturating_add(other.memories);
     }
 
     fn max(self, other: Self) -> Self {
-        Self { instance: self.instance.max(other.instance), tables: self.tables.max(other.tables) }
+        Self {
+            instance: self.instance.max(other.instance),
+            tables: self.tables.max(other.tables),
+            memories: self.memories.max(other.memories),
+        }
     }
 }
 
@@ -65,13 +73,13 @@ struct Scope {
 
 impl Scope {
     fn add(&mut self, count: u32, bytes: u64) {
-        self.bytes.add(Footprint { instance: u64::from(count) * bytes, tables: 0 });
+        self.bytes.add(Footprint { instance: u64::from(count) * bytes, ..Footprint::default() });
     }
 
     fn size(&self) -> Footprint {
         let references = self.references.min(self.functions) * FUNCTION_REFERENCE_BYTES;
         let mut size = self.bytes;
-        size.add(Footprint { instance: references + INSTANCE_BYTES, tables: 0 });
+        size.add(Footprint { instance: references + INSTANCE_BYTES, ..Footprint::default() });
         size
     }
 }
@@ -107,12 +115,21 @@ impl InstanceSize {
             }
             Payload::FunctionSection(functions) => scope.functions += u64::from(functions.count()),
             Payload::GlobalSection(globals) => scope.add(globals.count(), GLOBAL_BYTES),
-            Payload::MemorySection(memories) => scope.add(memories.count(), 2 * ITEM_BYTES),
+            Payload::MemorySection(memories) => {
+                scope.add(memories.count(), 2 * ITEM_BYTES);
+                for memory in memories.clone() {
+                    let memory = memory?;
+                    let page_bytes =
+                        1_u64.checked_shl(memory.page_size_log2.unwrap_or(16)).unwrap_or(u64::MAX);
+                    let memories = memory.initial.saturating_mul(page_bytes);
+                    scope.bytes.add(Footprint { memories, ..Footprint::default() });
+                }
+            }
             Payload::TableSection(tables) => {
                 scope.add(tables.count(), ITEM_BYTES);
                 for table in tables.clone() {
                     let tables = table?.ty.initial.saturating_mul(limits::TABLE_ELEMENT_BYTES);
-                    scope.bytes.add(Footprint { instance: 0, tables });
+                    scope.bytes.add(Footprint { tables, ..Footprint::default() });
                 }
             }
             Payload::DataSection(data) => scope.add(data.count(), ITEM_BYTES),

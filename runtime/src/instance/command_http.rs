@@ -33,7 +33,8 @@ use tokio::time::timeout;
 use wasmtime::{Caller, Extern, Linker};
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, WasiBody};
 
-use crate::capability::{Capabilities, internal};
+use crate::capability::Capabilities;
+use crate::capability::response::refused;
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
@@ -226,7 +227,7 @@ async fn serve(stream: UnixStream, way_out: WayOut, scheme: &'static str) {
 async fn answer(way_out: &WayOut, scheme: &str, mut request: Request<Incoming>) -> Response<WasiBody> {
     let Some(uri) = destination(scheme, &request) else {
         let message = "the request has no header Host that names a server";
-        return internal::refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message));
+        return refused(Refusal::new(StatusCode::BAD_REQUEST, "bad-request", message));
     };
     *request.uri_mut() = uri;
     remove_hops(request.headers_mut());
@@ -236,7 +237,7 @@ async fn answer(way_out: &WayOut, scheme: &str, mut request: Request<Incoming>) 
             remove_hops(response.headers_mut());
             response
         }
-        Err(error) => internal::refused(refusal(&error)),
+        Err(error) => refused(refusal(&error)),
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use wasmtime::{ResourceLimiter, ResourceLimiterAsync};
 
 use crate::budget::memory::{InstanceMemory, RefusedBy, WorkerMemory};
+use crate::budget::pages::WrittenEstimate;
 use crate::component::instance_size::Footprint;
 use crate::instance::guest_task;
 use crate::limits;
@@ -19,19 +20,25 @@ pub struct Limiter {
     owed: u64,
     /// Bytes that are charged, or owed, for tables that do not exist yet.
     tables_ahead: u64,
+    /// Whether the guest has not started: its memories are its first ones.
+    is_starting: bool,
     /// Bytes that the last permitted growth charged, in case it fails after all.
     last_charge: u64,
     refused: Option<RefusedBy>,
 }
 
 impl Limiter {
-    /// Makes a limiter for one more worker of `instance`. An instance of its guest takes `footprint`. `None` if the host has as
-    /// many workers as it may.
-    pub fn new(instance: Arc<InstanceMemory>, footprint: Footprint) -> Option<Self> {
-        let memory = WorkerMemory::new(instance)?;
-        let Footprint { instance, tables } = footprint;
+    /// Makes a limiter for one more worker of `instance`. An instance of its guest takes `footprint`, and writes of its memories as
+    /// much as the `estimate` says, if there is one. `None` if the host has as many workers as it may.
+    pub fn new(
+        instance: Arc<InstanceMemory>,
+        footprint: Footprint,
+        estimate: Option<&Arc<WrittenEstimate>>,
+    ) -> Option<Self> {
+        let memory = WorkerMemory::new(instance, estimate)?;
+        let Footprint { instance, tables, .. } = footprint;
         let owed = instance.saturating_add(tables);
-        Some(Self { memory, owed, tables_ahead: tables, last_charge: 0, refused: None })
+        Some(Self { memory, owed, tables_ahead: tables, is_starting: true, last_charge: 0, refused: None })
     }
 
     /// Returns what its worker holds.
@@ -42,6 +49,10 @@ impl Limiter {
     /// Charges `bytes` more; a refusal is kept for [`Self::take_refusal`].
     pub fn take(&mut self, bytes: u64) -> Result<(), RefusedBy> {
         let taken = self.memory.take(bytes.saturating_add(self.owed));
+        self.note(taken)
+    }
+
+    fn note(&mut self, taken: Result<(), RefusedBy>) -> Result<(), RefusedBy> {
         match taken {
             Ok(()) => self.owed = 0,
             Err(refused) => self.refused = Some(refused),
@@ -51,6 +62,7 @@ impl Limiter {
 
     /// Charges what the guest has at its start, if no memory was charged before.
     pub fn started(&mut self) -> Result<(), RefusedBy> {
+        self.is_starting = false;
         if self.owed > 0 { self.take(0) } else { Ok(()) }
     }
 
@@ -74,10 +86,16 @@ impl ResourceLimiter for Limiter {
         _max: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let grown = desired.saturating_sub(current) as u64;
-        if self.take(grown).is_err() {
+        let is_first = self.is_starting && current == 0;
+        let taken = match is_first {
+            true => self.memory.take_first(grown, self.owed),
+            false => self.memory.take(grown.saturating_add(self.owed)),
+        };
+        if self.note(taken).is_err() {
             return Ok(false);
         }
-        self.last_charge = grown;
+        // A first memory that fails ends the start, and everything is given back.
+        self.last_charge = if is_first { 0 } else { grown };
         Ok(true)
     }
 
@@ -161,23 +179,23 @@ mod tests {
     fn what_waits_to_be_freed_counts_against_the_host_alone() {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
-        let mut retired = Limiter::new(instance.clone(), Footprint::default()).unwrap();
+        let mut retired = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
         retired.memory().leave_instance();
         retired.memory().leave_instance();
-        assert_eq!((instance.used_bytes(), host.used_bytes()), (0, 2 << 30));
-        let mut next = Limiter::new(instance.clone(), Footprint::default()).unwrap();
+        assert_eq!((instance.held_bytes(), host.used_bytes()), (0, 2 << 30));
+        let mut next = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut next, 0, 65_536, None).unwrap());
         drop(retired);
-        assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
+        assert_eq!((instance.held_bytes(), host.used_bytes()), (65_536, 65_536));
     }
 
     #[test]
     fn workers_of_one_instance_share_its_class() {
         let host = HostMemory::new(u64::MAX, Arc::default());
         let instance = instance(&host);
-        let mut first = Limiter::new(instance.clone(), Footprint::default()).unwrap();
-        let mut second = Limiter::new(instance.clone(), Footprint::default()).unwrap();
+        let mut first = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
+        let mut second = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut first, 0, 1 << 30, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut second, 0, 1 << 30, None).unwrap());
         assert!(!ResourceLimiter::memory_growing(&mut second, 1 << 30, (1 << 30) + 65_536, None).unwrap());
@@ -186,24 +204,24 @@ mod tests {
         drop(first);
         assert!(ResourceLimiter::memory_growing(&mut second, 1 << 30, 2 << 30, None).unwrap());
         drop(second);
-        assert_eq!((instance.used_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
+        assert_eq!((instance.held_bytes(), host.used_bytes(), host.workers()), (0, 0, 0));
     }
 
     #[test]
     fn the_hosts_budget_refuses_before_it_is_passed() {
         let host = HostMemory::new(100_000, Arc::default());
         let instance = instance(&host);
-        let mut limiter = Limiter::new(instance.clone(), Footprint::default()).unwrap();
+        let mut limiter = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(!ResourceLimiter::memory_growing(&mut limiter, 65_536, 131_072, None).unwrap());
         assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
-        assert_eq!((instance.used_bytes(), host.used_bytes()), (65_536, 65_536));
+        assert_eq!((instance.held_bytes(), host.used_bytes()), (65_536, 65_536));
     }
 
     #[test]
     fn growth_that_fails_after_all_is_given_back() {
         let host = HostMemory::new(u64::MAX, Arc::default());
-        let mut limiter = Limiter::new(instance(&host), Footprint::default()).unwrap();
+        let mut limiter = Limiter::new(instance(&host), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 1 << 20, None).unwrap());
         ResourceLimiter::memory_grow_failed(&mut limiter, wasmtime::Error::msg("no pages")).unwrap();

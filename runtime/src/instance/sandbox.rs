@@ -8,6 +8,7 @@ use crate::budget::memory::RefusedBy;
 use crate::event_loop::is_compute;
 use crate::instance::guest_task;
 use crate::instance::limiter::Limiter;
+use crate::instance::written::{WroteTooMuch, has_written_much};
 use crate::invocation::{Fault, Outcome, Throttle};
 use crate::limits;
 use crate::manifest::ScalePolicy;
@@ -66,7 +67,7 @@ pub fn interrupted(compute_ticks: u64) -> UpdateDeadline {
         // Between two interruptions is one tick length, or a little less if the first one was late.
         false => limits::EPOCH_TICK * 3 / 4,
     };
-    if !guest_task::has_computed_for(turn) {
+    if !guest_task::has_computed_for(turn) && !has_written_much() {
         return UpdateDeadline::Continue(1);
     }
     guest_task::note_computed();
@@ -90,7 +91,7 @@ pub fn start_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &Scal
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return Fault { outcome: Outcome::Throttled(Throttle::WorkerCount), detail };
     }
-    let outcome = match limiter.take_refusal() {
+    let outcome = match refusal(error, limiter) {
         Some(refused) => start_refused(refused, policy),
         None => Outcome::StartFailed(first_line(error)),
     };
@@ -114,7 +115,7 @@ fn start_refused(refused: RefusedBy, policy: &ScalePolicy) -> Outcome {
 
 /// Returns the fault of a call that ended in `error`.
 pub fn call_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &ScalePolicy) -> Fault {
-    let refused = limiter.take_refusal();
+    let refused = refusal(error, limiter);
     let mut detail = format!("{error:?}");
     let outcome = if error.downcast_ref::<DeadlinePassed>().is_some() {
         Outcome::TimedOut(policy.timeout)
@@ -126,6 +127,11 @@ pub fn call_fault(error: &wasmtime::Error, limiter: &mut Limiter, policy: &Scale
         Outcome::Trapped(first_line(error))
     };
     Fault { outcome, detail }
+}
+
+/// Returns the limit that `error` comes from, if it is about memory.
+fn refusal(error: &wasmtime::Error, limiter: &mut Limiter) -> Option<RefusedBy> {
+    limiter.take_refusal().or_else(|| error.downcast_ref::<WroteTooMuch>().map(|wrote| wrote.0))
 }
 
 /// Returns the fault of a worker that did not start within `limit`.

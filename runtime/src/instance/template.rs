@@ -7,6 +7,7 @@ use wasmtime::Engine;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use crate::budget::pages::WrittenEstimate;
 use crate::capability::Capabilities;
 use crate::capability::scratch::Scratch;
 use crate::component::cache;
@@ -23,7 +24,7 @@ use crate::instance::start::{Start, Starts};
 use crate::instance::worker::Worker;
 use crate::instance::worker_command::{self, CommandGuest};
 use crate::instance::worker_p3::AsyncWorker;
-use crate::instance::{Instance, worker_p2};
+use crate::instance::{Instance, worker_p2, written};
 use crate::invocation::{Fault, InvocationId, Outcome, Throttle};
 use crate::limits;
 use crate::manifest::{Isolation, SCRATCH_PATH, ScalePolicy};
@@ -38,8 +39,10 @@ pub struct Template {
     meter: Arc<GroupMeter>,
     revision: RevisionId,
     policy: ScalePolicy,
-    /// What an instance of the guest takes besides its memories.
+    /// What an instance of the guest takes from the beginning.
     footprint: Footprint,
+    /// How much of large memories its workers write.
+    estimate: Option<Arc<WrittenEstimate>>,
     starts: Starts,
 }
 
@@ -81,7 +84,19 @@ impl Template {
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         let meter = capabilities.meter().group(group);
         let footprint = *footprint;
-        Ok(Self { pre, capabilities, meter, revision, policy, footprint, starts: Starts::default() })
+        let is_paged =
+            footprint.memories >= limits::PAGED_MEMORY_BYTES_MIN && code.kind() != GuestKind::Command;
+        let estimate = is_paged.then(Arc::default);
+        Ok(Self {
+            pre,
+            capabilities,
+            meter,
+            revision,
+            policy,
+            footprint,
+            estimate,
+            starts: Starts::default(),
+        })
     }
 
     /// Returns the scale settings of its workers.
@@ -133,7 +148,8 @@ impl Template {
                 let mut store = sandbox::store(pre.engine(), guest);
                 let (pre, policy) = (pre.clone(), self.policy);
                 Ok(GuestTask::quick(async move {
-                    match Box::pin(pre.instantiate_async(&mut store)).await {
+                    let paged = written::of(store.data().limiter.memory());
+                    match written::counted(paged, Box::pin(pre.instantiate_async(&mut store))).await {
                         Ok(proxy) => {
                             sandbox::started(&mut store, &policy)?;
                             Ok(Box::new(Worker::P2(worker_p2::Worker::new(proxy, store, output))))
@@ -238,7 +254,7 @@ impl Template {
     }
 
     fn limiter_and_output(&self, instance: &Instance) -> Result<(Limiter, GuestOutput), Fault> {
-        let limiter = Limiter::new(instance.memory.clone(), self.footprint)
+        let limiter = Limiter::new(instance.memory.clone(), self.footprint, self.estimate.as_ref())
             .ok_or_else(|| Fault::plain(Outcome::Throttled(Throttle::WorkerCount)))?;
         Ok((limiter, self.capabilities.output(self.revision)))
     }

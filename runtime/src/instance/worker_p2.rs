@@ -9,7 +9,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use crate::budget::memory::WorkerMemory;
 use crate::instance::call::{Call, Head};
 use crate::instance::guest::Guest;
-use crate::instance::sandbox;
+use crate::instance::{sandbox, written};
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::manifest::{Isolation, ScalePolicy};
@@ -43,6 +43,7 @@ impl Worker {
         guest.answers_head = request.method() == http::Method::HEAD;
         sandbox::allow(&mut self.store);
         let called = self.call(request, head).await;
+        self.memory().served();
         self.output.end(invocation);
         match called {
             Ok(()) => {
@@ -66,7 +67,8 @@ impl Worker {
         let response = http.new_response_outparam(head)?;
         let handler = self.proxy.wasi_http_incoming_handler();
         // On the heap: it is large, and would be moved together with the futures around it.
-        Box::pin(handler.call_handle(&mut self.store, request, response)).await
+        let paged = written::of(self.store.data().limiter.memory());
+        written::counted(paged, Box::pin(handler.call_handle(&mut self.store, request, response))).await
     }
 
     /// What it holds.
@@ -82,5 +84,6 @@ impl Worker {
             && self.uses < limits::WORKER_USES_MAX
             && self.store.data_mut().left_over().handles <= limits::WORKER_HANDLES_KEPT_MAX
             && self.memory().charged_bytes() <= share_bytes.max(self.start_bytes * 2)
+            && !self.memory().is_over()
     }
 }

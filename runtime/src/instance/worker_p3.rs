@@ -28,6 +28,7 @@ use crate::instance::guest_task::{self, GuestTask};
 use crate::instance::in_flight::{InFlight, NewCall, WorkerAnswer};
 use crate::instance::machinery::Machinery;
 use crate::instance::sandbox::{self, DeadlinePassed};
+use crate::instance::written;
 use crate::instance::start::Start;
 use crate::instance::verdict::Verdict;
 use crate::instance::waker::{ServeWaker, WorkerWaker};
@@ -100,7 +101,8 @@ impl AsyncWorker {
         let machinery = machinery.clone();
         GuestTask::quick(async move {
             let mut store = sandbox::store(pre.engine(), guest);
-            match pre.instantiate_async(&mut store).await {
+            let paged = written::of(store.data().limiter.memory());
+            match written::counted(paged, Box::pin(pre.instantiate_async(&mut store))).await {
                 Ok(service) => {
                     sandbox::started(&mut store, &policy)?;
                     Ok(Self::new(store, service, output, policy, meter, machinery))
@@ -378,8 +380,10 @@ async fn run(
     serve_waker: Arc<ServeWaker>,
     compute: Handle,
 ) {
+    let paged = written::of(store.data().limiter.memory());
     let served =
-        store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, serve_waker).await).await;
+        store.run_concurrent(async |accessor| serve(accessor, &service, &in_flight, serve_waker).await);
+    let served = written::counted(paged, Box::pin(served)).await;
     let failed = served.err().map(|error| {
         // The guest that was running is the one that trapped.
         let culprit = store.as_context_mut().async_call_stack().ok().and_then(Iterator::last);
@@ -391,7 +395,7 @@ async fn run(
         in_flight.fail(culprit, &fault);
     }
     in_flight.close();
-    if store.data().limiter.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+    if store.data().limiter.memory().held_bytes() > limits::INLINE_DROP_BYTES_MAX {
         compute.spawn(async move { drop(store) });
     }
 }
@@ -439,7 +443,11 @@ async fn serve(
         if one.is_some() || !more.is_empty() || accessor.poll_no_interesting_tasks(context).is_pending() {
             return Poll::Pending;
         }
-        let handles = accessor.with(|mut store| store.get().left_over().handles);
+        let handles = accessor.with(|mut store| {
+            let guest = store.get();
+            guest.limiter.memory().served();
+            guest.left_over().handles
+        });
         if handles > limits::WORKER_HANDLES_KEPT_MAX {
             in_flight.retire(false);
         }

@@ -83,7 +83,7 @@ impl Slot {
         let Some(mut worker) = worker else { return Some(self) };
         if worker.is_reusable(&self.pool.policy) {
             self.worker = Some(worker);
-        } else if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+        } else if worker.memory().held_bytes() > limits::INLINE_DROP_BYTES_MAX {
             self.retire(worker);
             return None;
         }
@@ -94,7 +94,7 @@ impl Slot {
     /// If that takes long, it happens on the compute threads.
     pub fn retire(self, worker: Box<Worker>) {
         worker.memory().leave_instance();
-        if worker.memory().charged_bytes() > limits::INLINE_DROP_BYTES_MAX {
+        if worker.memory().held_bytes() > limits::INLINE_DROP_BYTES_MAX {
             let compute = self.pool.resources.machinery().compute().clone();
             compute.spawn(async move {
                 drop(worker);

@@ -10,10 +10,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::capability::Capabilities;
-use crate::capability::internal::{refused, text};
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{BufferRoom, KeyValue, Page, Store};
 use crate::capability::request::{Condition, Listing, Version, decoded, room_for_body, tag_of, value_of};
+use crate::capability::response::{refused, text};
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;

@@ -9,11 +9,11 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::capability::Capabilities;
-use crate::capability::internal::{json, refused};
 use crate::capability::queues::error::QueueError;
 use crate::capability::queues::message::NewMessage;
 use crate::capability::queues::table::Sent;
 use crate::capability::request::{decoded, room_for_body, value_of};
+use crate::capability::response::{json, refused};
 use crate::limits;
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
