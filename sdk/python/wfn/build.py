@@ -19,8 +19,6 @@ from wfn.packages import Installed
 HERE = Path(__file__).resolve().parent
 COMPONENTIZE_VERSION = "0.25.1"
 ENTRY_MODULE = "wfn_entry"
-# Where the build's notes come out: componentize-py shows what is printed only if the build fails.
-NOTE_MARK = "wfn note: "
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ runtime.begin_build({build_environment!r})
 import {bridge} as bridge
 from {module} import {name} as application
 {export}
-runtime.end_build("/0")
+# componentize-py does not show what is printed, so notes come by a file.
+runtime.end_build("/0", os.path.dirname(__file__))
 '''
 
 
@@ -98,7 +97,9 @@ def build(options: argparse.Namespace) -> None:
             raise BuildError(f"there is no folder {folder}")
         if folder_has(folder, "wfn") and os.path.realpath(os.path.join(folder, "wfn")) != str(HERE):
             raise BuildError(f"{folder} has a module wfn of its own; rename it")
-    packages = site_packages()
+    packages = [folder for folder in options.path if glob.glob(os.path.join(glob.escape(folder), "*.dist-info"))]
+    folders = [folder for folder in folders if folder not in packages]
+    packages += site_packages()
     check(Project(folders, packages), module, packages, set(options.without))
     command = find_componentize()
     with tempfile.TemporaryDirectory(prefix="wfn-build-") as work:
@@ -121,9 +122,8 @@ def build(options: argparse.Namespace) -> None:
         shown = ended.stdout + ended.stderr
         if ended.returncode or not output.is_file():
             raise BuildError(explain(shown, mounted))
-        for line in shown.splitlines():
-            if line.startswith(NOTE_MARK):
-                print(f"wfn.build: note: {real_paths(line.removeprefix(NOTE_MARK), mounted)}", file=sys.stderr)
+        for line in Path(work, "entry", "notes").read_text(encoding="utf-8").splitlines():
+            print(f"wfn.build: note: {real_paths(line, mounted)}", file=sys.stderr)
         target = Path(options.output)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Whoever watches the file sees the old one or the new one, never a part.

@@ -38,8 +38,10 @@ class Import:
     module: str
     file: str
     line: int
-    # False where it is in a function, or where the application copes without it.
+    # False where it is in a function, so that it may never happen.
     is_certain: bool
+    # It is the `b` of a certain `from a import b`, which may be a module or not.
+    is_part: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -77,9 +79,14 @@ class Project:
         Raises SyntaxError for a module that is not Python.
         """
         seen = set()
+        # First all that is certain to be imported, then what perhaps is.
         waiting = [module]
-        while waiting:
-            name = waiting.pop()
+        perhaps: list[str] = []
+        is_certain = True
+        while waiting or perhaps:
+            if not waiting:
+                is_certain = False
+            name = (waiting or perhaps).pop()
             file = self.file_of(name)
             if file is None or file in seen:
                 continue
@@ -87,10 +94,11 @@ class Project:
             with open(file, "rb") as source:
                 tree = ast.parse(source.read(), file)
             package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
-            for found in imports_of(tree, file, package):
+            for found in imports_of(tree, file, package, is_certain):
                 yield found
                 parts = found.module.split(".")
-                waiting.extend(".".join(parts[:count]) for count in range(1, len(parts) + 1))
+                names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+                (waiting if found.is_certain or found.is_part else perhaps).extend(names)
 
 
 def has_machine_module(folder: str, module: str) -> bool:
@@ -101,14 +109,14 @@ def has_machine_module(folder: str, module: str) -> bool:
     return any(name.startswith(module + ".") and name.endswith((".so", ".pyd")) for name in names)
 
 
-def imports_of(tree: ast.Module, file: str, package: str) -> Iterator[Import]:
-    """The modules that a source names; of `from a import b` both `a` and `a.b`, because `b` may be a module."""
+def imports_of(tree: ast.Module, file: str, package: str, is_certain: bool) -> Iterator[Import]:
+    """The modules that a source names; of `from a import b` both `a` and `a.b`, because `b` may be a module.
 
-    def visit(node: ast.AST, is_certain: bool) -> Iterator[Import]:
+    Left out are imports for which the application has another way: in `try` and in `if`.
+    """
+
+    def visit(node: ast.AST, certain: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
-            certain = is_certain and not isinstance(
-                child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.Try, ast.If)
-            )
             if isinstance(child, ast.Import):
                 for alias in child.names:
                     yield Import(alias.name, file, child.lineno, certain)
@@ -118,11 +126,12 @@ def imports_of(tree: ast.Module, file: str, package: str) -> Iterator[Import]:
                     yield Import(base, file, child.lineno, certain)
                 for alias in child.names:
                     if alias.name != "*":
-                        yield Import(f"{base}.{alias.name}" if base else alias.name, file, child.lineno, False)
-            else:
-                yield from visit(child, certain)
+                        yield Import(f"{base}.{alias.name}".lstrip("."), file, child.lineno, False, certain)
+            elif not isinstance(child, (ast.Try, ast.If)):
+                is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+                yield from visit(child, certain and not is_function)
 
-    yield from visit(tree, True)
+    yield from visit(tree, is_certain)
 
 
 def absolute(node: ast.ImportFrom, package: str) -> str:
@@ -154,7 +163,10 @@ def problems(project: Project, module: str, installed: Installed, without: set[s
             if "." in found.module and not found.is_certain:
                 continue
             told.add(top)
-            lines.append(f"{found}: there is no module {top}; install its package into the project's .venv, or say where it is with --path")
+            lines.append(
+                f"{found}: there is no module {top}; install its package into the project's .venv, "
+                "or say where it is with --path"
+            )
         elif project.file_of(top) is None and top in installed.by_module:
             told.add(top)
             for chain in installed.chains_to_machine_code(top):

@@ -7,11 +7,12 @@ memory is stored as the component's image. `begin_instance` runs in each instanc
 from __future__ import annotations
 
 import gc
-import sys
 
 from wfn.runtime import fresh, late, missing, recursion
 
 _is_begun = False
+CLEARED_BLOCK_BYTES = 32 * 1024
+CLEARED_BLOCKS = 256
 
 
 def begin_build(build_settings: list[str]) -> None:
@@ -25,18 +26,26 @@ def begin_build(build_settings: list[str]) -> None:
     recursion.install()
 
 
-def end_build(application_folder: str) -> None:
+def end_build(application_folder: str, build_folder: str) -> None:
     """Keeps what the application may want later. Nothing may be imported from the build's folders afterwards."""
     late.keep(application_folder)
-    for name, place in fresh.end_build().items():
-        print(
-            f"wfn note: {place} reads the setting {name} while the component is built, so what it makes of it is the same "
-            "in all instances; read it in a function to get the instance's own",
-            file=sys.stderr,
-        )
+    with open(f"{build_folder}/notes", "w", encoding="utf-8") as notes:
+        for name, place in fresh.end_build().items():
+            print(
+                f"{place} reads the setting {name} while the component is built, so what it makes of it is the same in all "
+                "instances; read it in a function to get the instance's own",
+                file=notes,
+            )
     gc.collect()
+    clear_free_memory()
     # The collector does not look at what the image holds: that would copy its pages into every instance.
     gc.freeze()
+
+
+def clear_free_memory() -> None:
+    """Overwrites with zeros what the build has freed: zeros cost nothing in the image."""
+    blocks = [bytearray(CLEARED_BLOCK_BYTES) for _ in range(CLEARED_BLOCKS)]
+    del blocks
 
 
 def begin_instance() -> None:

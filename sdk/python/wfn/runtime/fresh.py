@@ -89,10 +89,11 @@ def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
 def get_setting(environment: Any, name: str) -> str:
     """`os.environ[name]` while the component is built: notes which line of the application reads it."""
     frame = sys._getframe(1)
-    while frame is not None and not frame.f_code.co_filename.startswith("/0/"):
-        frame = frame.f_back  # type: ignore[assignment]
-    if frame is not None and isinstance(name, str):
-        _read_at_build.setdefault(name, f"{frame.f_code.co_filename}:{frame.f_lineno}")
+    while frame.f_back is not None and frame.f_globals.get("__name__") in ("os", "collections.abc", "_collections_abc"):
+        frame = frame.f_back
+    place = frame.f_code.co_filename
+    if place.startswith("/0/") and isinstance(name, str):
+        _read_at_build.setdefault(name, f"{place}:{frame.f_lineno}")
     value = _real_get(environment, name)
     assert isinstance(value, str)
     return value
