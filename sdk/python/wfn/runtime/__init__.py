@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 
 from wfn.runtime import fresh, late, missing, recursion
+from wfn.runtime.missing import defaults
 
 _is_begun = False
 CLEARED_BLOCK_BYTES = 32 * 1024
@@ -28,6 +29,7 @@ def begin_build(build_settings: list[str]) -> None:
 
 def end_build(application_folder: str, build_folder: str) -> None:
     """Keeps what the application may want later. Nothing may be imported from the build's folders afterwards."""
+    defaults.install()
     late.keep(application_folder)
     with open(f"{build_folder}/notes", "w", encoding="utf-8") as notes:
         for name, place in fresh.end_build().items():

@@ -13,6 +13,8 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 # OpenSSL's own default, in bytes.
 SCRYPT_MEMORY_MAX = 32 * 1024 * 1024
 KEY_BYTES_MAX = 2**31 - 1
+# The most of n * r * p. It takes some 10 seconds; Werkzeug's own choice, 2**18, takes minutes, longer than any call may.
+SCRYPT_WORK_MAX = 2**13
 
 
 def pbkdf2_hmac(hash_name: str, password: bytes, salt: bytes, iterations: int, dklen: int | None = None) -> bytes:
@@ -58,7 +60,10 @@ def pbkdf2_block(inner: Callable[[], Any], outer: Callable[[], Any], message: by
 def scrypt(
     password: bytes, *, salt: bytes, n: int, r: int, p: int, maxmem: int = 0, dklen: int = 64
 ) -> bytes:
-    """scrypt (RFC 7914). Raises ValueError where OpenSSL does: bad numbers, or more memory than `maxmem` bytes."""
+    """scrypt (RFC 7914). Raises ValueError where OpenSSL does: bad numbers, or more memory than `maxmem` bytes.
+
+    Raises it also for more than SCRYPT_WORK_MAX, because the call would time out without a word.
+    """
     if n < 2 or n & (n - 1):
         raise ValueError("n must be a power of 2.")
     if r < 1 or p < 1 or r * p >= 2**30:
@@ -67,6 +72,10 @@ def scrypt(
         raise ValueError("dklen must be greater than 0 and smaller than INT_MAX")
     if 128 * r * (n + p + 2) > (maxmem or SCRYPT_MEMORY_MAX):
         raise ValueError("memory limit exceeded")
+    if n * r * p > SCRYPT_WORK_MAX:
+        raise ValueError(
+            f"scrypt with n={n}, r={r}, p={p} takes minutes in a component; hash passwords with PBKDF2 instead (docs/python.md)"
+        )
     blocks = pbkdf2_hmac("sha256", password, salt, 1, p * 128 * r)
     size = 128 * r
     mixed = b"".join(scrypt_mix(blocks[start : start + size], n, r) for start in range(0, len(blocks), size))
