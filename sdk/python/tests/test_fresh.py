@@ -51,10 +51,16 @@ class FreshTest(unittest.TestCase):
     def test_what_a_module_read_while_building_stays_and_is_named(self) -> None:
         self.assertEqual({answer["read_early"] for answer in self.answers}, {"absent"})
         self.assertEqual({answer["only_build"] for answer in self.answers}, {"yes"})
-        self.assertIn("app.py:16 reads the setting SETTING while the component is built", self.notes)
-        self.assertIn("app.py:17 reads the setting ONLY_BUILD", self.notes)
+        self.assertIn("app.py:17 reads the setting SETTING while the component is built", self.notes)
+        self.assertIn("app.py:18 reads the setting ONLY_BUILD", self.notes)
         self.assertNotIn("SET_BY_THE_APPLICATION", self.notes)
 
     def test_the_seed_of_hash_is_that_of_the_build(self) -> None:
         # Python cannot change it after it has started; docs/python.md says what follows.
         self.assertEqual(len({answer["hash"] for answer in self.answers}), 1)
+
+    def test_the_network_is_not_used_while_building_and_leaves_nothing_behind(self) -> None:
+        for answer in self.answers:
+            self.assertIn("there is no network while the component is built", answer["refused"])
+            # Sockets are not open, and that is an error, not the end of the instance.
+            self.assertIn(answer["socket"], ("PermissionError", "gaierror", "OSError"))

@@ -77,10 +77,13 @@ class WsgiTest(unittest.TestCase):
                 self.assertIn(reason, self.client.log())
 
     def test_a_body_of_another_length_than_said_does_not_look_whole(self) -> None:
-        with self.assertRaises(http.client.HTTPException):
-            self.client.get("/short")
-        with self.assertRaises(http.client.HTTPException):
-            self.client.get("/long")
+        for path in ("/short", "/long"):
+            try:
+                status = self.client.get(path).status
+            except http.client.IncompleteRead:
+                continue
+            # The host knew before it had sent the head.
+            self.assertEqual(status, 502, path)
 
     def test_fields_of_the_connection_are_the_hosts(self) -> None:
         answer = self.client.get("/hop")

@@ -211,6 +211,12 @@ def explain(shown: str, mounted: list[str]) -> str:
     last = next((line for line in reversed(trace.splitlines()) if line and not line.startswith(" ")), "")
     own = re.findall(r'File "(/0/[^"]+)", line (\d+)', trace)
     where = f"{own[-1][0]}:{own[-1][1]}: " if own else ""
+    setting = re.fullmatch(r"KeyError: '(\w+)'", last)
+    if setting and re.search(r"/os\.py|in __getitem__|fresh\.py", trace):
+        last += (
+            f"\nThe settings of the host are not there while the component is built. Read {setting[1]} in a function, "
+            f"or give the build a value of its own: --env {setting[1]}=VALUE"
+        )
     return real_paths(f"{where}{last}\nThe application could not be imported:\n{trace}", mounted)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-from wfn.runtime import fresh, late, missing, recursion
+from wfn.runtime import fresh, late, missing, network, recursion
 from wfn.runtime.missing import defaults
 
 _is_begun = False
@@ -25,11 +25,13 @@ def begin_build(build_settings: list[str]) -> None:
     missing.install()
     fresh.install(build_settings)
     recursion.install()
+    network.install()
 
 
 def end_build(application_folder: str, build_folder: str) -> None:
     """Keeps what the application may want later. Nothing may be imported from the build's folders afterwards."""
     defaults.install()
+    network.end_build()
     late.keep(application_folder)
     with open(f"{build_folder}/notes", "w", encoding="utf-8") as notes:
         for name, place in fresh.end_build().items():

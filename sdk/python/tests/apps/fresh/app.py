@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import socket
 import time
 import uuid
 
@@ -15,6 +16,11 @@ os.environ.setdefault("SET_BY_THE_APPLICATION", "default")
 os.environ.setdefault("SET_BY_BOTH", "default")
 read_early = os.environ.get("SETTING", "absent")
 only_build = os.environ["ONLY_BUILD"]
+
+try:
+    socket.create_connection(("127.0.0.1", 1))
+except OSError as error:
+    refused = str(error)
 
 
 def application(environ, start_response):
@@ -33,5 +39,14 @@ def application(environ, start_response):
         "read_early": read_early,
         "only_build": only_build,
         "hash": hash("x"),
+        "refused": refused,
+        "socket": try_socket(),
     }
     return [json.dumps(said).encode()]
+
+
+def try_socket():
+    try:
+        socket.create_connection(("127.0.0.1", 1))
+    except OSError as error:
+        return type(error).__name__
