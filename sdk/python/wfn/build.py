@@ -18,6 +18,7 @@ from wfn.packages import Installed
 
 HERE = Path(__file__).resolve().parent
 COMPONENTIZE_VERSION = "0.25.1"
+TOOL_MISSING = 127
 ENTRY_MODULE = "wfn_entry"
 
 
@@ -54,15 +55,19 @@ runtime.end_build("/0", os.path.dirname(__file__))
 class BuildError(Exception):
     """Why there is no component; the text is for the one who builds."""
 
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line. Returns the exit code: 0 built, 1 not built."""
+    """The command line. Returns the exit code: 0 built, 1 not built, 127 a tool is missing, as a shell says it."""
     options = parser().parse_args(arguments)
     try:
         build(options)
     except BuildError as error:
         print(f"wfn.build: {error}", file=sys.stderr)
-        return 1
+        return error.exit_code
     return 0
 
 
@@ -171,7 +176,8 @@ def find_componentize() -> list[str]:
     if found is None:
         raise BuildError(
             "componentize-py is missing; install it with: python3 -m venv .venv && "
-            f".venv/bin/pip install componentize-py=={COMPONENTIZE_VERSION}"
+            f".venv/bin/pip install componentize-py=={COMPONENTIZE_VERSION}",
+            TOOL_MISSING,
         )
     return [found]
 

@@ -30,6 +30,9 @@ MISSING_STANDARD = {
     "tkinter": "there is no screen",
 }
 
+# What the build adds.
+GENERATED = ("wfn", "wasi_fetch", "wit_world", "componentize_py_types")
+
 
 @dataclass(frozen=True)
 class Import:
@@ -65,7 +68,7 @@ class Project:
 
     def is_there(self, module: str) -> bool:
         """Whether a top-level module can be found at all, in the application, in packages or in the standard library."""
-        if module in sys.stdlib_module_names or module in ("wfn", "wit_world", "componentize_py_types"):
+        if module in sys.stdlib_module_names or module in GENERATED:
             return True
         for folder in self.folders + self.packages:
             base = os.path.join(folder, module)

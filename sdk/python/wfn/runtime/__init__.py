@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 
-from wfn.runtime import fresh, late, missing, network, recursion
+from wfn.runtime import fresh, kept, late, missing, network, recursion
 from wfn.runtime.missing import defaults
 
 _is_begun = False
@@ -40,6 +40,8 @@ def end_build(application_folder: str, build_folder: str) -> None:
                 "instances; read it in a function to get the instance's own",
                 file=notes,
             )
+        for path in kept.unreadable:
+            print(f"{path} could not be read, so it is not there at run time; is it a link out of its folder?", file=notes)
     gc.collect()
     clear_free_memory()
     # The collector does not look at what the image holds: that would copy its pages into every instance.

@@ -35,6 +35,8 @@ codes: dict[str, bytes] = {}
 sizes: dict[str, int] = {}
 # Path of a folder → names in it, sorted.
 listings: dict[str, list[str]] = {}
+# Files that could not be read while the component was built.
+unreadable: list[str] = []
 
 
 def keep_folder(root: str, is_library: bool, loaded: frozenset[str]) -> None:
@@ -46,8 +48,14 @@ def keep_folder(root: str, is_library: bool, loaded: frozenset[str]) -> None:
         for name in file_names:
             if name.endswith(SKIPPED_SUFFIXES) or name.startswith(".") or (is_metadata and name not in METADATA_FILES):
                 continue
-            kept_names.append(name)
-            keep_file(f"{folder}/{name}", is_library, loaded)
+            path = f"{folder}/{name}"
+            try:
+                keep_file(path, is_library, loaded)
+            except OSError:
+                # For example a link that leads out of the folder.
+                unreadable.append(path)
+            else:
+                kept_names.append(name)
         listings[folder] = sorted(folder_names + kept_names)
 
 
@@ -61,6 +69,7 @@ def is_kept_folder(path: str, is_library: bool) -> bool:
 
 
 def keep_file(path: str, is_library: bool, loaded: frozenset[str]) -> None:
+    """Keeps one file. Raises OSError if it cannot be read."""
     with open(path, "rb") as file:
         content = file.read()
     sizes[path] = len(content)
