@@ -12,8 +12,9 @@ from wfn.runtime import fresh, kept, late, missing, network, recursion
 from wfn.runtime.missing import defaults
 
 _is_begun = False
+# Measured: more made no component smaller, but its memory larger.
 CLEARED_BLOCK_BYTES = 32 * 1024
-CLEARED_BLOCKS = 256
+CLEARED_BLOCKS = 100
 
 
 def begin_build(build_settings: list[str]) -> None:
