@@ -152,13 +152,14 @@ def problems(project: Project, module: str, installed: Installed, without: set[s
     """
     errors: list[str] = []
     notes: list[str] = []
-    told = set()
+    told: set[str] = set()
+    told_missing: set[tuple[str, bool]] = set()
     for found in project.imports(module):
         top = found.module.partition(".")[0]
         lines = errors if found.is_certain else notes
         for key, instead in missing_standard(found.module):
-            if (key, found.is_certain) not in told:
-                told.add((key, found.is_certain))
+            if (key, found.is_certain) not in told_missing:
+                told_missing.add((key, found.is_certain))
                 lines.append(f"{found}: {key} is not in the component's Python; {instead}")
         if top in told:
             continue

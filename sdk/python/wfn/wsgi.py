@@ -40,7 +40,7 @@ def handler(application: Application) -> type:
     if not callable(application):
         raise TypeError(f"the application is {application!r}, which cannot be called")
 
-    class IncomingHandler(exports.IncomingHandler):
+    class IncomingHandler(exports.IncomingHandler):  # type: ignore[misc]
         def handle(self, request: Any, response_out: Any) -> None:
             begin_instance()
             # What the host lends is given back in order: a stream before its body, that before its request.

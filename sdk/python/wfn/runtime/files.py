@@ -29,7 +29,7 @@ def key(path: Any) -> str:
         return ""
     if not path.startswith("/"):
         path = f"{os.getcwd()}/{path}"
-    normal = os.path.normpath(path)
+    normal: str = os.path.normpath(path)
     return normal[1:] if normal.startswith("//") else normal
 
 

@@ -34,7 +34,7 @@ _set_at_build: dict[str, str] = {}
 _clocks: list[Clock] = []
 # Names of settings that were read while the component was built → the line that read them first.
 _read_at_build: dict[str, str] = {}
-_real_get = os._Environ.__getitem__  # type: ignore[attr-defined]
+_real_get: Callable[[Any, str], str] = os._Environ.__getitem__
 
 
 class Clock:
@@ -71,10 +71,10 @@ def install(build_settings: list[str]) -> None:
         _clocks.append(clock)
         setattr(time, f"{name}_ns", clock.ns)
         setattr(time, name, clock.seconds)
-    random.Random.seed = seed  # type: ignore[method-assign]
+    random.Random.seed = seed  # type: ignore[method-assign, assignment]
     _initial_environment.update(os.environ)
     _build_settings.update(build_settings)
-    os._Environ.__getitem__ = get_setting  # type: ignore[attr-defined]
+    os._Environ.__getitem__ = get_setting  # type: ignore[method-assign, assignment]
 
 
 def seed(generator: random.Random, a: Any = None, version: int = 2) -> None:
@@ -105,7 +105,7 @@ def end_build() -> dict[str, str]:
     Returns the settings that the application read, and the line that read each.
     """
     random.Random.seed = _real_seed  # type: ignore[method-assign]
-    os._Environ.__getitem__ = _real_get  # type: ignore[attr-defined]
+    os._Environ.__getitem__ = _real_get  # type: ignore[method-assign, assignment]
     for name, value in os.environ.items():
         if _initial_environment.get(name) != value:
             _set_at_build[name] = value
@@ -121,8 +121,8 @@ def begin_instance() -> None:
     for generator in list(_unseeded):
         generator.seed()
     uuid = sys.modules.get("uuid")
-    for name, value in UUID_STATE.items():
+    for name, state in UUID_STATE.items():
         if hasattr(uuid, name):
-            setattr(uuid, name, value)
+            setattr(uuid, name, state)
     for name, value in _set_at_build.items():
         os.environ.setdefault(name, value)

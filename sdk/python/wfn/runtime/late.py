@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.abc import PathEntryFinder
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
@@ -81,7 +81,7 @@ def get_data(loader: importlib.machinery.SourceFileLoader, path: str) -> bytes:
 def install() -> None:
     """Replaces the functions that open and list files. Before the application is imported, which may take them by name."""
     files.install()
-    importlib.machinery.SourceFileLoader.get_data = get_data  # type: ignore[method-assign]
+    importlib.machinery.SourceFileLoader.get_data = get_data  # type: ignore[method-assign, assignment]
     for name in IMPORTED_AT_BUILD:
         importlib.import_module(name)
 
@@ -106,8 +106,3 @@ def loaded_files() -> frozenset[str]:
         if isinstance(file, str):
             found.add(file)
     return frozenset(found)
-
-
-def folders() -> Sequence[str]:
-    """The kept folders, sorted; for tests and for those who look at what a component holds."""
-    return sorted(kept.listings)

@@ -42,7 +42,7 @@ def install() -> None:
         if name != "getaddrinfo":
             # socket.getaddrinfo is a function in Python that calls the one of _socket.
             setattr(socket, name, replaced)
-    socket.socket.__init__ = new_socket  # type: ignore[assignment, method-assign]
+    socket.socket.__init__ = new_socket  # type: ignore[method-assign]
 
 
 def end_build() -> None:

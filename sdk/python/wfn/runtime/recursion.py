@@ -21,7 +21,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 
 def install() -> None:
     """Puts the check of JSON's depth in place."""
-    json.decoder.JSONDecoder.raw_decode = raw_decode  # type: ignore[method-assign]
+    json.decoder.JSONDecoder.raw_decode = raw_decode  # type: ignore[method-assign, assignment]
 
 
 def begin_instance() -> None:

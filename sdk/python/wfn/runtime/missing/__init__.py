@@ -16,4 +16,4 @@ def install() -> None:
     if not hasattr(hashlib, "pbkdf2_hmac"):
         hashlib.pbkdf2_hmac = passwords.pbkdf2_hmac  # type: ignore[assignment]
     if not hasattr(hashlib, "scrypt"):
-        hashlib.scrypt = passwords.scrypt
+        hashlib.scrypt = passwords.scrypt  # type: ignore[assignment]

@@ -16,5 +16,5 @@ def install() -> None:
     security = importlib.import_module("werkzeug.security")
     generate = getattr(security, "generate_password_hash", None)
     defaults = getattr(generate, "__defaults__", None)
-    if defaults and defaults[0] == "scrypt":
+    if generate is not None and defaults and defaults[0] == "scrypt":
         generate.__defaults__ = (PASSWORD_METHOD, *defaults[1:])
