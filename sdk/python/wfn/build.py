@@ -34,6 +34,7 @@ class Kind:
 
 
 KINDS = {
+    "asgi": Kind("wfn.asgi", "asgi", "wasi-0.3", "Handler = bridge.handler(application)"),
     "wsgi": Kind("wfn.wsgi", "http-app", "wasi-0.2", "IncomingHandler = bridge.handler(application)"),
 }
 
