@@ -35,7 +35,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let python = root().join("target/tools/python/bin/python");
+        let python = root().join("target/tools/tests/bin/python");
         assert!(python.is_file(), "run 'cargo xtask guests --with python' first");
         let mut child = Command::new(python)
             .args(["-c", SERVER])

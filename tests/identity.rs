@@ -24,7 +24,7 @@ except jwt.PyJWTError as error:
 ";
 
 fn receiver(host: &Host, audience: &str, token: &str) -> Value {
-    let python = root().join("target/tools/python/bin/python");
+    let python = root().join("target/tools/tests/bin/python");
     assert!(python.is_file(), "run 'cargo xtask guests --with python' first");
     let issuer = format!("http://{}", host.functions);
     run(Command::new(python).args(["-c", RECEIVER, &issuer, audience, token])).json()

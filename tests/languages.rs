@@ -149,7 +149,7 @@ fn build(project: &Path, template: &str) {
             shell.env_remove(name);
         }
     }
-    run(shell.current_dir(project)).ok();
+    run(shell.env("WFN_SDK_PYTHON", root().join("sdk/python")).current_dir(project)).ok();
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn new_python_answers_and_asks_many_at_the_same_time() {
     let script = r#"
 from urllib.parse import parse_qs
 from hello import application as hello
-from wasi_fetch import Request, fetch, fetch_all
+from wfn.fetch import Request, fetch, fetch_all
 
 def application(environ, start_response):
     url = parse_qs(environ["QUERY_STRING"]).get("url", [None])[0]

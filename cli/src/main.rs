@@ -10,6 +10,7 @@ mod moment;
 mod output;
 mod project;
 mod publish;
+mod python;
 mod settings;
 mod template;
 

@@ -10,6 +10,7 @@ use wfn_runtime::component::inspect::{self, Form};
 
 use crate::cmd::deploy::source;
 use crate::failure::{Done, Failure};
+use crate::python;
 
 /// Where a function is written.
 #[derive(Debug, Clone)]
@@ -68,6 +69,13 @@ impl Project {
     pub fn command(&self) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(&self.build.command).current_dir(self.folder());
+        // Without a place for it the command says what is missing.
+        if self.build.command.contains(python::VARIABLE)
+            && std::env::var_os(python::VARIABLE).is_none()
+            && let Ok(folder) = python::folder()
+        {
+            command.env(python::VARIABLE, folder);
+        }
         command
     }
 

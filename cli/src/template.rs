@@ -40,10 +40,12 @@ pub const TEMPLATES: &[Template] = &[
     Template {
         name: "python",
         about: "Python as a WSGI application, with componentize-py",
-        files: files!(
-            "python": "README.md", "app.py", "gitignore", "requirements.txt", "wasi_fetch.py", "wasi_wsgi.py",
-            "wfn.toml", "wit/http.wit"
-        ),
+        files: files!("python": "README.md", "app.py", "gitignore", "requirements.txt", "wfn.toml"),
+    },
+    Template {
+        name: "python-async",
+        about: "Python as an ASGI application, a component for WASI 0.3: one instance answers many requests at a time",
+        files: files!("python-async": "README.md", "app.py", "gitignore", "requirements.txt", "wfn.toml"),
     },
     Template {
         name: "c",

@@ -92,12 +92,16 @@ impl Example {
         Ok(true)
     }
 
-    /// A hash over the tool's version and all sources, with those that the template lends: names, lengths and bytes, in
+    /// A hash over the tool's version and all sources, with those that the template and the package lend: names, lengths and bytes, in
     /// order of name.
     fn key(&self, root: &Path) -> Result<String> {
         let version = self.language.version(root, &self.folder).unwrap_or_default();
         let mut files = Vec::new();
-        for folder in [&self.folder, &root.join("cli/templates").join(self.language.folder())] {
+        let mut folders = vec![self.folder.clone(), root.join("cli/templates").join(self.language.folder())];
+        if self.language == Language::Python {
+            folders.push(root.join("sdk/python/wfn"));
+        }
+        for folder in &folders {
             list_sources(folder, &mut files)?;
         }
         files.sort();

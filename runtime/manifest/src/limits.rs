@@ -137,17 +137,6 @@ pub const REFILL_PAUSE_MAX: Duration = Duration::from_secs(60);
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
 /// An asynchronous guest that computes for this long without yielding while others wait is reported (SPEC 2.11).
 pub const COMPUTE_STRETCH_REPORTED: Duration = Duration::from_millis(50);
-/// A worker whose first memories are larger is charged the pages that it writes, not what it declares: below, counting them would
-/// cost more than it saves.
-pub const PAGED_MEMORY_BYTES_MIN: u64 = 4 * MEBIBYTE;
-/// How much such a guest may write in a turn before it has to yield, so that what it writes is charged: with a few threads that
-/// run guests, this is what the budget may be passed by for a moment.
-pub const WRITTEN_IN_A_TURN_BYTES_MAX: u64 = MEBIBYTE;
-/// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to the kernel: a call
-/// to give back costs all cores a TLB flush. Small Rust guests have memories of just over 1 MiB.
-pub const SLOT_BYTES_KEPT: u64 = 2 * MEBIBYTE;
-/// How many unused slots keep that: wasmtime's default.
-pub const SLOTS_KEPT: u32 = 100;
 /// A worker that holds more memory than this is not dropped on an event loop: the kernel frees about a
 /// gigabyte in 100 ms, so this takes less than a tick.
 pub const INLINE_DROP_BYTES_MAX: u64 = 8 * MEBIBYTE;

@@ -6,8 +6,15 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::component::engine::{SLOT_BYTES_KEPT, SLOTS_KEPT};
 use crate::limits;
 
+/// A worker whose first memories are larger is charged the pages that it writes, not what it declares: below, counting them would
+/// cost more than it saves.
+pub const PAGED_MEMORY_BYTES_MIN: u64 = 4 * limits::MEBIBYTE;
+/// How much such a guest may write in a turn before it has to yield, so that what it writes is charged: with a few threads that
+/// run guests, this is what the budget may be passed by for a moment.
+pub const WRITTEN_IN_A_TURN_BYTES_MAX: u64 = limits::MEBIBYTE;
 /// Bytes of a page.
 const PAGE_BYTES: u64 = 4_096;
 
@@ -26,43 +33,48 @@ pub fn faulted_bytes() -> u64 {
 /// What is known about how much of their first memories the workers of one revision write.
 #[derive(Debug)]
 pub struct WrittenEstimate {
-    /// The most that a worker was seen to write. `u64::MAX` until a worker has served.
-    most_bytes: AtomicU64,
+    /// What workers that have served have written, the largest soon and smaller ones slowly. `u64::MAX` until one has.
+    bytes: AtomicU64,
     /// Slots of workers that have ended, which are expected to be used again with pages that were written.
     left: AtomicU32,
 }
 
 impl Default for WrittenEstimate {
     fn default() -> Self {
-        Self { most_bytes: AtomicU64::new(u64::MAX), left: AtomicU32::new(0) }
+        Self { bytes: AtomicU64::new(u64::MAX), left: AtomicU32::new(0) }
     }
 }
 
 impl WrittenEstimate {
     /// Bytes that a worker is expected to write of the `declared_bytes` that it begins with: all, until one has served.
     pub fn of(&self, declared_bytes: u64) -> u64 {
-        self.most_bytes.load(Ordering::Relaxed).min(declared_bytes)
+        self.bytes.load(Ordering::Relaxed).min(declared_bytes)
     }
 
-    /// Notes that a worker which has served has written `bytes`.
+    /// Notes that a worker which has served has written `bytes`. More counts at once; less by an eighth of the difference, because the
+    /// first worker of a process also pays for what is touched once, the pages of its code among them.
     pub fn served(&self, bytes: u64) {
-        let more = |most: u64| (most == u64::MAX || bytes > most).then_some(bytes);
-        // All workers share this, so it is written only when it changes.
-        let _ = self.most_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let next = |known: u64| match known.checked_sub(bytes) {
+            _ if known == u64::MAX => Some(bytes),
+            None => Some(bytes),
+            // All workers share this, so it is written only when it changes.
+            Some(less) => (less >= 8 * PAGE_BYTES).then(|| known - less / 8),
+        };
+        let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     /// Bytes that a worker which begins now may find written in its slot: unused slots keep that for the next worker.
     pub fn found(&self) -> u64 {
         let one_less = |left: u32| left.checked_sub(1);
         match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
-            Ok(_) => limits::SLOT_BYTES_KEPT,
+            Ok(_) => SLOT_BYTES_KEPT,
             Err(_) => 0,
         }
     }
 
     /// Notes that a worker has ended.
     pub fn ended(&self) {
-        let one_more = |left: u32| (left < limits::SLOTS_KEPT).then_some(left + 1);
+        let one_more = |left: u32| (left < SLOTS_KEPT).then_some(left + 1);
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     }
 }
@@ -87,14 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_is_whole_until_a_worker_has_served_and_then_the_most() {
+    fn an_estimate_is_whole_until_a_worker_has_served_and_then_what_workers_write() {
         let estimate = WrittenEstimate::default();
         assert_eq!(estimate.of(20 << 20), 20 << 20);
         estimate.served(3 << 20);
-        estimate.served(1 << 20);
         assert_eq!((estimate.of(20 << 20), estimate.of(2 << 20)), (3 << 20, 2 << 20));
         estimate.served(5 << 20);
         assert_eq!(estimate.of(20 << 20), 5 << 20);
+        estimate.served(1 << 20);
+        assert_eq!(estimate.of(20 << 20), (4 << 20) + (1 << 19));
+        for _ in 0..100 {
+            estimate.served(1 << 20);
+        }
+        assert!(estimate.of(20 << 20) < (1 << 20) + 8 * PAGE_BYTES);
     }
 
     #[test]
@@ -102,6 +119,6 @@ mod tests {
         let estimate = WrittenEstimate::default();
         assert_eq!(estimate.found(), 0);
         estimate.ended();
-        assert_eq!((estimate.found(), estimate.found()), (limits::SLOT_BYTES_KEPT, 0));
+        assert_eq!((estimate.found(), estimate.found()), (SLOT_BYTES_KEPT, 0));
     }
 }

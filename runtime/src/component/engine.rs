@@ -60,6 +60,12 @@ pub fn compiling_engine(kind: EngineKind, functions: Option<Arc<FunctionCache>>)
     Engine::new(&config)
 }
 
+/// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to the kernel: a call
+/// to give back costs all cores a TLB flush. Small Rust guests have memories of just over 1 MiB.
+pub const SLOT_BYTES_KEPT: u64 = 2 * limits::MEBIBYTE;
+/// How many unused slots keep that: wasmtime's default.
+pub const SLOTS_KEPT: u32 = 100;
+
 /// The engines that serve. Cheap to clone.
 #[derive(Clone)]
 pub struct Engines {
@@ -116,9 +122,9 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
         // Halves the price of a fresh worker. wasmtime 48's scan misses pages that were swapped out, so
         // where swap is on, slots are cleared the slow way.
         pool.pagemap_scan(Enabled::Auto)
-            .linear_memory_keep_resident(limits::SLOT_BYTES_KEPT as usize)
-            .table_keep_resident(limits::SLOT_BYTES_KEPT as usize)
-            .max_unused_warm_slots(limits::SLOTS_KEPT);
+            .linear_memory_keep_resident(SLOT_BYTES_KEPT as usize)
+            .table_keep_resident(SLOT_BYTES_KEPT as usize)
+            .max_unused_warm_slots(SLOTS_KEPT);
     }
     let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

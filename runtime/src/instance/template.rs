@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::budget::pages::WrittenEstimate;
+use crate::budget::pages::{PAGED_MEMORY_BYTES_MIN, WrittenEstimate};
 use crate::capability::Capabilities;
 use crate::capability::scratch::Scratch;
 use crate::component::cache;
@@ -84,8 +84,7 @@ impl Template {
         let pre = link(engine, code).map_err(|error| TemplateError::Link(format!("{error:#}")))?;
         let meter = capabilities.meter().group(group);
         let footprint = *footprint;
-        let is_paged =
-            footprint.memories >= limits::PAGED_MEMORY_BYTES_MIN && code.kind() != GuestKind::Command;
+        let is_paged = footprint.memories >= PAGED_MEMORY_BYTES_MIN && code.kind() != GuestKind::Command;
         let estimate = is_paged.then(Arc::default);
         Ok(Self {
             pre,

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use crate::budget::memory::{RefusedBy, WorkerMemory};
-use crate::budget::pages::faulted_bytes;
-use crate::limits;
+use crate::budget::pages::{WRITTEN_IN_A_TURN_BYTES_MAX, faulted_bytes};
 
 thread_local! {
     /// What this thread had touched when the guest that it polls began, if that is counted.
@@ -48,5 +47,5 @@ pub fn of(memory: &Arc<WorkerMemory>) -> Option<Arc<WorkerMemory>> {
 
 /// Whether the polled guest has written so much in this turn that it has to be charged.
 pub fn has_written_much() -> bool {
-    BEFORE.get().is_some_and(|before| faulted_bytes() - before > limits::WRITTEN_IN_A_TURN_BYTES_MAX)
+    BEFORE.get().is_some_and(|before| faulted_bytes() - before > WRITTEN_IN_A_TURN_BYTES_MAX)
 }

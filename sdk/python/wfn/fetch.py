@@ -3,7 +3,10 @@
 `http://wfn.internal` is the host itself, for settings, key-value stores and blobs; it needs no entry there.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from componentize_py_types import Err
@@ -18,7 +21,7 @@ READ_BYTES = 65536
 class Request(NamedTuple):
     url: str
     method: str = "GET"
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = {}
     body: bytes = b""
 
 
@@ -28,18 +31,18 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def fetch(url, method="GET", headers={}, body=b""):
+def fetch(url: str, method: str = "GET", headers: Mapping[str, str] = {}, body: bytes = b"") -> Answer:
     """The answer to a request. Raises OSError where there is none, with WASI's error code."""
     return receive(send(Request(url, method, headers, body)))
 
 
-def fetch_all(requests):
+def fetch_all(requests: Iterable[Request]) -> list[Answer]:
     """The answers to all `requests`, in their order: all are sent before the first answer is waited for."""
     return [receive(pending) for pending in [send(request) for request in requests]]
 
 
-def send(request):
-    """Sends a request; its answer is on its way then."""
+def send(request: Request) -> tuple[str, Any]:
+    """Sends a request; its answer is on its way then. Raises ValueError for a URL that is not one of HTTP."""
     url = urlsplit(request.url)
     scheme = {"http": types.Scheme_Http, "https": types.Scheme_Https}.get(url.scheme)
     if scheme is None:
@@ -66,7 +69,7 @@ def send(request):
     return request.url, pending
 
 
-def receive(sent):
+def receive(sent: tuple[str, Any]) -> Answer:
     """Waits for the answer to what was sent, and reads it whole."""
     url, pending = sent
     with pending:
@@ -83,7 +86,7 @@ def receive(sent):
                 return Answer(response.status(), headers, b"".join(chunks(stream, url)))
 
 
-def chunks(stream, url):
+def chunks(stream: Any, url: str) -> Iterator[bytes]:
     while True:
         try:
             yield stream.blocking_read(READ_BYTES)
@@ -93,6 +96,6 @@ def chunks(stream, url):
             raise OSError(f"{url}: the answer broke off") from error
 
 
-def method_of(name):
+def method_of(name: str) -> Any:
     known = getattr(types, f"Method_{name.capitalize()}", None)
     return known() if known and name.isupper() and name != "OTHER" else types.Method_Other(name)

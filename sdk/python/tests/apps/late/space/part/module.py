@@ -1,0 +1,1 @@
+NAME = "part of a namespace"

@@ -1,0 +1,1 @@
+"""wfn for Python: builds an application into a component, and makes Python whole inside it."""
