@@ -25,10 +25,11 @@ const GROWTH_KB_MAX: u64 = 5 * 1024;
 
 /// Kilobytes of memory of the host that no file lies behind.
 fn resident_kb(host: &Host) -> u64 {
-    status_kb(host, "RssAnon:")
+    status_of(host, "RssAnon:")
 }
 
-fn status_kb(host: &Host, name: &str) -> u64 {
+/// A figure that the kernel has of the host's process.
+fn status_of(host: &Host, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", host.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -311,6 +312,7 @@ fn guests_that_suddenly_write_all_of_their_memory_stay_within_the_budget() {
     const BUDGET_KB: u64 = 512 * 1024;
     const GUESTS: usize = 100;
     let host = Host::start_with(&["--guest-memory-mb", "512"]);
+    assert_eq!(status_of(&host, "THP_enabled:"), 0, "one fault would write a large page");
     host.deploy("hello", &["--always-ready", "1"]);
     host.deploy_with(
         "pages",
@@ -336,7 +338,7 @@ fn guests_that_suddenly_write_all_of_their_memory_stay_within_the_budget() {
         writers.into_iter().map(|writer| writer.join().unwrap()).collect()
     });
     load.end();
-    let (peak_kb, now_kb) = (status_kb(&host, "VmHWM:") - status_kb(&host, "RssFile:"), resident_kb(&host));
+    let (peak_kb, now_kb) = (status_of(&host, "VmHWM:") - status_of(&host, "RssFile:"), resident_kb(&host));
     println!("before {before_kb} KB, at most {peak_kb} KB, now {now_kb} KB; {statuses:?}");
     assert!(peak_kb <= before_kb + BUDGET_KB + BESIDE_THE_BUDGET_KB);
     assert!(guest_memory(&host) <= BUDGET_KB * 1024);

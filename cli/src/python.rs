@@ -1,9 +1,11 @@
 //! The Python package `wfn` (`sdk/python`), carried by the binary: build commands of Python projects find it by a variable.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, io, process};
+use std::{fs, io, process};
 
 use sha2::{Digest, Sha256};
+
+use crate::settings::user_folder;
 
 /// Names the folder of the package in the environment of build commands.
 pub const VARIABLE: &str = "WFN_SDK_PYTHON";
@@ -16,6 +18,8 @@ macro_rules! files {
 }
 
 const FILES: &[(&str, &[u8])] = files![
+    // The old name of wfn.fetch, for one release.
+    "wasi_fetch.py",
     "wfn/__init__.py",
     "wfn/asgi.py",
     "wfn/build.py",
@@ -53,10 +57,8 @@ const FILES: &[(&str, &[u8])] = files![
 /// # Errors
 /// When there is no place for it (neither `XDG_CACHE_HOME` nor `HOME` is set), or it cannot be written.
 pub fn folder() -> io::Result<PathBuf> {
-    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    let cache = cache.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "HOME is not set"))?;
-    folder_in(&cache.join("wfn"))
+    let cache = user_folder("XDG_CACHE_HOME", ".cache");
+    folder_in(&cache.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "HOME is not set"))?)
 }
 
 /// The same in `cache`. Its name is a hash of what is in it, and it gets that name when it is whole.
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn every_file_of_the_package_is_carried() {
         let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sdk/python");
-        let mut there = BTreeSet::new();
+        let mut there = BTreeSet::from(["wasi_fetch.py".to_owned()]);
         let mut folders = vec![package.join("wfn")];
         while let Some(folder) = folders.pop() {
             for entry in fs::read_dir(folder).unwrap() {

@@ -94,7 +94,12 @@ impl Global {
 
 /// Where a host keeps its state if nobody says otherwise.
 pub fn default_data_dir() -> Option<PathBuf> {
+    user_folder("XDG_DATA_HOME", ".local/share")
+}
+
+/// The folder `wfn` of a user in the folder that `variable` names, or else in `in_home`; none if there is no home either.
+pub fn user_folder(variable: &str, in_home: &str) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let share = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
-    share.map(|share| share.join("wfn"))
+    let folder = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(in_home)));
+    folder.map(|folder| folder.join("wfn"))
 }

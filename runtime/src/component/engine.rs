@@ -76,6 +76,7 @@ pub struct Engines {
 impl Engines {
     /// Makes both engines and reserves their address space.
     pub fn new() -> wasmtime::Result<Self> {
+        small_pages_only();
         Ok(Self {
             sequential: serving_engine(EngineKind::Sequential)?,
             concurrent: serving_engine(EngineKind::Concurrent)?,
@@ -129,6 +130,16 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
     let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
+}
+
+/// Has the kernel give this process small pages only: what guests write is counted by page faults ([`crate::budget::pages`]), and a
+/// large page would be 512 of them for one fault. Many systems give large pages unasked.
+fn small_pages_only() {
+    let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: the call changes one setting of this process, and reads no memory.
+    #[expect(unsafe_code, reason = "no library that is in use here offers the call")]
+    // A kernel without large pages does not know it.
+    let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused) };
 }
 
 /// Whether this machine uses swap space. If that cannot be read, it counts as used.
