@@ -14,6 +14,8 @@ use crate::workspace::Workspace;
 
 /// Threads of wrk: more would not help on small machines, and the published figures used two.
 const THREADS: u32 = 2;
+/// How long an answer may take, in seconds, unless the bench says otherwise.
+const PATIENCE_SECONDS: u64 = 10;
 /// Marks the line that the script below prints.
 const MARK: &str = "measured:";
 
@@ -70,6 +72,7 @@ pub struct Load {
     /// An environment variable that the script reads.
     variable: Option<(&'static str, OsString)>,
     connections: u32,
+    patience_seconds: u64,
 }
 
 /// What wrk measured.
@@ -129,7 +132,12 @@ impl Load {
         let script = workspace.results()?.join(name);
         let text = format!("{part}{DONE}");
         fs::write(&script, text).with_context(|| format!("failed to write {}", script.display()))?;
-        Ok(Self { script, variable, connections })
+        Ok(Self { script, variable, connections, patience_seconds: PATIENCE_SECONDS })
+    }
+
+    /// The same load of clients that wait so long for an answer.
+    pub fn patient(self, patience_seconds: u64) -> Self {
+        Self { patience_seconds, ..self }
     }
 
     /// Loads `url` for `seconds`.
@@ -141,7 +149,7 @@ impl Load {
     pub fn start(&self, url: &str, seconds_max: u64) -> Result<Running> {
         let mut command = Command::new("wrk");
         command
-            .args(["--latency", "--timeout", "10s"])
+            .args(["--latency", "--timeout", &format!("{}s", self.patience_seconds)])
             .arg(format!("-t{}", THREADS.min(self.connections)))
             .arg(format!("-c{}", self.connections))
             .arg(format!("-d{seconds_max}s"))

@@ -15,6 +15,8 @@ use crate::workspace::Workspace;
 const WASMTIME_VERSION: &str = "48.0.8";
 /// The workerd version of the figures in docs/performance.md.
 const WORKERD_VERSION: &str = "1.20261117.1";
+/// The gunicorn version of the figures in docs/performance.md.
+const GUNICORN_VERSION: &str = "23.0.0";
 /// Keeps the pages of a used slot and resets them, instead of giving them back to the kernel. This was the fastest of
 /// those tried.
 const POOL_TUNED: &str = "pooling-allocator,pooling-memory-keep-resident=1048576,\
@@ -48,6 +50,8 @@ pub enum Peer {
     Workerd,
     /// Node.js without a sandbox, one process
     Node,
+    /// The application of python-html-parse in CPython behind gunicorn, with a synchronous worker for each core
+    Gunicorn,
 }
 
 /// A peer that serves.
@@ -83,6 +87,7 @@ impl Peer {
             Self::WasmtimeReuse => "wasmtime serve, pooling, reuse forced",
             Self::Workerd => "workerd, JavaScript",
             Self::Node => "Node.js http, no sandbox",
+            Self::Gunicorn => "CPython behind gunicorn, no sandbox",
         }
     }
 
@@ -103,6 +108,7 @@ impl Peer {
     pub fn is_for(self, guest: &str) -> bool {
         match self {
             Self::HyperParse => guest == "html-parse",
+            Self::Gunicorn => guest == "python-html-parse",
             Self::Workerd | Self::Node => guest.ends_with("hello"),
             _ => true,
         }
@@ -125,6 +131,10 @@ impl Peer {
             Self::Node if Command::new("node").arg("--version").output().is_err() => {
                 Some("install Node.js 20 or later".to_owned())
             }
+            Self::Gunicorn if !gunicorn(workspace).join("gunicorn").is_dir() => Some(format!(
+                "python3 -m pip install --target {} gunicorn=={GUNICORN_VERSION}",
+                gunicorn(workspace).display()
+            )),
             _ => None,
         })
     }
@@ -173,6 +183,26 @@ impl Peer {
                 Command::new("node").arg(workspace.peer_sources().join("node.mjs")),
                 "node ready: http://",
             ),
+            Self::Gunicorn => {
+                let workers = std::thread::available_parallelism().map_or(1, usize::from).to_string();
+                let mut command = Command::new("python3");
+                command
+                    .args([
+                        "-m",
+                        "gunicorn",
+                        "--bind",
+                        "127.0.0.1:0",
+                        "--workers",
+                        &workers,
+                        "app:application",
+                    ])
+                    .current_dir(workspace.python_example("html-parse"))
+                    .env("PYTHONPATH", gunicorn(workspace));
+                ready_when(&mut command, |line| {
+                    let (_, rest) = line.split_once("Listening at: http://")?;
+                    rest.split(' ').next()?.parse().ok()
+                })
+            }
         };
         started.with_context(|| format!("failed to start {}", self.title()))
     }
@@ -213,6 +243,11 @@ fn ready_when(
 /// Path of the program itself, not of the script that starts it, because its CPU time is measured.
 fn workerd(workspace: &Workspace) -> PathBuf {
     workspace.peers().join("node_modules/@cloudflare/workerd-linux-64/bin/workerd")
+}
+
+/// The folder with gunicorn's package.
+fn gunicorn(workspace: &Workspace) -> PathBuf {
+    workspace.peers().join("gunicorn")
 }
 
 impl Serving {

@@ -11,6 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::load::{Load, Measured};
+use crate::peers::Peer;
 use crate::report::Report;
 use crate::stats::median;
 use crate::table::{Table, decimal, grouped};
@@ -24,12 +25,18 @@ const CLASS_GB: f64 = 2.0;
 /// Published prices of the cloud's plan on demand, in US dollars.
 const GB_SECOND: f64 = 0.000_026;
 const MILLION_EXECUTIONS: f64 = 0.40;
+/// Columns of the table.
+const COLUMNS: usize = 15;
 /// How often the state of the host is read.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 /// Length of the window in which a throughput is measured.
 const WINDOW: Duration = Duration::from_millis(100);
 /// A throughput that is at least this share of the plateau has reached it.
 const PLATEAU_SHARE: f64 = 0.95;
+/// How long a client waits for an answer, in seconds: a thousand share what two cores compute.
+const PATIENCE_SECONDS: u64 = 60;
+/// How long one client calls alone, in seconds, to see what an invocation computes.
+const ALONE_SECONDS: u64 = 4;
 
 /// Arguments of the bench.
 #[derive(Debug, Args)]
@@ -46,6 +53,9 @@ pub struct Scale {
     /// How long each measurement takes
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..))]
     seconds: u64,
+    /// Other servers that get the same load after each measurement, where they run the guest
+    #[arg(long, value_enum, num_args = 1.., value_delimiter = ',')]
+    beside: Vec<Peer>,
 }
 
 /// The state of the host at one moment.
@@ -55,6 +65,7 @@ struct Sample {
     instances: u64,
     in_flight: u64,
     invocations: u64,
+    resident_bytes: u64,
 }
 
 /// One measurement.
@@ -65,7 +76,10 @@ struct Shown {
     load: Measured,
     instances_peak: u64,
     throttled: u64,
+    /// Requests a second that the cores could serve if all their time were spent as for one client.
+    possible: f64,
     curve: Curve,
+    beside: Vec<(Peer, Measured)>,
 }
 
 /// What the samples show.
@@ -79,6 +93,8 @@ struct Curve {
     instances: Vec<u64>,
     /// Sum of the time that all instances existed, in seconds.
     instance_seconds: f64,
+    /// Most memory of the host in RAM.
+    resident_bytes: u64,
 }
 
 impl Scale {
@@ -88,6 +104,7 @@ impl Scale {
         let mut table = Table::new([
             "guest, concurrency",
             "RPS",
+            "of the cores",
             "p50 ms",
             "p90 ms",
             "p99 ms",
@@ -97,13 +114,15 @@ impl Scale {
             "instances",
             "all there after ms",
             "plateau after ms",
+            "RSS MB",
             "GB-s",
             "$ per million",
         ]);
         let mut all = Vec::new();
         for guest in &self.guests {
+            let possible = self.possible(workspace, guest)?;
             for &concurrency in &self.concurrency {
-                let shown = self.show(workspace, guest, concurrency)?;
+                let shown = self.show(workspace, guest, concurrency, possible)?;
                 let gb_seconds = shown.curve.instance_seconds * CLASS_GB;
                 let requests = shown.load.requests.max(1) as f64;
                 let per_million = gb_seconds * GB_SECOND / requests * 1e6 + MILLION_EXECUTIONS;
@@ -111,6 +130,7 @@ impl Scale {
                 table.row([
                     format!("{guest}, {concurrency}"),
                     grouped(load.requests_per_second),
+                    decimal(Some(load.requests_per_second / possible)),
                     decimal(Some(load.p50_ms)),
                     decimal(Some(load.p90_ms)),
                     decimal(Some(load.p99_ms)),
@@ -120,12 +140,33 @@ impl Scale {
                     shown.instances_peak.to_string(),
                     format!("{:.0}", shown.curve.instances_ms),
                     shown.curve.plateau_ms.map_or("-".to_owned(), |ms| format!("{ms:.0}")),
+                    format!("{:.0}", shown.curve.resident_bytes as f64 / 1e6),
                     grouped(gb_seconds),
                     format!("{per_million:.2}"),
                 ]);
+                for (peer, load) in &shown.beside {
+                    let cells = [
+                        peer.title().to_owned(),
+                        grouped(load.requests_per_second),
+                        decimal(Some(load.requests_per_second / possible)),
+                        decimal(Some(load.p50_ms)),
+                        decimal(Some(load.p90_ms)),
+                        decimal(Some(load.p99_ms)),
+                        decimal(Some(load.p999_ms)),
+                        load.errors().to_string(),
+                    ];
+                    table.row::<COLUMNS>(std::array::from_fn(|at| {
+                        cells.get(at).cloned().unwrap_or_else(|| "-".to_owned())
+                    }));
+                }
                 all.push(shown.figures());
             }
         }
+        report.note(
+            "'of the cores': requests a second against what all cores could serve if each took the CPU time that one client alone \
+             costs"
+                .to_owned(),
+        );
         report.note(format!(
             "{} clients, {} s from an app without instances; times from the first request, the throughput over {} ms; \
              GB-s of all instances while they existed, at the cloud's prices on demand",
@@ -136,10 +177,47 @@ impl Scale {
         report.end(workspace, &table, json!({ "clients": self.clients, "measurements": all }))
     }
 
-    fn show(&self, workspace: &Workspace, guest: &str, concurrency: u32) -> Result<Shown> {
-        let host = Host::start_for(workspace, 1_001)?;
+    /// The load of `clients` for `guest`.
+    fn load(workspace: &Workspace, guest: &str, clients: u32) -> Result<Load> {
         let page: Option<PathBuf> = guest.ends_with("html-parse").then(|| workspace.page());
-        let load = Load::new(workspace, self.clients, page.as_deref())?;
+        Ok(Load::new(workspace, clients, page.as_deref())?.patient(PATIENCE_SECONDS))
+    }
+
+    /// Requests a second that all cores could serve if each cost what one client alone costs.
+    fn possible(&self, workspace: &Workspace, guest: &str) -> Result<f64> {
+        let host = Host::start(workspace)?;
+        host.deploy(&workspace.guest(guest)?, APP, &[])?;
+        let url = format!("http://{}/{APP}/", host.functions());
+        let load = Self::load(workspace, guest, 1)?;
+        load.run(&url, 1)?;
+        let before = host.server().cpu_time()?;
+        let measured = load.run(&url, ALONE_SECONDS)?;
+        let each = (host.server().cpu_time()? - before).as_secs_f64() / measured.requests.max(1) as f64;
+        host.stop()?;
+        eprintln!("{guest}: one client alone costs {:.3} ms of CPU a request", each * 1e3);
+        Ok(thread::available_parallelism().map_or(1, usize::from) as f64 / each)
+    }
+
+    /// Puts the same load on other servers.
+    fn beside(&self, workspace: &Workspace, guest: &str) -> Result<Vec<(Peer, Measured)>> {
+        let mut measured = Vec::new();
+        for &peer in self.beside.iter().filter(|peer| peer.is_for(guest) && peer.runs_guests()) {
+            if let Some(remedy) = peer.missing(workspace)? {
+                anyhow::bail!("{} is not installed: {remedy}", peer.title());
+            }
+            let serving = peer.start(workspace, &workspace.guest(guest)?)?;
+            let url = format!("http://{}{}", serving.address(), serving.path());
+            let load = Self::load(workspace, guest, self.clients)?.run(&url, self.seconds)?;
+            serving.stop()?;
+            eprintln!("{}: {}, {} failed", peer.title(), grouped(load.requests_per_second), load.errors());
+            measured.push((peer, load));
+        }
+        Ok(measured)
+    }
+
+    fn show(&self, workspace: &Workspace, guest: &str, concurrency: u32, possible: f64) -> Result<Shown> {
+        let host = Host::start_for(workspace, 1_001)?;
+        let load = Self::load(workspace, guest, self.clients)?;
         let most = if concurrency == 1 { 1_000 } else { 100 };
         let (concurrency_text, most_text) = (concurrency.to_string(), most.to_string());
         let flags = ["--concurrency", &concurrency_text, "--max-instances", &most_text];
@@ -164,7 +242,16 @@ impl Scale {
         host.stop()?;
         let curve = Curve::of(&samples);
         eprintln!("{guest}, concurrency {concurrency}: {}, {curve:?}", grouped(measured.requests_per_second));
-        Ok(Shown { guest: guest.to_owned(), concurrency, load: measured, instances_peak, throttled, curve })
+        Ok(Shown {
+            guest: guest.to_owned(),
+            concurrency,
+            load: measured,
+            instances_peak,
+            throttled,
+            possible,
+            curve,
+            beside: self.beside(workspace, guest)?,
+        })
     }
 }
 
@@ -181,6 +268,7 @@ fn sample(host: &Host, done: &AtomicBool) -> Result<Vec<Sample>> {
             instances: number("instances")?,
             in_flight: number("in_flight")?,
             invocations: number("invocations")?,
+            resident_bytes: host.server().resident_bytes()?,
         });
         thread::sleep(SAMPLE_EVERY);
     }
@@ -221,6 +309,7 @@ impl Curve {
                 .windows(2)
                 .map(|pair| (pair[1].at - pair[0].at).as_secs_f64() * pair[1].instances as f64)
                 .sum(),
+            resident_bytes: samples.iter().map(|sample| sample.resident_bytes).max().unwrap_or_default(),
         }
     }
 }
@@ -243,6 +332,15 @@ impl Shown {
             "instances_after_ms": self.curve.instances_ms,
             "plateau_after_ms": self.curve.plateau_ms,
             "instance_seconds": self.curve.instance_seconds,
+            "resident_bytes": self.curve.resident_bytes,
+            "possible_requests_per_second": self.possible,
+            "beside": self.beside.iter().map(|(peer, load)| json!({
+                "server": peer.title(),
+                "requests_per_second": load.requests_per_second,
+                "p50_ms": load.p50_ms,
+                "p99_ms": load.p99_ms,
+                "errors": load.errors(),
+            })).collect::<Vec<_>>(),
         })
     }
 }
@@ -266,13 +364,20 @@ mod tests {
                 } else {
                     7
                 };
-                Sample { at: start + Duration::from_millis(ms), instances, in_flight: 0, invocations }
+                Sample {
+                    at: start + Duration::from_millis(ms),
+                    instances,
+                    in_flight: 0,
+                    invocations,
+                    resident_bytes: ms,
+                }
             })
             .collect();
         let curve = Curve::of(&samples);
         // At most a twentieth of the window may be in the slow part.
         assert_eq!(curve.plateau_ms.map(f64::round), Some(190.0));
         assert_eq!((curve.instances_ms.round(), curve.instances[0], curve.instances[1]), (60.0, 7, 7));
+        assert_eq!(curve.resident_bytes, 2_000);
         assert!((curve.instance_seconds - (0.05 * 3.0 + 1.9 * 7.0)).abs() < 0.001, "{curve:?}");
         assert_eq!(Curve::of(&[]), Curve::default());
     }

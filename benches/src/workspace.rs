@@ -48,6 +48,11 @@ impl Workspace {
         self.root.join("guest-examples/rust").join(name)
     }
 
+    /// The folder of the Python example `name`.
+    pub fn python_example(&self, name: &str) -> PathBuf {
+        self.root.join("guest-examples/python").join(name)
+    }
+
     /// The HTML page of 73 KB that the published figures use.
     pub fn page(&self) -> PathBuf {
         self.root.join("tests/data/page-73k.html")

@@ -108,7 +108,8 @@ fn deploy(client: &Client, manifest: &Manifest, module: ModuleHash, manner: Mann
         match event["event"].as_str() {
             Some("compiling") => {
                 let elapsed = Duration::from_millis(event["elapsed_ms"].as_u64().unwrap_or_default());
-                progress.update(|| format!("compiling, {:.1} s…", elapsed.as_secs_f64()));
+                let done = event["done"].as_f64().unwrap_or_default();
+                progress.update(|| compiling(elapsed, done));
             }
             Some("done") => return Ok(event["deployed"].take()),
             Some("error") => {
@@ -120,4 +121,31 @@ fn deploy(client: &Client, manifest: &Manifest, module: ModuleHash, manner: Mann
         }
     }
     Err(cut(String::new()))
+}
+
+/// What is shown while `done`, a share from 0 to 1, of a module is compiled.
+fn compiling(elapsed: Duration, done: f64) -> String {
+    let seconds = elapsed.as_secs_f64();
+    // Of so little done, nothing follows.
+    if done < 0.05 {
+        return format!("compiling, {seconds:.0} s…");
+    }
+    format!(
+        "compiling, {:.0} %, {seconds:.0} s of about {:.0} s…",
+        done * 100.0,
+        (seconds / done).max(seconds)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_that_is_left_follows_from_what_is_done() {
+        let after = |seconds, done| compiling(Duration::from_secs(seconds), done);
+        assert_eq!(after(2, 0.0), "compiling, 2 s…");
+        assert_eq!(after(10, 0.25), "compiling, 25 %, 10 s of about 40 s…");
+        assert_eq!(after(40, 1.0), "compiling, 100 %, 40 s of about 40 s…");
+    }
 }

@@ -95,11 +95,14 @@ pub enum Throttle {
     HostMemory,
     /// Every worker the host can hold is live.
     WorkerCount,
+    /// It had a slot, and the wait for a core was over: those before it computed all the time.
+    Cores,
 }
 
 impl Throttle {
     /// The stable words in metrics, in the order of [`Self::index`].
-    pub const CODES: [&str; 5] = ["maximum-instances", "pace", "memory-quota", "host-memory", "worker-count"];
+    pub const CODES: [&str; 6] =
+        ["maximum-instances", "pace", "memory-quota", "host-memory", "worker-count", "cores"];
 
     /// Where it stands in [`Self::CODES`].
     pub fn index(self) -> usize {
@@ -277,6 +280,9 @@ impl Outcome {
             }
             Self::Throttled(Throttle::WorkerCount) => {
                 format!("all {} workers of this host are live; retry later", limits::WORKERS_MAX)
+            }
+            Self::Throttled(Throttle::Cores) => {
+                "this app computes on every core, and others were before it; retry later".into()
             }
             Self::TimedOut(limit) => {
                 format!("the function did not finish within its timeout of {} ms", limit.as_millis())

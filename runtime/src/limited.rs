@@ -2,10 +2,12 @@
 //! gigabytes, or fail in unexpected ways, and the host must not suffer from that.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,15 @@ pub struct ChildJob {
     pub time: Duration,
 }
 
+/// How far a child is with its job.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Progress {
+    /// How long it has taken so far.
+    pub elapsed: Duration,
+    /// The share of its work that it says is done, from 0 to 1. 0 if it says nothing.
+    pub done: f64,
+}
+
 /// Why a child has given no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
@@ -49,16 +60,18 @@ pub enum NoAnswer {
 const POLL: Duration = Duration::from_millis(5);
 /// From one report of progress to the next.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(500);
+/// In how many parts a child divides its work to say what is done ([`report`]).
+const PARTS: u32 = 1_000;
 /// The exit code of a child that panicked.
 const EXIT_PANIC: i32 = 101;
 
 impl ChildJob {
     /// Runs the job in a child with `arguments` and gives its answer. Blocks; `progress` is told about every half second
-    /// how long it has taken so far.
+    /// how far it is.
     pub fn run<A: DeserializeOwned>(
         &self,
         arguments: &[&OsStr],
-        progress: &mut dyn FnMut(Duration),
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<A, NoAnswer> {
         let mut child = RunningChild(
             Command::new("/proc/self/exe")
@@ -71,8 +84,11 @@ impl ChildJob {
                 .spawn()?,
         );
         // Read while it runs: it would wait for ever on a pipe that is full.
-        let answer = drain(child.0.stdout.take())?;
-        let last_words = drain(child.0.stderr.take())?;
+        let parts = Arc::<AtomicU32>::default();
+        let answer = drain(child.0.stdout.take(), parts.clone())?;
+        let last_words = drain(child.0.stderr.take(), Arc::default())?;
+        let done = || f64::from(parts.load(Ordering::Relaxed).min(PARTS)) / f64::from(PARTS);
+        let progress = &mut |elapsed| progress(Progress { elapsed, done: done() });
         let Some(status) = self.wait(&mut child.0, progress)? else {
             return Err(NoAnswer::TooCostly(format!("{} s", self.time.as_secs())));
         };
@@ -169,14 +185,31 @@ impl Drop for RunningChild {
     }
 }
 
-/// Reads to the end, and keeps the beginning.
-fn drain(pipe: Option<impl Read + Send + 'static>) -> io::Result<JoinHandle<Vec<u8>>> {
+/// Says, in the child, that `done` of `all` is done. `said` is what was said before.
+pub fn report(done: usize, all: usize, said: &AtomicU32) {
+    let part = u32::try_from(done.min(all) * PARTS as usize / all.max(1)).unwrap_or(PARTS);
+    if said.fetch_max(part, Ordering::Relaxed) < part {
+        // Where nobody reads it, the work goes on.
+        let _ = writeln!(io::stdout(), "{part}");
+    }
+}
+
+/// Reads to the end, and keeps the beginning, without the lines of [`report`]: those set `parts`.
+fn drain(pipe: Option<impl Read + Send + 'static>, parts: Arc<AtomicU32>) -> io::Result<JoinHandle<Vec<u8>>> {
     thread::Builder::new().name("wfn-child".into()).spawn(move || {
         let mut kept = Vec::new();
-        if let Some(mut pipe) = pipe {
+        if let Some(pipe) = pipe {
+            let mut pipe = BufReader::new(pipe).take(limits::CHILD_ANSWER_BYTES_MAX);
+            let mut line = Vec::new();
             // What cannot be read is missing, and the child's end says what happened.
-            let _ = pipe.by_ref().take(limits::CHILD_ANSWER_BYTES_MAX).read_to_end(&mut kept);
-            let _ = io::copy(&mut pipe, &mut io::sink());
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                match str::from_utf8(&line).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok()) {
+                    Some(part) => drop(parts.fetch_max(part, Ordering::Relaxed)),
+                    None => kept.extend_from_slice(&line),
+                }
+                line.clear();
+            }
+            let _ = io::copy(&mut pipe.into_inner(), &mut io::sink());
         }
         kept
     })

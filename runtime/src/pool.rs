@@ -12,6 +12,7 @@ pub mod pace;
 pub mod placement;
 mod prewarm;
 pub mod resources;
+pub mod run_queue;
 #[cfg(test)]
 mod simulation;
 pub mod slot;
@@ -38,6 +39,7 @@ use crate::pool::pace::Pace;
 use crate::pool::placement::Placement;
 use crate::pool::prewarm::Refill;
 use crate::pool::resources::Resources;
+use crate::pool::run_queue::RunQueue;
 use crate::pool::slot::{Slot, TakenNow};
 use crate::pool::wait_queue::{WaitQueue, WaitingCaller};
 use crate::{clock, limits};
@@ -48,6 +50,7 @@ pub struct Pool {
     policy: ScalePolicy,
     resources: Arc<Resources>,
     placement: Placement,
+    run_queue: Arc<RunQueue<Slot>>,
     state: Mutex<State>,
 }
 
@@ -111,10 +114,11 @@ impl Pool {
             is_awaited: false,
         });
         let pool = Arc::new(Self {
+            placement: Placement::new(template.is_heavy()),
+            run_queue: RunQueue::new(resources.machinery().cores()),
             template,
             policy,
             resources: resources.clone(),
-            placement: Placement::default(),
             state,
         });
         if policy.is_dynamic {
@@ -154,6 +158,11 @@ impl Pool {
         &self.placement
     }
 
+    /// Returns where its invocations wait for a core.
+    pub fn run_queue(&self) -> &Arc<RunQueue<Slot>> {
+        &self.run_queue
+    }
+
     /// The host's shared resources.
     pub fn resources(&self) -> &Arc<Resources> {
         &self.resources
@@ -179,7 +188,7 @@ impl Pool {
         };
         let since = clock::now();
         let slot = waiting.slot.ok_or(NotTaken::Throttled(waiting.throttle))?;
-        match tokio::time::timeout(limits::LINE_WAIT_MAX, slot).await {
+        match tokio::time::timeout(limits::WAIT_MAX, slot).await {
             Ok(Ok(slot)) => {
                 let waited = clock::now().saturating_duration_since(since);
                 self.meter().counts.waited(waited);
@@ -331,10 +340,6 @@ impl Pool {
     pub fn publish_usage(&self) {
         let used = self.state.lock().ledger.take_used(clock::now());
         self.resources.usage().note(self.template.capabilities().app(), self.group(), used);
-    }
-
-    fn leave_worker(&self, number: usize, worker: Box<Worker>) -> Arc<Instance> {
-        self.state.lock().ledger.leave_worker(number, worker, current_core())
     }
 
     fn idle_worker(&self, number: usize) -> Option<Box<Worker>> {

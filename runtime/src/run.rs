@@ -3,9 +3,10 @@
 //! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
 //! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
 //! deadline, moves to the compute threads if it computes, and the response streams. Calls of a guest that is known
-//! to compute ([`crate::pool::placement`]) begin there. Guests that share a worker
+//! to compute ([`crate::pool::placement`]) begin there, when it is their turn ([`queued`]). Guests that share a worker
 //! go another way ([`run_shared`]).
 
+mod queued;
 pub mod record;
 pub mod response;
 pub mod shared;
@@ -27,6 +28,7 @@ use crate::instance::guest_task::{self, GuestTask, GuestTurn};
 use crate::instance::verdict::Verdict;
 use crate::invocation::{Fault, Outcome};
 use crate::limits;
+use crate::pool::run_queue::RunPermit;
 use crate::pool::slot::Slot;
 use crate::request::Invocation;
 use crate::run::record::{InvocationRecord, RequestInfo};
@@ -35,25 +37,23 @@ use crate::run::shared::run_shared;
 
 /// Runs `invocation` in `slot` and answers as soon as the guest does. The outcome is counted, and failures
 /// are logged, exactly once, whichever way it ends. Dropping the future cancels the invocation.
-pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Response<ResponseBody>, Outcome> {
+pub async fn run(slot: Slot, invocation: Invocation) -> Result<http::Response<ResponseBody>, Outcome> {
     if slot.pool().template().is_shared() {
         // On the heap, so that the future of all other invocations stays small: a future is moved more than once.
         return Box::pin(run_shared(slot, invocation)).await;
     }
     let bodiless = invocation.request.method() == http::Method::HEAD;
     let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
-    let computes = slot.pool().placement().computes() || is_large;
-    if computes {
-        slot.begins_later();
+    let record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
+    let (head_sender, mut head) = oneshot::channel();
+    if slot.pool().placement().computes() || is_large {
+        let compute = slot.pool().resources().machinery().compute().clone();
+        let begin = |client: ClientSide| queued::begin(slot, record, invocation, head_sender, client);
+        // On the heap, as above.
+        return Box::pin(go_on(begin, head, bodiless, compute)).await;
     }
-    let (mut running, mut head) = RunningCall::new(slot, invocation);
-    if is_large {
-        running.call.may_not_stop();
-    }
-    let begun = match computes {
-        true => CallPoll::Computes,
-        false => poll_fn(|context| Poll::Ready(running.poll(context))).await,
-    };
+    let mut running = RunningCall::new(slot, record, invocation, head_sender, None);
+    let begun = poll_fn(|context| Poll::Ready(running.poll(context))).await;
     let here = match begun {
         CallPoll::EndedCall(ended) => return conclude(ended, running.record, head.try_recv().ok(), bodiless),
         CallPoll::Lost(fault) => {
@@ -63,28 +63,37 @@ pub async fn run(mut slot: Slot, invocation: Invocation) -> Result<http::Respons
         CallPoll::Waits => Handle::current(),
         CallPoll::Computes => running.record.pool().resources().machinery().compute().clone(),
     };
-    // On the heap, as above.
-    Box::pin(go_on(running, head, bodiless, here)).await
+    Box::pin(go_on(|client| drive(running, client), head, bodiless, here)).await
 }
 
-/// Finishes an invocation that did not answer at once.
+/// What a call that runs in a task of its own has of its caller.
+struct ClientSide {
+    /// For a call that has ended before anything was streamed.
+    early: oneshot::Sender<(EndedCall, InvocationRecord)>,
+    /// How it failed, for the reader of the body.
+    verdict: Arc<Verdict>,
+    /// How the client ends; closed when it has gone.
+    end: oneshot::Receiver<ClientEnd>,
+}
+
+/// Finishes an invocation that did not answer at once: spawns what `run` makes on `here`, and waits for the answer.
 async fn go_on(
-    running: RunningCall,
+    run: impl FnOnce(ClientSide) -> Pin<Box<dyn Future<Output = ()> + Send>>,
     mut head: oneshot::Receiver<Head>,
     bodiless: bool,
     here: Handle,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
     let verdict = Arc::<Verdict>::default();
-    let (client, client_end) = oneshot::channel();
-    let (ended, mut has_ended) = oneshot::channel();
-    here.spawn(drive(running, ended, verdict.clone(), client_end));
-    let early = tokio::select! {
+    let (client, end) = oneshot::channel();
+    let (early, mut has_ended) = oneshot::channel();
+    here.spawn(run(ClientSide { early, verdict: verdict.clone(), end }));
+    let first = tokio::select! {
         biased;
         // Most guests that wait still answer and return in one step: then there is nothing to stream.
         ended = &mut has_ended => Err(ended),
         head_set = &mut head => Ok(head_set),
     };
-    let (ended, head) = match early {
+    let (ended, head) = match first {
         Err(ended) => (ended.ok(), head.try_recv().ok()),
         Ok(Ok(head)) => {
             // From here on the answer is streamed when the call ends, unless the call has just ended.
@@ -124,6 +133,8 @@ struct RunningCall {
     call: GuestTask<EndedCall>,
     deadline: Instant,
     record: InvocationRecord,
+    /// Its place among those that run on the compute threads, once it does.
+    permit: Option<RunPermit<Slot>>,
     is_new: bool,
 }
 
@@ -136,19 +147,36 @@ enum CallPoll {
 }
 
 impl RunningCall {
-    fn new(slot: Slot, invocation: Invocation) -> (Self, oneshot::Receiver<Head>) {
-        let record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
+    fn new(
+        slot: Slot,
+        record: InvocationRecord,
+        invocation: Invocation,
+        head: oneshot::Sender<Head>,
+        permit: Option<RunPermit<Slot>>,
+    ) -> Self {
         let Invocation { id, request, origin, .. } = invocation;
         let deadline = record.deadline();
-        let (head, head_set) = oneshot::channel();
-        let call = GuestTask::new(call(slot, Call { invocation: id, request, origin, deadline, head }));
-        (Self { call, deadline, record, is_new: true }, head_set)
+        let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
+        let mut call = GuestTask::new(call(slot, Call { invocation: id, request, origin, deadline, head }));
+        if is_large {
+            call.may_not_stop();
+        }
+        Self { call, deadline, record, permit, is_new: true }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> CallPoll {
+        if let Some(permit) = &mut self.permit {
+            permit.runs();
+        }
         let GuestTurn { result, computed } =
             self.call.poll(context, self.record.pool().resources().machinery().pulse());
         self.record.computed(computed.time);
+        if computed.through_tick && self.permit.is_none() {
+            self.permit = Some(self.record.pool().run_queue().begun());
+        }
+        if let Some(permit) = &mut self.permit {
+            permit.ran(computed.time, !computed.through_tick);
+        }
         if std::mem::take(&mut self.is_new) {
             // On the compute threads a guest may go on for several ticks.
             let was_long = is_compute() && computed.time >= limits::EPOCH_TICK;
@@ -180,13 +208,9 @@ async fn call(mut slot: Slot, call: Call) -> EndedCall {
 
 /// Polls a call that did not answer at once to its end, until its deadline. If nothing is streamed by then, the ended call goes
 /// to `early`; otherwise the slot is kept until the response body has ended, too.
-fn drive(
-    mut running: RunningCall,
-    early: oneshot::Sender<(EndedCall, InvocationRecord)>,
-    verdict: Arc<Verdict>,
-    mut client: oneshot::Receiver<ClientEnd>,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn drive(mut running: RunningCall, client: ClientSide) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
+        let ClientSide { early, verdict, end: mut client } = client;
         let compute = running.record.pool().resources().machinery().compute().clone();
         let on_compute = Handle::current().id() == compute.id();
         let deadline = tokio::time::sleep_until(running.deadline.into());
@@ -211,7 +235,7 @@ fn drive(
                         }
                     },
                     None => {
-                        compute.spawn(drive(running, early, verdict, client));
+                        compute.spawn(drive(running, ClientSide { early, verdict, end: client }));
                         return;
                     }
                 },
@@ -229,13 +253,14 @@ fn drive(
                 }
             }
         };
-        let RunningCall { call, mut record, .. } = running;
+        let RunningCall { call, mut record, permit, .. } = running;
         if let Some(fault) = fault {
             record.end(Some(&fault));
             // Set before the call is dropped, because the reader of the body must find it.
             verdict.set(fault);
         }
         drop(record);
+        drop(permit);
         // Like a worker that is retired: a suspended guest may hold much memory. The caller gets its answer when that is free,
         // because its next request must find room in the instance.
         compute.spawn(async move {

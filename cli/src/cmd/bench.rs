@@ -183,7 +183,7 @@ impl Bench {
         };
         let before = app.look()?;
         load(&alone)?;
-        Ok(Profile::new(&app.used_since(&before)?, app.cores()?, app.is_async()?))
+        Ok(Profile::new(&app.used_since(&before)?, app.cores()?, app.guest()?))
     }
 
     fn show(&self, runs: &[Run], advice: Option<&recommend::Advice>, as_json: bool) -> Done {

@@ -33,7 +33,7 @@ pub const WORKERS_PER_INSTANCE_MAX: u32 = 10;
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Longest idle timeout: a day. For longer times there are always-ready instances.
 pub const IDLE_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Deadline of one invocation, when the manifest says nothing.
+/// Deadline of one invocation from its begin, when the manifest says nothing.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Longest deadline of one invocation: an hour, because every slot must become free again.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
@@ -111,8 +111,11 @@ pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 
 /// Invocations that may wait for a slot of one pool; the next one is answered 429 at once.
 pub const WAIT_QUEUE_MAX: usize = 1_024;
-/// How long an invocation may wait for a slot before it is answered 429.
-pub const LINE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long an invocation may wait, for a slot and then for a core, before it is answered 429: less than the 60 s after which
+/// proxies give up, so that the client gets this answer.
+pub const WAIT_MAX: Duration = Duration::from_secs(50);
+/// How long a request waits for an app that comes back after the start of the host.
+pub const RESTORE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Seconds in `Retry-After`. The wait queue empties within its longest wait.
 pub const RETRY_AFTER_SECONDS: u64 = 1;
 
@@ -135,6 +138,9 @@ pub const REFILL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
 /// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
+/// Processor time after which an invocation no longer keeps others of its pool from beginning: several times what a page takes in
+/// an interpreter, and short enough to wait for.
+pub const RUN_COUNTED_MAX: Duration = Duration::from_millis(100);
 /// An asynchronous guest that computes for this long without yielding while others wait is reported (SPEC 2.11).
 pub const COMPUTE_STRETCH_REPORTED: Duration = Duration::from_millis(50);
 /// A worker that holds more memory than this is not dropped on an event loop: the kernel frees about a
@@ -388,9 +394,12 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const COMPILE_TIMEOUT: Duration = Duration::from_secs(300);
 /// CPU seconds of one compilation.
 pub const COMPILE_CPU_SECONDS: u64 = 60;
+/// Modules from this size on take seconds to compile, so that their compiled functions are kept for the next deploy.
+pub const FUNCTIONS_KEPT_MODULE_BYTES_MIN: u64 = 2 * MEBIBYTE;
 /// Address space of the compiling child: a 410 KB module was measured to take 4 GB.
 pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
-/// What `wfn dev` keeps of one compilation for the next; the functions of StarlingMonkey take some 50 MB.
+/// Bytes of compiled functions that are kept of an app for its next compilation; those of CPython and StarlingMonkey take some
+/// 50 MB.
 pub const FUNCTION_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of machine code of one module.
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;

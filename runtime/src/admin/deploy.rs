@@ -1,7 +1,6 @@
 //! Changes apps: deploy, split, scale, roll back, remove. A change that has begun is finished even if the client goes away.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -21,6 +20,7 @@ use crate::app::error::ChangeError;
 use crate::app::registry::Deployed;
 use crate::app::share::{Percent, Portion};
 use crate::capability::key_value::table::Usage;
+use crate::limited::Progress;
 use crate::manifest::{Manifest, ScaleSettings};
 use crate::media_type;
 use crate::names::{AppName, ModuleHash, RevisionId};
@@ -66,20 +66,21 @@ pub async fn deploy(
 
 fn deploy_with_progress(api: Arc<Api>, deploy: Deploy) -> Response {
     let (mut events, body) = Channel::<Bytes, std::convert::Infallible>::new(16);
-    let (progress, mut compiling) = tokio::sync::mpsc::channel::<Duration>(1);
+    let (progress, mut compiling) = tokio::sync::mpsc::channel::<Progress>(1);
     let registry = api.registry.clone();
     let change = tokio::spawn(async move {
         // A client that reads slowly misses some of the progress, nothing else.
-        let progress = Box::new(move |elapsed| {
-            let _ = progress.try_send(elapsed);
+        let progress = Box::new(move |so_far| {
+            let _ = progress.try_send(so_far);
         });
         let Deploy { module, manifest, canary, dry_run } = deploy;
         registry.deploy(manifest, module, canary, dry_run, progress).await
     });
     tokio::spawn(async move {
         // Ends when the change has dropped its sender. A client that has gone does not stop the change.
-        while let Some(elapsed) = compiling.recv().await {
-            let event = json!({ "event": "compiling", "elapsed_ms": elapsed.as_millis() as u64 });
+        while let Some(Progress { elapsed, done }) = compiling.recv().await {
+            let elapsed_ms = elapsed.as_millis() as u64;
+            let event = json!({ "event": "compiling", "elapsed_ms": elapsed_ms, "done": done });
             let _ = events.send_data(line(&event)).await;
         }
         let last = match change.await {

@@ -23,6 +23,7 @@ pub fn app(app: &App) -> Value {
         "app": app.name(),
         "revision": revision.id,
         "kind": revision.kind,
+        "language": revision.language,
         "module": revision.module,
         "memory_mb": policy.memory.megabytes(),
         "path": format!("/{}/", app.name()),

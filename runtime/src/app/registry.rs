@@ -14,7 +14,6 @@ mod split;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::RwLock;
 use rusqlite::Transaction;
@@ -36,6 +35,7 @@ use crate::capability::identity::IdentityError;
 use crate::capability::key_value::table;
 use crate::capability::queues::{self, Queues};
 use crate::component::cache::{ComponentCache, Guest};
+use crate::limited::Progress;
 use crate::manifest::{Manifest, ScaleSettings};
 use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::persist::db::Db;
@@ -190,14 +190,14 @@ impl Registry {
     }
 
     /// Deploys `module` (uploaded before) with `manifest` as the next revision: as the active one, or as a `canary` that takes
-    /// this percentage of the HTTP requests. An existing split ends. `progress` is told how long compiling has taken so far.
+    /// this percentage of the HTTP requests. An existing split ends. `progress` is told how far compiling is.
     pub async fn deploy(
         self: &Arc<Self>,
         manifest: Manifest,
         module: ModuleHash,
         canary: Option<Percent>,
         dry_run: bool,
-        progress: Progress,
+        progress: OnProgress,
     ) -> Result<Deployed, ChangeError> {
         manifest.check().map_err(ChangeError::Manifest)?;
         if canary.is_some() {
@@ -205,7 +205,8 @@ impl Registry {
         }
         // Checked first, because compiling may take minutes.
         self.check_bundles(&manifest).await?;
-        let Guest { code, language, .. } = self.load(module, CompileQueue::Bounded, progress).await?;
+        let loaded = self.load(module, &manifest.name, CompileQueue::Bounded, progress);
+        let Guest { code, language, .. } = loaded.await?;
         let kind = code.kind();
         let _changing = self.changing.app(&manifest.name).await;
         let next = self.next_revision(&manifest.name);
@@ -315,8 +316,8 @@ impl Registry {
     }
 }
 
-/// Called with how long compiling has taken so far.
-pub type Progress = Box<dyn FnMut(Duration) + Send>;
+/// Called with how far compiling is.
+pub type OnProgress = Box<dyn FnMut(Progress) + Send>;
 
 /// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -134,6 +134,13 @@ pub fn modules(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     rows.collect()
 }
 
+/// Returns the names of all apps.
+pub fn names(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut statement = transaction.prepare_cached("SELECT name FROM app")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
 /// Returns every bundle that a revision mounts, as hexadecimal text.
 pub fn bundles(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     let query =

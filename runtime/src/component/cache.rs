@@ -17,8 +17,10 @@ use crate::component::code::Code;
 use crate::component::compile::{self, CompileError, Compiled};
 use crate::component::engine::{self, EngineKind, Engines};
 use crate::component::instance_size::Footprint;
+use crate::limited::Progress;
+use crate::limits;
 use crate::manifest::Language;
-use crate::names::ModuleHash;
+use crate::names::{AppName, ModuleHash};
 use crate::persist::artifacts;
 
 /// The code of a module, and its language. Cheap to clone.
@@ -38,8 +40,10 @@ pub struct ComponentCache {
     modules: PathBuf,
     /// A folder of machine code per engine, in the order of [`EngineKind::ALL`]; a module is in one of them.
     artifacts: [PathBuf; 2],
-    /// The folder in which compiled functions are kept for the next compilation, if they are.
-    functions: Option<PathBuf>,
+    /// The folder with a file of compiled functions for each app, for its next compilation.
+    functions: PathBuf,
+    /// Whether they are kept for small modules, too.
+    keep_functions: bool,
     /// Code loaded since the last garbage collection, so that revisions of one module share it.
     loaded: Mutex<HashMap<ModuleHash, Guest>>,
 }
@@ -65,8 +69,8 @@ pub enum CacheError {
 }
 
 impl ComponentCache {
-    /// Opens the store below `data_dir` and makes its folders. Removes artifacts of other engines. With `keep_functions`, a
-    /// compilation reuses what the one before it compiled.
+    /// Opens the store below `data_dir` and makes its folders. Removes artifacts of other engines. A
+    /// compilation reuses what the one before it compiled for the same app: of large modules, with `keep_functions` of all.
     pub fn open(engines: Engines, data_dir: &Path, keep_functions: bool) -> io::Result<Self> {
         let modules = data_dir.join("modules");
         let all_artifacts = data_dir.join("artifacts");
@@ -84,8 +88,10 @@ impl ComponentCache {
                 fs::remove_dir_all(folder)?;
             }
         }
-        let functions = keep_functions.then(|| artifacts[0].join("functions"));
-        Ok(Self { engines, modules, artifacts, functions, loaded: Mutex::default() })
+        let functions = artifacts[0].join("of-apps");
+        fs::create_dir_all(&functions)?;
+        artifacts::remove_temporary(&functions)?;
+        Ok(Self { engines, modules, artifacts, functions, keep_functions, loaded: Mutex::default() })
     }
 
     /// The folder in which uploads are received.
@@ -144,16 +150,20 @@ impl ComponentCache {
         Ok(guest)
     }
 
-    /// Compiles a stored module in a child and loads it. The child reports to `progress` how long it has taken so far. Blocks
-    /// until it ends.
-    pub fn compile(&self, hash: ModuleHash, progress: &mut dyn FnMut(Duration)) -> Result<Guest, CacheError> {
+    /// Compiles a stored module for `app` in a child and loads it. The child reports to `progress`. Blocks until it ends.
+    pub fn compile(
+        &self,
+        hash: ModuleHash,
+        app: &AppName,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Guest, CacheError> {
         let module = self.module_path(hash);
-        if !module.is_file() {
-            return Err(CacheError::Missing(hash));
-        }
+        let Ok(metadata) = fs::metadata(&module) else { return Err(CacheError::Missing(hash)) };
+        let keeps = self.keep_functions || metadata.len() >= limits::FUNCTIONS_KEPT_MODULE_BYTES_MIN;
+        let functions = keeps.then(|| self.functions.join(app.as_str()));
         // All are on one file system. Only at its end the child says which folder the code belongs to.
         let pending = artifacts::temporary_in(&self.artifacts[0])?;
-        let compiled = compile::in_child(&module, hash, pending.path(), self.functions.as_deref(), progress)
+        let compiled = compile::in_child(&module, hash, pending.path(), functions.as_deref(), progress)
             .map_err(|error| match error {
                 CompileError::Damaged => CacheError::Damaged(hash),
                 CompileError::Io(_) if !module.is_file() => CacheError::Missing(hash),
@@ -170,9 +180,20 @@ impl ComponentCache {
     }
 
     /// Drops loaded code and removes the files of every module that is not in `referenced`, except files written less than `age`
-    /// ago. During this no change may begin to refer to one.
-    pub fn retain(&self, referenced: &HashSet<ModuleHash>, age: Duration) -> io::Result<()> {
+    /// ago, and those of apps that are not in `apps`. During this no change may begin to refer to one.
+    pub fn retain(
+        &self,
+        referenced: &HashSet<ModuleHash>,
+        apps: &HashSet<String>,
+        age: Duration,
+    ) -> io::Result<()> {
         self.loaded.lock().clear();
+        for entry in fs::read_dir(&self.functions)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_none_or(|name| !apps.contains(name)) {
+                fs::remove_file(entry.path())?;
+            }
+        }
         let mut found: HashMap<ModuleHash, (Vec<PathBuf>, SystemTime)> = HashMap::new();
         for folder in self.artifacts.iter().chain([&self.modules]) {
             for entry in fs::read_dir(folder)? {
@@ -222,7 +243,12 @@ mod tests {
                 fs::File::open(file).unwrap().set_modified(SystemTime::now() - age).unwrap();
             }
         }
-        cache.retain(&HashSet::from([used]), hour).unwrap();
+        let app = |name| cache.functions.join(name);
+        for name in ["kept", "gone"] {
+            fs::write(app(name), b"x").unwrap();
+        }
+        cache.retain(&HashSet::from([used]), &HashSet::from(["kept".into()]), hour).unwrap();
+        assert_eq!(["kept", "gone"].map(|name| app(name).exists()), [true, false]);
         let left = |hash| files_of(hash).map(|file| file.exists());
         assert_eq!([left(unused), left(half), left(used)], [[false; 3], [true; 3], [true; 3]]);
     }
@@ -239,7 +265,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         fs::File::open(cache.module_path(hash)).unwrap().set_modified(SystemTime::now() - hour * 2).unwrap();
         assert!(cache.has_module(hash).unwrap());
-        cache.retain(&HashSet::new(), hour).unwrap();
+        cache.retain(&HashSet::new(), &HashSet::new(), hour).unwrap();
         assert!(cache.has_module(hash).unwrap());
         fs::write(cache.module_path(hash), b"some byte").unwrap();
         assert!(!cache.has_module(hash).unwrap());

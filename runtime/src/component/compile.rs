@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -16,7 +15,7 @@ use crate::component::function_cache::FunctionCache;
 use crate::component::inspect::{Form, GuestKind, InspectError, Inspection, inspect};
 use crate::component::instance_size::Footprint;
 use crate::component::{engine, features};
-use crate::limited::{self, ChildJob, NoAnswer};
+use crate::limited::{self, ChildJob, NoAnswer, Progress};
 use crate::limits;
 use crate::manifest::Language;
 use crate::names::{CodeHash, ModuleHash};
@@ -82,14 +81,14 @@ impl From<NoAnswer> for CompileError {
 }
 
 /// Compiles `module`, whose SHA-256 must be `hash`, to `artifact` in a limited child of this binary. Blocks. `progress` is told
-/// about every half second how long it has taken so far. Functions that are in the file `functions` from the last compilation are
-/// not compiled again.
+/// about every half second how far it is. Functions that are in the file `functions` from the last compilation are not compiled
+/// again.
 pub fn in_child(
     module: &Path,
     hash: ModuleHash,
     artifact: &Path,
     functions: Option<&Path>,
-    progress: &mut dyn FnMut(Duration),
+    progress: &mut dyn FnMut(Progress),
 ) -> Result<Compiled, CompileError> {
     let hash = hash.to_string();
     let mut arguments = vec![module.as_os_str(), OsStr::new(&hash), artifact.as_os_str()];
@@ -113,8 +112,9 @@ pub fn child_main(arguments: &[impl AsRef<OsStr>]) -> i32 {
 }
 
 fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Compiled, CompileError> {
-    let cache = functions.map(|file| Arc::new(FunctionCache::open(file)));
-    let (kind, inspection, code) = machine_code(bytes, cache.clone())?;
+    let inspection = inspect(bytes)?;
+    let cache = functions.map(|file| Arc::new(FunctionCache::open(file, inspection.functions)));
+    let (kind, inspection, code) = machine_code(bytes, inspection, cache.clone())?;
     File::create(artifact)?.write_all(&code)?;
     if let (Some(cache), Some(file)) = (cache, functions)
         && let Err(error) = cache.save(file)
@@ -129,9 +129,9 @@ fn compile(bytes: &[u8], artifact: &Path, functions: Option<&Path>) -> Result<Co
 /// Returns the kind of guest that `bytes` are, what else is known of them, and their machine code.
 fn machine_code(
     bytes: &[u8],
+    mut inspection: Inspection,
     functions: Option<Arc<FunctionCache>>,
 ) -> Result<(GuestKind, Inspection, Vec<u8>), CompileError> {
-    let mut inspection = inspect(bytes)?;
     let (kind, component) = match inspection.form {
         Form::Complete(kind) => (kind, None),
         Form::ToComponentize => {

@@ -1,28 +1,34 @@
 //! Keeps the machine code of single functions from one compilation to the next.
 //!
-//! After an edit, most functions of a module are unchanged, and `wfn dev` compiles only the others. One file holds what the last
-//! compilation used, after the SHA-256 of all of it, because damaged code must not run. Cranelift's key of a function is a hash
-//! of all that its code depends on, the compiler's version included.
+//! After an edit, most functions of a module are unchanged, and only the others are compiled: of an interpreter's component none,
+//! because its scripts are data. A file of the app holds what its last compilation used, after the SHA-256 of all of it, because
+//! damaged code must not run. Cranelift's key of a function is a hash of all that its code depends on, the compiler's version
+//! included.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use wasmtime::CacheStore;
 
-use crate::limits;
 use crate::persist::artifacts;
+use crate::{limited, limits};
 
 /// The functions of one compilation and of the one before it.
 #[derive(Debug, Default)]
 pub struct FunctionCache {
     before: HashMap<Vec<u8>, Before>,
     new: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
+    /// How many functions the module has.
+    all: usize,
+    /// How many of them were found or compiled.
+    done: AtomicUsize,
+    reported: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -33,8 +39,9 @@ struct Before {
 }
 
 impl FunctionCache {
-    /// Reads what the last compilation left in `file`. Empty if the file cannot be read or is damaged.
-    pub fn open(file: &Path) -> Self {
+    /// Reads what the last compilation left in `file`. Empty if the file cannot be read or is damaged. `all`: how many functions
+    /// there are to compile.
+    pub fn open(file: &Path, all: usize) -> Self {
         let mut before = HashMap::new();
         let bytes = fs::read(file).unwrap_or_default();
         let mut rest = match bytes.split_first_chunk() {
@@ -47,7 +54,11 @@ impl FunctionCache {
             before.insert(key.to_owned(), Before { code: code.to_owned(), used: AtomicBool::new(false) });
             rest = after;
         }
-        Self { before, new: Mutex::default() }
+        Self { before, all, ..Self::default() }
+    }
+
+    fn one_more(&self) {
+        limited::report(self.done.fetch_add(1, Ordering::Relaxed) + 1, self.all, &self.reported);
     }
 
     /// Writes what this compilation used to `file`, whole or not at all.
@@ -90,11 +101,13 @@ impl CacheStore for FunctionCache {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
         let before = self.before.get(key)?;
         before.used.store(true, Ordering::Relaxed);
+        self.one_more();
         Some(Cow::Borrowed(&before.code))
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
         self.new.lock().push((key.to_owned(), value));
+        self.one_more();
         true
     }
 }
@@ -107,20 +120,20 @@ mod tests {
     fn what_one_compilation_used_is_there_for_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("functions");
-        let first = FunctionCache::open(&file);
+        let first = FunctionCache::open(&file, 3);
         assert!(first.get(b"a").is_none());
         assert!(
             first.insert(b"a", vec![1]) && first.insert(b"b", vec![]) && first.insert(b"c", vec![3; 70_000])
         );
         first.save(&file).unwrap();
 
-        let second = FunctionCache::open(&file);
+        let second = FunctionCache::open(&file, 3);
         assert_eq!(second.get(b"c").unwrap(), vec![3; 70_000]);
         assert!(second.get(b"b").unwrap().is_empty());
         second.insert(b"d", vec![4]);
         second.save(&file).unwrap();
 
-        let third = FunctionCache::open(&file);
+        let third = FunctionCache::open(&file, 3);
         assert!(third.get(b"a").is_none(), "the compilation before did not use it");
         assert_eq!(third.get(b"d").unwrap(), vec![4]);
 
@@ -130,7 +143,7 @@ mod tests {
             flipped[at] ^= 1;
             for damaged in [&whole[..at], &flipped] {
                 fs::write(&file, damaged).unwrap();
-                assert!(FunctionCache::open(&file).get(b"d").is_none(), "at {at}");
+                assert!(FunctionCache::open(&file, 3).get(b"d").is_none(), "at {at}");
             }
         }
     }

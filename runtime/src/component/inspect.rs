@@ -62,6 +62,8 @@ pub struct Inspection {
     pub language: Language,
     /// What an instance takes besides its memories.
     pub footprint: Footprint,
+    /// How many functions there are to compile.
+    pub functions: usize,
 }
 
 /// Why a module was refused. The code is stable, the text is for people.
@@ -122,7 +124,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, InspectError> {
         command(bytes, &outside)?;
         Form::Complete(GuestKind::Command)
     };
-    Ok(Inspection { form, language: outside.language, footprint: outside.instance_size.footprint() })
+    let footprint = outside.instance_size.footprint();
+    Ok(Inspection { form, language: outside.language, footprint, functions: outside.functions })
 }
 
 fn damaged(error: wasmparser::BinaryReaderError) -> InspectError {

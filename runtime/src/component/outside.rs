@@ -107,6 +107,8 @@ pub struct Outside {
     pub shared_memory: bool,
     /// What an instance takes besides its memories and tables.
     pub instance_size: InstanceSize,
+    /// Functions with code, of all modules in it.
+    pub functions: usize,
 }
 
 impl Outside {
@@ -120,6 +122,7 @@ impl Outside {
             match payload {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CodeSectionStart { count, .. } => outside.functions += count as usize,
                 Payload::CustomSection(section) => {
                     outside.has_component_type |= depth == 0 && section.name().starts_with("component-type");
                     outside.language = language_by_producers(&section).unwrap_or(outside.language);

@@ -48,7 +48,7 @@ impl Health {
     /// Waits until `is_back`, or until no more apps are coming back. Refuses when that takes too long.
     pub async fn wait_until(&self, is_back: impl Fn() -> bool) -> Result<(), Refusal> {
         let mut coming = self.readiness.follow();
-        let waited = tokio::time::timeout(limits::LINE_WAIT_MAX, async {
+        let waited = tokio::time::timeout(limits::RESTORE_WAIT_MAX, async {
             while *coming.borrow_and_update() && !is_back() && coming.changed().await.is_ok() {}
         });
         waited.await.map_err(|_| Refusal {

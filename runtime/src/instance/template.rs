@@ -128,6 +128,11 @@ impl Template {
         matches!(self.pre, Pre::P3(_))
     }
 
+    /// Whether a worker is large from the beginning, as those of interpreters are.
+    pub fn is_heavy(&self) -> bool {
+        self.estimate.is_some()
+    }
+
     /// Makes a worker for one invocation at a time in `instance`. Guest code may run, until `deadline`.
     pub async fn start(
         &self,

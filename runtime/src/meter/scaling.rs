@@ -61,7 +61,8 @@ impl Reason {
 impl From<Throttle> for Reason {
     fn from(throttle: Throttle) -> Self {
         match throttle {
-            Throttle::MaximumInstances => Self::MaximumInstances,
+            // Who waits for a core has a slot; that is no reason for an instance.
+            Throttle::MaximumInstances | Throttle::Cores => Self::MaximumInstances,
             Throttle::Pace => Self::Pace,
             Throttle::MemoryQuota => Self::MemoryQuota,
             Throttle::HostMemory | Throttle::WorkerCount => Self::HostMemory,

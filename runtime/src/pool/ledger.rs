@@ -149,15 +149,6 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         Ok(Taken { number, room })
     }
 
-    /// Gives back the worker of a taken slot whose holder begins later, so that others can use it until then. Returns the
-    /// instance in which the holder will begin, with [`Self::idle_worker`] or a new worker. So waiting holders keep no workers,
-    /// and a few workers stay warm instead of all of them cold.
-    pub fn leave_worker(&mut self, number: usize, worker: W, core: usize) -> I {
-        let seat = self.seat(number);
-        seat.idle.push((core, worker));
-        seat.instance.clone()
-    }
-
     /// Returns the idle worker of a taken slot's instance that was used last, for a holder without a worker.
     pub fn idle_worker(&mut self, number: usize, core: usize) -> Option<W> {
         self.seat(number).take_idle(core)

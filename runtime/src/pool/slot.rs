@@ -32,10 +32,17 @@ pub struct Slot {
 pub struct Timing {
     /// Whether its instance was made for it.
     pub cold: bool,
-    /// Microseconds in the wait queue.
+    /// Microseconds in the wait queue and in the run queue.
     pub waited_us: u32,
     /// Microseconds until it had a worker; 0, if one was there.
     pub started_us: u32,
+}
+
+impl Timing {
+    /// How long it has waited for a slot and a core.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.waited_us.into())
+    }
 }
 
 /// A slot that was taken under the lock, before it becomes a [`Slot`].
@@ -60,6 +67,13 @@ impl Slot {
     pub(super) fn after(mut self, waited: Duration) -> Self {
         self.timing.waited_us = microseconds(waited);
         self
+    }
+
+    /// Notes that the invocation which begins in it now has waited for `waited` in all, and that its instance, if that is new, is
+    /// wanted only now.
+    pub fn begins_after(&mut self, waited: Duration) {
+        self.timing.waited_us = microseconds(waited);
+        self.cold_since = self.cold_since.map(|_| clock::now());
     }
 
     /// The number of its instance within the pool.
@@ -100,13 +114,6 @@ impl Slot {
                 drop(worker);
                 drop(self);
             });
-        }
-    }
-
-    /// Says that the invocation begins later: others may use the slot's worker until then.
-    pub fn begins_later(&mut self) {
-        if let Some(worker) = self.worker.take() {
-            self.instance = Some(self.pool.leave_worker(self.number, worker));
         }
     }
 

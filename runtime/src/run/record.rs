@@ -22,6 +22,7 @@ pub struct InvocationRecord {
     pool: Arc<Pool>,
     request: RequestInfo,
     begun: Instant,
+    deadline: Instant,
     instance: usize,
     timing: Timing,
     /// Whether [`Self::timing`] is complete.
@@ -101,10 +102,12 @@ impl RequestInfo {
 impl InvocationRecord {
     /// Starts the record of an invocation that has got its slot.
     pub fn new(slot: &Slot, request: RequestInfo) -> Self {
+        let begun = Instant::now();
         Self {
             pool: slot.pool().clone(),
             request,
-            begun: Instant::now(),
+            begun,
+            deadline: begun + slot.pool().policy().timeout,
             instance: slot.number(),
             timing: slot.timing(),
             has_begun: false,
@@ -122,7 +125,14 @@ impl InvocationRecord {
 
     /// Returns its deadline.
     pub fn deadline(&self) -> Instant {
-        self.begun + self.pool.policy().timeout
+        self.deadline
+    }
+
+    /// Notes that it begins only now, in `slot`. Its timeout runs from now on.
+    pub fn begins(&mut self, slot: &Slot) {
+        self.begun = Instant::now();
+        self.deadline = self.begun + self.pool.policy().timeout;
+        (self.instance, self.timing) = (slot.number(), slot.timing());
     }
 
     /// Adds processor time that the guest used for it, in a worker of its own.
@@ -159,7 +169,10 @@ impl InvocationRecord {
             counts.computed(cpu);
         }
         let ran = self.begun.elapsed();
-        let number = counts.ended(outcome, ran);
+        let number = match outcome {
+            Outcome::Throttled(throttle) => counts.refused(*throttle),
+            _ => counts.ended(outcome, ran),
+        };
         if let Some(traced) = self.request.traced {
             let capabilities = self.pool.template().capabilities();
             let tracer = capabilities.host().tracer();

@@ -9,6 +9,7 @@ use ureq::http::Method;
 use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path};
+use crate::cmd::bench::recommend::Guest;
 use crate::cmd::text_of;
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
@@ -80,9 +81,10 @@ impl<'a> AppUnderTest<'a> {
         Ok(self.client.get("/v1/host")?["cores"].as_u64().unwrap_or(1))
     }
 
-    /// Whether one worker of it runs many invocations at a time.
-    pub fn is_async(&self) -> Done<bool> {
-        Ok(self.status()?["kind"] == "p3")
+    /// How the workers of it work.
+    pub fn guest(&self) -> Done<Guest> {
+        let status = self.status()?;
+        Ok(Guest { is_async: status["kind"] == "p3", is_python: status["language"] == "python" })
     }
 
     /// What the host has counted until now.

@@ -18,7 +18,16 @@ pub struct Profile {
     cpu_us: f64,
     memory_bytes: u64,
     cores: u64,
-    is_async: bool,
+    guest: Guest,
+}
+
+/// How the workers of an app work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guest {
+    /// Whether one worker runs many invocations at a time.
+    pub is_async: bool,
+    /// Whether it is an application in Python.
+    pub is_python: bool,
 }
 
 /// The three kinds of workload.
@@ -51,7 +60,7 @@ pub struct Advice {
 
 impl Profile {
     /// From a run with one client.
-    pub fn new(alone: &Used, cores: u64, is_async: bool) -> Self {
+    pub fn new(alone: &Used, cores: u64, guest: Guest) -> Self {
         let share = if alone.ran_us > 0.0 { (alone.cpu_us / alone.ran_us).min(1.0) } else { 1.0 };
         let kind = match share {
             share if share >= CPU_BOUND_SHARE => Kind::CpuBound,
@@ -59,7 +68,7 @@ impl Profile {
             _ => Kind::Mixed,
         };
         let Used { ran_us, cpu_us, memory_bytes, .. } = *alone;
-        Self { kind, share, ran_us, cpu_us, memory_bytes, cores, is_async }
+        Self { kind, share, ran_us, cpu_us, memory_bytes, cores, guest }
     }
 
     /// The values of concurrency that may fit.
@@ -91,7 +100,7 @@ impl Profile {
             );
             self.memory(&mut advice, concurrency);
         }
-        if self.is_async && self.kind == Kind::CpuBound {
+        if self.guest.is_async && self.kind == Kind::CpuBound {
             let workers = self.cores.clamp(1, 10);
             advice.add(
                 "workers",
@@ -99,6 +108,7 @@ impl Profile {
                 format!("calls compute: a worker for each of {workers} cores"),
             );
         }
+        advice.reasons.extend(self.in_python());
         let cold = runs.iter().filter_map(|run| run.used.as_ref()?.cold_start_p99_us).reduce(f64::max);
         if let Some(cold) = cold {
             let took = output::microseconds(cold as u64);
@@ -127,11 +137,37 @@ impl Profile {
         format!("the app is {kind}: a call alone takes {ran}, {cpu} of it computing ({percent:.0} %)")
     }
 
+    /// What its kind of workload means for a Python application.
+    fn in_python(&self) -> Option<String> {
+        let Guest { is_async, is_python } = self.guest;
+        let cores = self.cores;
+        let text = match (self.kind, is_async) {
+            _ if !is_python => return None,
+            (Kind::CpuBound, false) => {
+                format!("a Python worker computes for one invocation at a time: more than {cores} at once, one on each core, serve no more")
+            }
+            (Kind::CpuBound, true) => {
+                "while one call computes, the other calls of its worker wait: def functions that only compute are as quick under WSGI"
+                    .to_owned()
+            }
+            (_, false) => {
+                "a WSGI worker waits for one invocation at a time; under ASGI (async def, wfn new -t python-async) one worker waits for \
+                 many, with the memory of one"
+                    .to_owned()
+            }
+            (_, true) => {
+                "one worker waits for many calls, if what they wait for is awaited: a blocking call holds all others of its worker"
+                    .to_owned()
+            }
+        };
+        Some(text)
+    }
+
     fn memory(&self, advice: &mut Advice, concurrency: u32) {
         if self.memory_bytes == 0 {
             return;
         }
-        let workers = if self.is_async { 1 } else { u64::from(concurrency) };
+        let workers = if self.guest.is_async { 1 } else { u64::from(concurrency) };
         let need_mb = self.memory_bytes as f64 * MEMORY_MARGIN * workers as f64 / f64::from(1 << 20);
         let class = if need_mb <= 2_048.0 { 2_048 } else { 4_096 };
         let each = output::bytes(self.memory_bytes);
@@ -193,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_share_of_computing_decides_what_is_tried() {
-        let profile = |cpu_us| Profile::new(&alone(cpu_us, 100.0, 0), 2, false);
+        let profile = |cpu_us| Profile::new(&alone(cpu_us, 100.0, 0), 2, Guest::default());
         assert_eq!(
             (profile(90.0).kind, profile(50.0).kind, profile(1.0).kind),
             (Kind::CpuBound, Kind::Mixed, Kind::IoBound)
@@ -203,9 +239,21 @@ mod tests {
     }
 
     #[test]
+    fn python_is_told_what_its_workers_do() {
+        let told = |cpu_us, is_async, is_python| {
+            Profile::new(&alone(cpu_us, 100.0, 0), 2, Guest { is_async, is_python }).in_python()
+        };
+        assert_eq!(told(90.0, false, false), None);
+        assert!(told(90.0, false, true).unwrap().contains("more than 2 at once"));
+        assert!(told(50.0, false, true).unwrap().contains("wfn new -t python-async"));
+        assert!(told(5.0, true, true).unwrap().contains("awaited"));
+    }
+
+    #[test]
     fn the_class_holds_all_workers() {
         let advised = |memory_bytes, concurrency, is_async| {
-            let profile = Profile::new(&alone(1.0, 1.0, memory_bytes), 2, is_async);
+            let profile =
+                Profile::new(&alone(1.0, 1.0, memory_bytes), 2, Guest { is_async, is_python: false });
             let mut advice = Advice { settings: json!({}), flags: Vec::new(), reasons: Vec::new() };
             profile.memory(&mut advice, concurrency);
             advice.settings["memory_mb"].as_u64()

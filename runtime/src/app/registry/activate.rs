@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Progress, Registry, blocking, secrets};
+use super::{OnProgress, Registry, blocking, secrets};
 use crate::app::error::ChangeError;
 use crate::app::registry::change::{AppChange, CompileQueue, Deployed};
 use crate::app::revision::{Revision, Serving};
@@ -22,7 +22,7 @@ use crate::manifest::Manifest;
 use crate::manifest::function::FunctionName;
 use crate::meter::Meter;
 use crate::meter::log::LogStream;
-use crate::names::{ModuleHash, RevisionId};
+use crate::names::{AppName, ModuleHash, RevisionId};
 use crate::pool::Pool;
 use crate::request::Group;
 
@@ -140,7 +140,9 @@ impl Registry {
         }
         // Finds out, under the lock of this change, if garbage collection has removed a bundle since its upload.
         self.check_bundles(&revision.manifest).await?;
-        let guest = self.load(revision.module, CompileQueue::Unbounded, Box::new(|_| {})).await?;
+        let guest =
+            self.load(revision.module, &revision.manifest.name, CompileQueue::Unbounded, Box::new(|_| {}));
+        let guest = guest.await?;
         let engines = self.resources.machinery().engines();
         let capabilities = Capabilities::new(&revision.manifest, secrets, &self.capabilities, meter);
         let capabilities = capabilities.map_err(ChangeError::Manifest)?;
@@ -160,12 +162,13 @@ impl Registry {
         Ok((http, functions.collect::<Result<_, ChangeError>>()?))
     }
 
-    /// Returns the machine code of a module. Compiles the module if there is none.
+    /// Returns the machine code of a module. Compiles the module for `app` if there is none.
     pub(super) async fn load(
         &self,
         module: ModuleHash,
+        app: &AppName,
         queue: CompileQueue,
-        mut progress: Progress,
+        mut progress: OnProgress,
     ) -> Result<Guest, ChangeError> {
         if let Some(guest) = self.load_compiled(module).await {
             return Ok(guest);
@@ -179,8 +182,8 @@ impl Registry {
         if let Some(guest) = self.load_compiled(module).await {
             return Ok(guest);
         }
-        let cache = self.cache.clone();
-        Ok(blocking(move || cache.compile(module, &mut progress)).await?)
+        let (cache, app) = (self.cache.clone(), app.clone());
+        Ok(blocking(move || cache.compile(module, &app, &mut progress)).await?)
     }
 
     async fn load_compiled(&self, module: ModuleHash) -> Option<Guest> {

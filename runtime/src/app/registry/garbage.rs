@@ -25,8 +25,8 @@ impl Registry {
     /// Removes the files of modules and bundles that no revision runs and that were uploaded longer than `age` ago.
     pub async fn collect_garbage(&self, age: Duration) -> Result<(), DbError> {
         let (cache, capabilities) = (self.cache.clone(), self.capabilities.clone());
-        collect(&self.changing, &self.db, move |Referenced { modules, bundles }| {
-            if let Err(error) = cache.retain(&modules, age) {
+        collect(&self.changing, &self.db, move |Referenced { modules, bundles, apps }| {
+            if let Err(error) = cache.retain(&modules, &apps, age) {
                 tracing::warn!("remove unused modules: {error}");
             }
             if let Err(error) = capabilities.bundles().retain(&bundles, age) {
@@ -37,8 +37,9 @@ impl Registry {
     }
 }
 
-/// The modules and bundles that kept revisions refer to.
+/// The apps, and the modules and bundles that their kept revisions refer to.
 struct Referenced {
+    apps: HashSet<String>,
     modules: HashSet<ModuleHash>,
     bundles: HashSet<BundleHash>,
 }
@@ -52,9 +53,12 @@ async fn collect(
 ) -> Result<(), DbError> {
     let _alone = changing.none().await;
     let parsed = |texts: Vec<String>| texts.iter().filter_map(|text| ModuleHash::parse(text).ok()).collect();
-    let referenced = db.write(|transaction| Ok((store::modules(transaction)?, store::bundles(transaction)?)));
-    let (modules, bundles) = referenced.await?;
-    blocking(move || retain(Referenced { modules: parsed(modules), bundles: parsed(bundles) })).await;
+    let referenced = db.write(|transaction| {
+        Ok((store::modules(transaction)?, store::bundles(transaction)?, store::names(transaction)?))
+    });
+    let (modules, bundles, apps) = referenced.await?;
+    let (modules, apps) = (parsed(modules), apps.into_iter().collect());
+    blocking(move || retain(Referenced { apps, modules, bundles: parsed(bundles) })).await;
     Ok(())
 }
 
