@@ -203,18 +203,31 @@ fn javascript_asks_many_at_the_same_time() {
     assert_eq!((upstream.requests(), upstream.most()), (10, 10));
 }
 
-/// One project for both, because building and compiling one takes a minute.
+/// One project for all, because building and compiling one takes a minute.
 #[test]
-fn new_python_answers_and_asks_many_at_the_same_time() {
+fn new_python_answers_asks_many_at_the_same_time_and_runs_flask() {
     let folder = tempfile::TempDir::new().unwrap();
     let project = new_project(folder.path(), "python", "new-python");
     std::fs::rename(project.join("app.py"), project.join("hello.py")).unwrap();
+    // The application of the package's own tests, which knows nothing of wfn.
+    let flask = root().join("sdk/python/tests/apps/flask");
+    run(Command::new("cp").arg("-r").arg(flask).arg(project.join("shop"))).ok();
+    std::fs::write(project.join("shop/__init__.py"), "").unwrap();
+    let manifest = std::fs::read_to_string(project.join("wfn.toml")).unwrap();
+    let packages = root().join("target/tools/flask").display().to_string();
+    let build_too = manifest.replace("-o build/", &format!("--path {packages} -o build/"));
+    std::fs::write(project.join("wfn.toml"), build_too).unwrap();
     let script = r#"
 from urllib.parse import parse_qs
 from hello import application as hello
+from shop.app import app as shop
 from wfn.fetch import Request, fetch, fetch_all
 
 def application(environ, start_response):
+    if environ["PATH_INFO"].startswith("/shop/"):
+        environ["SCRIPT_NAME"] += "/shop"
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/shop")
+        return shop(environ, start_response)
     url = parse_qs(environ["QUERY_STRING"]).get("url", [None])[0]
     if url is None:
         return hello(environ, start_response)
@@ -241,6 +254,24 @@ def application(environ, start_response):
         assert!(answer.contains(" 204 10000 http://10.0.0.1/: ErrorCode"), "{answer}");
     }
     assert_eq!((upstream.requests(), upstream.most()), (20, 10));
+    let page = host.get("/new-python/shop/page/Eve%20%3Cb%3E").ok();
+    assert!(page.contains("<p title=\"a &#34;quoted&#34; text\">Good day, Eve &lt;b&gt;</p>"), "{page}");
+    assert!(page.contains("href=\"/new-python/shop/static/style.css\""), "{page}");
+    assert_eq!(host.get("/new-python/shop/static/style.css").ok(), "body { color: teal; }\n");
+    let visit = host.get("/new-python/shop/visits");
+    let cookie = visit.header("set-cookie").and_then(|cookie| cookie.split(';').next()).unwrap().to_owned();
+    let again = Request::new("GET", "/new-python/shop/visits").header("cookie", &cookie);
+    assert_eq!(
+        (visit.ok().trim(), again.send(&host.functions).ok().trim()),
+        ("{\"visits\":1}", "{\"visits\":2}")
+    );
+    let form = Request::new("POST", "/new-python/shop/form").body("name=A%C3%A4");
+    let form = form.header("content-type", "application/x-www-form-urlencoded").send(&host.functions);
+    assert_eq!(form.ok(), "{\"file\":null,\"name\":\"A\\u00e4\"}\n");
+    let error = host.get("/new-python/shop/error");
+    assert_eq!(error.status, 500);
+    assert!(!error.text().contains("ZeroDivisionError"), "{}", error.text());
+    assert!(host.logs("new-python").contains("ZeroDivisionError: division by zero"));
     assert_eq!(host.number("new-python", "failed"), 0);
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Connection, Held, Host, Request, until};
+use crate::harness::{Connection, Held, Host, Request, page, until};
 
 /// Begins `count` invocations of `echo` and waits until all are in flight.
 fn hold(host: &Host, count: usize) -> Vec<Held> {
@@ -268,4 +268,30 @@ fn scale_settings_change_without_a_new_module() {
     let group = host.group("hello");
     assert_eq!((&group["concurrency"], &group["max_instances"]), (&3.into(), &7.into()), "{group}");
     assert_eq!(host.admin_get("/v1/apps/hello")["revision"], 2);
+}
+
+#[test]
+fn those_that_compute_take_turns_in_a_few_workers() {
+    let host = Host::start();
+    host.deploy("html-parse", &["--concurrency", "1", "--max-instances", "200"]);
+    let page = page();
+    let head = format!("POST /html-parse/ HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", page.len());
+    let request = [head.as_bytes(), &page].concat();
+    std::thread::scope(|scope| {
+        for _ in 0..200 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(&host.functions);
+                for _ in 0..3 {
+                    connection.write(&request);
+                    assert_eq!(connection.read_answer().expect("every request is answered").status, 200);
+                }
+            });
+        }
+    });
+    until("all are counted", || (host.number("html-parse", "invocations") == 600).then_some(()));
+    let (group, host) = (host.group("html-parse"), host.admin_get("/v1/host"));
+    assert_eq!((&group["failed"], &group["throttled"]), (&0.into(), &0.into()), "{group}");
+    assert!(group["instances_peak"].as_u64() >= Some(100), "{group}");
+    // Each of the instances would have one, if all that are in flight began at once.
+    assert!(host["workers"].as_u64() <= Some(150), "{host}");
 }

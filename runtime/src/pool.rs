@@ -114,7 +114,7 @@ impl Pool {
             is_awaited: false,
         });
         let pool = Arc::new(Self {
-            placement: Placement::new(template.is_heavy()),
+            placement: Placement::default(),
             run_queue: RunQueue::new(resources.machinery().cores()),
             template,
             policy,
@@ -344,6 +344,16 @@ impl Pool {
 
     fn idle_worker(&self, number: usize) -> Option<Box<Worker>> {
         self.state.lock().ledger.idle_worker(number, current_core())
+    }
+
+    /// Exchanges a slot without a worker for one with an idle worker, in another instance.
+    fn exchange(&self, number: usize) -> Option<(usize, Box<Worker>)> {
+        let exchanged = self.state.lock().ledger.exchange(number, current_core(), clock::now());
+        let (other, worker, fell_idle) = exchanged?;
+        if fell_idle {
+            self.resources.capacity().may_be_made();
+        }
+        Some((other, worker))
     }
 
     fn release(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {

@@ -3,8 +3,8 @@
 //! Most guests answer within the first poll, inline on the event loop: then the whole answer is there and
 //! becomes a body of known length. Otherwise the call becomes a task of its own ([`drive`]) under the
 //! deadline, moves to the compute threads if it computes, and the response streams. Calls of a guest that is known
-//! to compute ([`crate::pool::placement`]) begin there, when it is their turn ([`queued`]). Guests that share a worker
-//! go another way ([`run_shared`]).
+//! to compute ([`crate::pool::placement`]) begin there, when it is their turn ([`queued`]), and so do those that need a worker
+//! whose start computes. Guests that share a worker go another way ([`run_shared`]).
 
 mod queued;
 pub mod record;
@@ -46,7 +46,8 @@ pub async fn run(slot: Slot, invocation: Invocation) -> Result<http::Response<Re
     let is_large = slot.worker.as_deref().is_some_and(|worker| worker.memory().is_large());
     let record = InvocationRecord::new(&slot, RequestInfo::new(&invocation));
     let (head_sender, mut head) = oneshot::channel();
-    if slot.pool().placement().computes() || is_large {
+    let starts = slot.worker.is_none() && !slot.pool().template().starts_in_place();
+    if slot.pool().placement().computes() || is_large || starts {
         let compute = slot.pool().resources().machinery().compute().clone();
         let begin = |client: ClientSide| queued::begin(slot, record, invocation, head_sender, client);
         // On the heap, as above.

@@ -77,7 +77,10 @@ impl Language {
                 pip_install(root, &venv(root, self), &["-r".into(), requirements.into()])?;
                 // Apart, because a component carries what is installed beside its compiler.
                 let of_tests: Vec<_> = OF_TESTS.iter().map(OsString::from).collect();
-                pip_install(root, &root.join("target/tools/tests"), &of_tests)
+                pip_install(root, &root.join("target/tools/tests"), &of_tests)?;
+                // Only the package itself: components of tests carry the whole folder.
+                let flask = ["--target".into(), root.join("target/tools/flask").into(), FLASK.into()];
+                pip_install(root, &venv(root, self), &flask)
             }
             Self::C if debian::is_debian() => debian::install(C_PACKAGES),
             Self::C => bail!("C needs a clang that knows wasm32-wasi; see guest-examples/c/README.md"),
@@ -89,6 +92,9 @@ impl Language {
 /// What tests take from another language: a library that checks the tokens of apps as their receivers do, and a server
 /// that speaks S3.
 const OF_TESTS: &[&str] = &["PyJWT==2.15.1", "cryptography==50.0.2", "moto[s3,server]==5.2.5"];
+
+/// The framework of the component that tests build.
+const FLASK: &str = "flask==3.1.3";
 
 /// A command that finds the tools installed here before the machine's.
 pub(crate) fn command(root: &Path, program: &str) -> Result<Command> {

@@ -31,6 +31,11 @@ pub struct Starts {
 pub type Start<T> = GuestTask<Result<T, Fault>>;
 
 impl Starts {
+    /// Whether the latest start was quick enough for an event loop.
+    pub fn are_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed)
+    }
+
     /// Runs `start` to its end, or until `deadline`. Dropping the future ends the start.
     pub async fn run<T: Send + 'static>(
         &self,
@@ -39,7 +44,7 @@ impl Starts {
         deadline: Instant,
     ) -> Result<T, Fault> {
         let mut time = Duration::ZERO;
-        if is_compute() || (own_core().is_some() && self.quick.load(Ordering::Relaxed)) {
+        if is_compute() || (own_core().is_some() && self.are_quick()) {
             // Nearly all quick starts end with this poll, and need neither a timer nor a task.
             let turn = poll_fn(|context| Poll::Ready(start.poll(context, machinery.pulse()))).await;
             time = turn.computed.time;

@@ -128,9 +128,9 @@ impl Template {
         matches!(self.pre, Pre::P3(_))
     }
 
-    /// Whether a worker is large from the beginning, as those of interpreters are.
-    pub fn is_heavy(&self) -> bool {
-        self.estimate.is_some()
+    /// Whether a worker is made so quickly that an event loop may do it.
+    pub fn starts_in_place(&self) -> bool {
+        self.starts.are_quick()
     }
 
     /// Makes a worker for one invocation at a time in `instance`. Guest code may run, until `deadline`.

@@ -133,6 +133,11 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         let Some(number) = self.lowest_open() else {
             return Err(if self.vacant().is_some() { NoSlot::MayOpen } else { NoSlot::AtMaximum });
         };
+        Ok(self.take_in(number, core, now))
+    }
+
+    /// Takes a free slot of an instance.
+    fn take_in(&mut self, number: usize, core: usize, now: impl FnOnce() -> Instant) -> Taken<I, W> {
         let concurrency = self.bounds.concurrency;
         let seat = self.seat(number);
         seat.in_flight += 1;
@@ -146,12 +151,22 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         if full {
             self.set_open(number, false);
         }
-        Ok(Taken { number, room })
+        Taken { number, room }
     }
 
     /// Returns the idle worker of a taken slot's instance that was used last, for a holder without a worker.
     pub fn idle_worker(&mut self, number: usize, core: usize) -> Option<W> {
         self.seat(number).take_idle(core)
+    }
+
+    /// Exchanges a taken slot, for which there is no worker, for one of an instance with a free slot and an idle worker. Returns
+    /// that, and whether the former instance is idle now and may be retired for others. `None` if there is none.
+    pub fn exchange(&mut self, number: usize, core: usize, now: Instant) -> Option<(usize, W, bool)> {
+        let concurrency = self.bounds.concurrency;
+        let has_idle = |seat: &Seat<I, W>| seat.in_flight < concurrency && !seat.idle.is_empty();
+        let other = self.seats.iter().position(|seat| seat.as_ref().is_some_and(has_idle))?;
+        let SlotRoom::Worker(worker) = self.take_in(other, core, || now).room else { return None };
+        Some((other, worker, self.release(number, None, core, now)))
     }
 
     /// Gives a slot back, with its worker if that may be used again. Returns whether its instance is idle now and may be retired

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What the latest invocations of a pool did. Approximate: invocations that end at the same moment may overwrite each other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Placement {
     score: AtomicU8,
 }
@@ -21,11 +21,6 @@ const COMPUTES: u8 = 3 * COMPUTED_WEIGHT;
 const SCORE_MAX: u8 = 5 * COMPUTED_WEIGHT;
 
 impl Placement {
-    /// What is expected of a guest that has not been called: that it computes, if it is `heavy`.
-    pub fn new(heavy: bool) -> Self {
-        Self { score: AtomicU8::new(if heavy { COMPUTES } else { 0 }) }
-    }
-
     /// Whether the next invocation should start on the compute threads.
     pub fn computes(&self) -> bool {
         self.score.load(Ordering::Relaxed) >= COMPUTES
@@ -51,16 +46,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heavy_guest_computes_until_it_does_not() {
-        let placement = Placement::new(true);
-        assert!(placement.computes());
-        placement.note(false);
-        assert!(!placement.computes());
-    }
-
-    #[test]
     fn a_guest_that_computes_is_known_after_three_calls_and_forgotten_after_some_quick_ones() {
-        let placement = Placement::new(false);
+        let placement = Placement::default();
         for _ in 0..2 {
             placement.note(true);
         }

@@ -70,10 +70,19 @@ impl Slot {
     }
 
     /// Notes that the invocation which begins in it now has waited for `waited` in all, and that its instance, if that is new, is
-    /// wanted only now.
+    /// wanted only now. If it has no worker but another instance has an idle one, it moves there.
     pub fn begins_after(&mut self, waited: Duration) {
         self.timing.waited_us = microseconds(waited);
         self.cold_since = self.cold_since.map(|_| clock::now());
+        if self.worker.is_none() {
+            self.worker = self.pool.idle_worker(self.number);
+        }
+        if self.worker.is_none()
+            && let Some((number, worker)) = self.pool.exchange(self.number)
+        {
+            (self.number, self.worker, self.instance) = (number, Some(worker), None);
+            (self.cold_since, self.timing.cold) = (None, false);
+        }
     }
 
     /// The number of its instance within the pool.

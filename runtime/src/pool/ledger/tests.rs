@@ -84,6 +84,21 @@ fn who_begins_late_gets_the_worker_used_last() {
     assert_eq!(ledger.idle_worker(0, 0), None);
 }
 
+#[test]
+fn who_has_no_worker_moves_to_an_instance_that_has_one() {
+    let now = Instant::now();
+    let mut ledger = ledger(1, 0, 3);
+    for instance in 0..3 {
+        ledger.open(instance, Vec::new(), 0, now);
+        ledger.take(0, || now).unwrap();
+    }
+    assert_eq!(ledger.exchange(0, 0, now), None);
+    ledger.release(2, Some(12), 0, now);
+    assert_eq!(ledger.exchange(0, 0, now), Some((2, 12, true)));
+    assert_eq!((ledger.in_flight(), ledger.idle_workers()), (2, 0));
+    assert_eq!(ledger.take(0, || now).unwrap().number, 0);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Take,
@@ -137,7 +152,11 @@ proptest! {
                 }
                 Step::BeginLate { which } if !taken.is_empty() => {
                     let which = which % taken.len();
-                    if let (number, None) = taken[which] {
+                    if let (number, None) = taken[which]
+                        && let Some((other, worker, _)) = ledger.exchange(number, which % 2, now)
+                    {
+                        taken[which] = (other, Some(worker));
+                    } else if let (number, None) = taken[which] {
                         taken[which].1 = ledger.idle_worker(number, which % 2).or_else(|| { made += 1; Some(made) });
                     }
                 }
