@@ -17,6 +17,7 @@ from types import ModuleType
 PATCHES = {
     "http.client": "for_http_client.patch_client",
     "urllib.request": "for_http_client.patch_request",
+    "urllib3.connection": "for_urllib3.patch",
 }
 
 

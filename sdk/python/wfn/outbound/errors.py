@@ -44,6 +44,14 @@ class Unsupported(OutboundError):
     """What a library was asked for does not exist here."""
 
 
+NO_PROXY = "requests go through the host, so there are no proxies: remove the proxy, or the setting HTTP_PROXY or HTTPS_PROXY"
+HOST_DOES_TLS = "the host does TLS; it always checks certificates, and trusts those that its system trusts (docs/python.md)"
+
+
+def unsupported(text: str) -> Unsupported:
+    return Unsupported(errno.EOPNOTSUPP, text)
+
+
 # WASI's code, as Python's bindings write it → the exception, its number, and what is wrong.
 _KNOWN: dict[str, tuple[type[OutboundError], int, str]] = {
     "HttpRequestDenied": (

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from http.client import HTTPConnection
 from types import ModuleType
 from typing import Any
 
-from wfn.outbound.errors import ConnectFailed, Unsupported
+from wfn.outbound.errors import HOST_DOES_TLS, NO_PROXY, ConnectFailed, unsupported
 from wfn.outbound.message import PORTS, Server
 from wfn.outbound.sockets import HostSocket
-
-NO_PROXY = "requests go through the host, so there are no proxies: remove the proxy of this request"
-HOST_DOES_TLS = "the host does TLS and trusts what the system of the host trusts (docs/python.md)"
 
 
 def connect(self: HTTPConnection) -> None:
     """`HTTPConnection.connect`."""
     if getattr(self, "_tunnel_host", None):
-        raise Unsupported(errno.EOPNOTSUPP, NO_PROXY)
+        raise unsupported(NO_PROXY)
     scheme = "https" if self.default_port == PORTS["https"] else "http"
     self.sock = HostSocket(Server(self.host, self.port, scheme), self.timeout)  # type: ignore[assignment]
 
@@ -30,7 +26,7 @@ class HTTPSConnection(HTTPConnection):
 
     def __init__(self, host: str, port: int | None = None, *, context: Any = None, **options: Any) -> None:
         if context is not None:
-            raise Unsupported(errno.EOPNOTSUPP, f"context: {HOST_DOES_TLS}")
+            raise unsupported(f"context: {HOST_DOES_TLS}")
         super().__init__(host, port, **options)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
 
-from wfn.outbound.errors import Unsupported
+from wfn.outbound.errors import NO_PROXY, unsupported
 
 PORTS = {"http": 80, "https": 443}
 # Fields that belong to a connection; the host has its own. `expect` is answered here.
@@ -108,7 +107,7 @@ class RequestReader:
         self._events.append(End())
         while True:
             if self._buffer:
-                raise Unsupported(errno.EISCONN, "a connection to the host takes one request")
+                raise unsupported("a connection to the host takes one request")
             yield
 
     def _until(self, end: bytes) -> Generator[None, None, bytes]:
@@ -133,14 +132,12 @@ class RequestReader:
 def check(server: Server, method: str, target: str, host: bytes | None, is_upgrade: bool) -> None:
     """Raises Unsupported for what the host cannot send."""
     if method == "CONNECT" or not target.startswith(("/", "*", "?")):
-        raise Unsupported(errno.EOPNOTSUPP, "requests go through the host, so there are no proxies: remove the proxy of this request")
+        raise unsupported(NO_PROXY)
     if is_upgrade:
-        raise Unsupported(errno.EOPNOTSUPP, f"{server.authority}: the host has no WebSockets and no other upgrade of a connection")
+        raise unsupported(f"{server.authority}: the host has no WebSockets and no other upgrade of a connection")
     named = (host or b"").decode("latin-1").lower().removesuffix(f":{PORTS[server.scheme]}")
     if named and named.rstrip(".") != server.authority.lower().rstrip("."):
-        raise Unsupported(
-            errno.EOPNOTSUPP, f"the header Host is {named}, the server {server.authority}: the host sends the server's name, no other"
-        )
+        raise unsupported(f"the header Host is {named}, the server {server.authority}: the host sends the server's name, no other")
 
 
 def response_head(head: Head, method: str) -> tuple[bytes, bool]:
