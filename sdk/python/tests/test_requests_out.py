@@ -170,5 +170,54 @@ class Urllib3Test(OutTest):
         self.call("sockets_still_fail_politely").raised("OSError")
 
 
+class HttpxTest(OutTest):
+    module = "with_httpx"
+
+    def test_get(self) -> None:
+        status, reason, url, path, headers, version = self.call("get").returned
+        self.assertEqual((status, reason, version), (200, "OK", "HTTP/1.1"))
+        self.assertEqual((url, path), (f"http://{upstream()}/echo/%C3%A4?a=+b", "/echo/%C3%A4?a=+b"))
+        self.assertEqual((headers["x-own"], headers["host"]), ("mine", upstream()))
+        self.assertIn("python-httpx", headers["user-agent"])
+
+    def test_bodies(self) -> None:
+        expected = [
+            ["POST", "application/json", len('{"name":"Zoë"}'.encode())],
+            ["PUT", "application/x-www-form-urlencoded", 3],
+            ["POST", "", 12],
+            ["POST", "multipart/form-data", True],
+            ["DELETE", "", 0],
+            ["POST", "", 0],
+        ]
+        self.assertEqual(self.call("bodies").returned, expected)
+        self.assertEqual(self.call("failing_body").raised("LookupError"), "no more parts")
+
+    def test_clients(self) -> None:
+        self.assertEqual(self.call("client").returned, ["welcome", "taste=sweet", "/echo?redirected=yes", "yes"])
+
+    def test_bodies_are_streams(self) -> None:
+        self.assertEqual(self.call("stream").returned, [["piece 0", "piece 1", "piece 2"], len(LARGE), len(LARGE)])
+        self.assertEqual(self.call("left_unread").returned, "alive")
+
+    def test_errors_are_those_of_httpx(self) -> None:
+        self.call("http_error").raised("HTTPStatusError")
+        self.call("timeout").raised("ReadTimeout")
+        self.call("read_timeout").raised("ReadTimeout")
+        self.call("cut").raised("RemoteProtocolError")
+        self.assertIn('allowed_outbound_hosts = ["https://example.com"]', self.call("refused").raised("ConnectError"))
+        self.assertIn("the name has no address", self.call("unknown_name").raised("ConnectError"))
+        self.assertIn("does not accept connections", self.call("nobody_listens").raised("ConnectError"))
+
+    def test_the_host_does_tls(self) -> None:
+        self.assertEqual(self.call("https").returned, 200)
+        self.assertIn("certificate is not valid", self.call("untrusted").raised("ConnectError"))
+        self.assertIn("the host does TLS", self.call("unverified").raised("ConnectError"))
+
+    def test_what_does_not_exist_here_says_so(self) -> None:
+        self.assertIn("there are no proxies", self.call("proxy").raised("ProxyError"))
+        self.assertIn("the header Host is other.example", self.call("other_host").raised("UnsupportedProtocol"))
+        self.assertIn("uds=", self.call("unix_socket").raised("UnsupportedProtocol"))
+
+
 if __name__ == "__main__":
     unittest.main()
