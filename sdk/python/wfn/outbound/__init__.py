@@ -18,6 +18,7 @@ PATCHES = {
     "http.client": "for_http_client.patch_client",
     "urllib.request": "for_http_client.patch_request",
     "urllib3.connection": "for_urllib3.patch",
+    "aiohttp.connector": "for_aiohttp.patch",
     "httpx._transports.default": "for_httpx.patch",
 }
 

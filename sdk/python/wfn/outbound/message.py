@@ -28,6 +28,8 @@ class Request(NamedTuple):
     target: str
     headers: list[tuple[str, bytes]]
     has_body: bool = False
+    # The library waits for a word before it sends the body.
+    expects_continue: bool = False
 
     @property
     def origin(self) -> str:
@@ -95,7 +97,8 @@ class RequestReader:
         is_chunked = fields.get("transfer-encoding", b"").lower() == b"chunked"
         length = int(fields.get("content-length", b"0"))
         check(self._server, method, target, fields.get("host"), "upgrade" in fields)
-        self._events.append(Request(method, self._server.scheme, self._server.authority, target, headers, is_chunked or length > 0))
+        has_body, expects = is_chunked or length > 0, fields.get("expect", b"").lower() == b"100-continue"
+        self._events.append(Request(method, self._server.scheme, self._server.authority, target, headers, has_body, expects))
         if is_chunked:
             while size := int((yield from self._until(b"\r\n")).partition(b";")[0], 16):
                 yield from self._body(size)
