@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -44,17 +45,40 @@ def closed_port() -> str:
 _bound: list[socket.socket] = []
 
 
-def deploy(module: Path, name: str, *arguments: str) -> Client:
-    """Deploys an application that may send requests to the tests' servers."""
-    addresses = {"UPSTREAM": upstream(), "CLOSED": closed_port()}
+def deploy(module: Path, name: str, scale: str) -> Client:
+    """Deploys an application that may send requests to the tests' servers, and has stores and a secret. `scale` are lines of [scale]."""
+    addresses = {"UPSTREAM": upstream(), "CLOSED": closed_port(), "EXPECTED": "a secret value"}
     for variable, authority in (("SECURE", "trusted"), ("UNTRUSTED", "untrusted")):
         addresses[variable] = upstream(certificates(authority)).replace("127.0.0.1", "localhost")
     allowed = [f"http://{upstream()}", f"http://{closed_port()}", "http://no-such-name.invalid"]
-    for variable in ("SECURE", "UNTRUSTED"):
-        allowed.append(f"https://{addresses[variable]}")
-    flags = [flag for entry in allowed for flag in ("--allow-outbound", entry)]
-    flags += [flag for pair in addresses.items() for flag in ("-e", "=".join(pair))]
-    return trusting_host().deploy(module, name, *flags, *arguments)
+    allowed += [f"https://{addresses[variable]}" for variable in ("SECURE", "UNTRUSTED")]
+    folder = module.parent / f"{name}-project"
+    folder.mkdir(exist_ok=True)
+    (folder / "wfn.toml").write_text(
+        MANIFEST.format(
+            name=name, module=json.dumps(str(module)), allowed=json.dumps(allowed), scale=scale,
+            env="\n".join(f"{variable} = {json.dumps(value)}" for variable, value in addresses.items()),
+        )  # fmt: skip
+    )
+    (folder / "secrets").write_text("TOKEN=a secret value\n")
+    trusting_host().wfn("secret", "import", name, str(folder / "secrets"))
+    return trusting_host().deploy(folder, name)
+
+
+MANIFEST = """\
+name = "{name}"
+module = {module}
+allowed_outbound_hosts = {allowed}
+key_value_stores = ["notes", "many"]
+blob_containers = ["images"]
+queues = ["orders"]
+
+[scale]
+{scale}
+
+[env]
+{env}
+"""
 
 
 class Outcome(dict[str, Any]):

@@ -20,7 +20,7 @@ def client() -> Client:
     output = BUILT / "outbound.wasm"
     ended = run_build(TESTS / "apps/outbound", "wsgi", "app:application", "-o", str(output), "--path", str(installed("outbound", *PACKAGES)))
     assert ended.returncode == 0, ended.stderr
-    return deploy(output, "outbound", "--max-instances", "1")
+    return deploy(output, "outbound", "max_instances = 1")
 
 
 class OutTest(unittest.TestCase):

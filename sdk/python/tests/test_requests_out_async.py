@@ -6,12 +6,13 @@ import json
 import unittest
 from functools import cache
 
-from asgi import ONE_WORKER
 from host import BUILT, TESTS, Client, installed, run_build
 from outbound import Outcome, deploy
 from upstream import LARGE, upstream
 
 PACKAGES = ("httpx==0.28.1", "aiohttp==3.14.5", "requests==2.34.2", "urllib3==2.8.0")
+# Of one worker in one instance, so that requests meet.
+ONE_WORKER = "concurrency = 16\nmax_instances = 1\nworkers = 1"
 # Ten requests take as long as one, 50 ms, and what the instance computes for ten; not 500 ms.
 AT_ONCE_SECONDS_MAX = 0.3
 
@@ -22,7 +23,7 @@ def client() -> Client:
     packages = str(installed("outbound-async", *PACKAGES))
     ended = run_build(TESTS / "apps/outbound_async", "asgi", "app:application", "-o", str(output), "--path", packages)
     assert ended.returncode == 0, ended.stderr
-    return deploy(output, "outbound-async", *ONE_WORKER)
+    return deploy(output, "outbound-async", ONE_WORKER)
 
 
 class OutTest(unittest.TestCase):

@@ -116,14 +116,19 @@ async def send(request: Request, body: AsyncIterable[bytes] | None = None, secon
     outgoing = outgoing_request(request, sending)
     task = asyncio.create_task(sending.run())
     try:
-        return Answer(await within(seconds, request.origin, client.send(outgoing)), request.origin)
+        answer = Answer(await within(seconds, request.origin, client.send(outgoing)), request.origin)
     except Err as error:
         if sending.error is not None:
-            raise sending.error
+            raise sending.error from None
         raise failure(error.value, request.origin) from None
     except BaseException:
         task.cancel()
         raise
+    if sending.error is not None:
+        # The answer is to a request that the application did not finish.
+        answer.close()
+        raise sending.error
+    return answer
 
 
 def outgoing_request(request: Request, sending: Sending) -> types.Request:

@@ -65,3 +65,8 @@ def begin_instance() -> None:
     _is_begun = True
     fresh.begin_instance()
     recursion.begin_instance()
+
+
+def has_begun() -> bool:
+    """Whether this is an instance, not the build."""
+    return _is_begun

@@ -4,7 +4,7 @@ import importlib
 import json
 import os
 
-MODULES = {name: importlib.import_module(name) for name in ("with_urllib", "with_requests", "with_urllib3", "with_httpx")}
+MODULES = {name: importlib.import_module(name) for name in ("with_urllib", "with_requests", "with_urllib3", "with_httpx", "stores")}
 
 
 def application(environ, start_response):

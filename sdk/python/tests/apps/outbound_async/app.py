@@ -5,7 +5,7 @@ import inspect
 import json
 import os
 
-MODULES = {name: importlib.import_module(name) for name in ("async_httpx", "with_aiohttp", "blocking")}
+MODULES = {name: importlib.import_module(name) for name in ("async_httpx", "with_aiohttp", "blocking", "async_stores")}
 
 
 async def application(scope, receive, send):
