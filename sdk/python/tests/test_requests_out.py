@@ -18,7 +18,8 @@ PACKAGES = ("requests==2.34.2", "urllib3==2.8.0", "httpx==0.28.1")
 @cache
 def client() -> Client:
     output = BUILT / "outbound.wasm"
-    ended = run_build(TESTS / "apps/outbound", "wsgi", "app:application", "-o", str(output), "--path", str(installed("outbound", *PACKAGES)))
+    packages = str(installed("outbound", *PACKAGES))
+    ended = run_build(TESTS / "apps/outbound", "wsgi", "app:application", "-o", str(output), "--path", packages)
     assert ended.returncode == 0, ended.stderr
     return deploy(output, "outbound", "max_instances = 1")
 

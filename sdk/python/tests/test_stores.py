@@ -35,8 +35,9 @@ class StoresTest(unittest.TestCase):
         self.assertEqual(self.call("large_value").returned[0], 413)
 
     def test_blobs(self) -> None:
-        expected = [None, ["image/x-test", True, True], True, [254, 255, 0, 1], [253, 254, 255], None, True, None, "a/ä.bin", 300_000, None]
-        self.assertEqual(self.call("blobs").returned, expected)
+        got = self.call("blobs").returned
+        self.assertEqual(got[:5], [None, ["image/x-test", True, True], True, [254, 255, 0, 1], [253, 254, 255]])
+        self.assertEqual(got[5:], [None, True, None, "a/ä.bin", 300_000, None])
         self.assertEqual(self.call("broken_upload").returned, "old")
         self.assertEqual(self.call("empty_blob").returned, [0, 1])
         self.call("no_range").raised("ValueError")

@@ -3,8 +3,8 @@
     with Container("images").get("cat.png") as blob:
         data = blob.read()
 
-`Container` waits for the host. In an ASGI application use `AsyncContainer`, whose methods are awaited: others run meanwhile. What a container
-refuses raises `Refused`.
+`Container` waits for the host. In an ASGI application use `AsyncContainer`, whose methods are awaited: others run meanwhile. What a
+container refuses raises `Refused`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,10 @@ class Container:
         self._calls = _Calls(name)
 
     def get(self, name: str, start: int = 0, end: int | None = None) -> Blob | None:
-        """The blob of this name; None if there is none. With `start` or `end`: as many as it has of the bytes from `start` to before `end`."""
+        """The blob of this name; None if there is none.
+
+        With `start` or `end`: as many as it has of the bytes from `start` to before `end`.
+        """
         call = self._calls.read(name, start, end)
         exchange, reply = begin(call)
         if 200 <= reply.status < 300:

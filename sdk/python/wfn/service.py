@@ -72,7 +72,7 @@ class Call(Generic[T]):
 
 
 def begin(call: Call[Any]) -> tuple[Exchange, Reply]:
-    """Sends a call and waits for the head of its answer. The body is to be read from the exchange, which is to be closed. Raises OSError."""
+    """Sends a call and waits for the head of its answer. The body is read from the exchange, which is to be closed. Raises OSError."""
     exchange = Exchange(call.request())
     try:
         for piece in pieces_of(call.body):

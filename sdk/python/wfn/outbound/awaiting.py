@@ -47,7 +47,7 @@ class Answer:
 
     async def _read(self) -> bytes:
         while True:
-            data = await self.stream.read(READ_BYTES)
+            data: bytes = await self.stream.read(READ_BYTES)
             if self.stream.writer_dropped:
                 self.is_over = True
                 end = await self.trailers.read()
@@ -111,7 +111,10 @@ class Sending:
 
 
 async def send(request: Request, body: AsyncIterable[bytes] | None = None, seconds: float | None = None) -> Answer:
-    """Sends a request and waits for its answer, at most `seconds`. Raises OutboundError, ValueError for what is no HTTP, and what `body` raises."""
+    """Sends a request and waits for its answer, at most `seconds`.
+
+    Raises OutboundError, ValueError for what is no HTTP, and what `body` raises.
+    """
     sending = Sending(body)
     outgoing = outgoing_request(request, sending)
     task = asyncio.create_task(sending.run())

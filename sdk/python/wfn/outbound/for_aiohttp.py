@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from types import ModuleType
 from typing import Any
 
@@ -21,9 +22,7 @@ from wfn.outbound.message import Server
 
 def patch(module: ModuleType) -> None:
     """After the import of aiohttp.connector: TCPConnector connects to the host."""
-    from aiohttp import client_exceptions
-
-    aiohttp: Any = client_exceptions
+    aiohttp: Any = importlib.import_module("aiohttp.client_exceptions")
 
     async def create_connection(self: Any, req: Any, traces: Any, timeout: Any) -> Any:
         # Only an ASGI application has the bindings for it.

@@ -16,7 +16,7 @@ def connect(self: HTTPConnection) -> None:
     if getattr(self, "_tunnel_host", None):
         raise unsupported(NO_PROXY)
     scheme = "https" if self.default_port == PORTS["https"] else "http"
-    self.sock = HostSocket(Server(self.host, self.port, scheme), self.timeout)  # type: ignore[assignment]
+    self.sock = HostSocket(Server(self.host, self.port, scheme), self.timeout)
 
 
 class HTTPSConnection(HTTPConnection):
@@ -33,10 +33,9 @@ class HTTPSConnection(HTTPConnection):
 def patch_client(module: ModuleType) -> None:
     """After the import of http.client."""
     setattr(module.HTTPConnection, "connect", connect)
-    if not hasattr(module, "HTTPSConnection"):
-        # urllib.request asks for these when it is imported, and then has a handler for HTTPS.
-        setattr(module, "HTTPSConnection", HTTPSConnection)
-        setattr(module, "_create_https_context", lambda _version: None)
+    # urllib.request looks for these when it is imported, and then has a handler for HTTPS.
+    setattr(module, "HTTPSConnection", HTTPSConnection)
+    setattr(module, "_create_https_context", lambda _version: None)
 
 
 def patch_request(module: ModuleType) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -58,9 +59,11 @@ def check_options(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if value is None or value in DEFAULTS.get(name, ()) or (name == "ca_certs" and value == certifi_file()):
             continue
-        from urllib3.exceptions import SSLError
+        raise exceptions().SSLError(f"{name}={value!r} cannot be had: {HOST_DOES_TLS}")
 
-        raise SSLError(f"{name}={value!r} cannot be had: {HOST_DOES_TLS}")
+
+def exceptions() -> Any:
+    return importlib.import_module("urllib3.exceptions")
 
 
 def certifi_file() -> str | None:
@@ -71,15 +74,13 @@ def certifi_file() -> str | None:
 @contextlib.contextmanager
 def errors_of_urllib3(connection: Any) -> Iterator[None]:
     """Raises urllib3's own exceptions where there was no connection: they say that nothing was sent, so that it may try again."""
-    from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, SSLError
-
     try:
         yield
     except NameNotFound as error:
-        raise NameResolutionError(connection.host, connection, error) from error
+        raise exceptions().NameResolutionError(connection.host, connection, error) from error
     except ConnectTimedOut as error:
-        raise ConnectTimeoutError(connection, str(error)) from error
+        raise exceptions().ConnectTimeoutError(connection, str(error)) from error
     except TlsFailed as error:
-        raise SSLError(error) from error
+        raise exceptions().SSLError(error) from error
     except ConnectFailed as error:
-        raise NewConnectionError(connection, str(error)) from error
+        raise exceptions().NewConnectionError(connection, str(error)) from error

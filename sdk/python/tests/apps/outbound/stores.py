@@ -32,7 +32,8 @@ def numbers_and_json(base):
     store.delete("count")
     store.put_json("place", {"x": [1, 2]})
     store.put("empty", b"")
-    return [store.increment("count"), store.increment("count", -5), store.get_json("place"), store.get_json("none"), store.get("empty") == b""]
+    counts = [store.increment("count"), store.increment("count", -5)]
+    return [*counts, store.get_json("place"), store.get_json("none"), store.get("empty") == b""]
 
 
 def pages(base):

@@ -17,7 +17,8 @@ async def key_values(base):
     await store.delete("count")
     counts = await asyncio.gather(*(store.increment("count") for _ in range(10)))
     keys = await store.keys("pl")
-    return [created, replaced, (await store.get("a")).decode(), await store.get_json("place"), sorted(counts), keys, await store.get("none")]
+    value, place, none = await asyncio.gather(store.get("a"), store.get_json("place"), store.get("none"))
+    return [created, replaced, value.decode(), place, sorted(counts), keys, none]
 
 
 async def other_store(base):

@@ -57,7 +57,9 @@ async def bodies(base):
 
 async def session(base):
     auth = aiohttp.BasicAuth("user", "pass word")
-    async with aiohttp.ClientSession(f"http://{base}", auth=auth, headers={"X-Session": "yes"}, cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+    # Cookies of a server without a name are kept only by such a jar.
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(f"http://{base}", auth=auth, headers={"X-Session": "yes"}, cookie_jar=jar) as session:
         async with session.get("/private") as answer:
             welcome = await answer.text()
         async with session.get("/cookie") as answer:
