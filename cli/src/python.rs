@@ -31,7 +31,6 @@ const FILES: &[(&str, &[u8])] = files![
     "wfn/outbound/for_http_client.py",
     "wfn/outbound/message.py",
     "wfn/outbound/sockets.py",
-    "wfn/outbound/wasi.py",
     "wfn/packages.py",
     "wfn/py.typed",
     "wfn/runtime/__init__.py",

@@ -78,11 +78,16 @@ class UrllibTest(OutTest):
         self.assertIn("the name has no address", self.call("unknown_name").raised("URLError"))
         self.assertIn("does not accept connections", self.call("nobody_listens").raised("URLError"))
         self.assertIn("there are no proxies", self.call("proxy").raised("URLError"))
+        self.assertIn("there is no network while the component is built", self.call("at_build").returned)
 
-    def test_connections_of_http_client(self) -> None:
+    def test_requests_that_are_all_sent_first_overlap(self) -> None:
         begun = time.monotonic()
         self.assertEqual(self.call("at_once").returned, ["waited"] * 10)
-        self.assertLess(time.monotonic() - begun, 1)
+        self.assertEqual(self.call("by_fetch_all").returned, [200, "waited", "body", "application/json"])
+        # One after the other they would take three seconds.
+        self.assertLess(time.monotonic() - begun, 2)
+
+    def test_a_connection_of_http_client_is_used_again(self) -> None:
         self.assertEqual(self.call("used_again").returned, ["number 0", "number 1", "number 2"])
 
 

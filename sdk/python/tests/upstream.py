@@ -19,6 +19,8 @@ LARGE = bytes(range(256)) * 1024
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Otherwise a body waits up to 40 ms until the client has acknowledged the head.
+    disable_nagle_algorithm = True
 
     def answer(self, body: bytes, status: int = 200, **headers: str) -> None:
         self.send_response(status)

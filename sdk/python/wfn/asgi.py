@@ -14,10 +14,10 @@ from componentize_py_types import Err, Ok
 from wit_world import (
     byte_stream,
     exports,
-    result_option_wasi_http_types_0_3_0_fields_wasi_http_types_0_3_0_error_code_future as trailers_future,
-    result_unit_wasi_http_types_0_3_0_error_code_future as received_future,
+    result_option_wasi_http_types_fields_wasi_http_types_error_code_future as trailers_future,
+    result_unit_wasi_http_types_error_code_future as received_future,
 )
-from wit_world.imports.wasi_http_types_0_3_0 import (
+from wit_world.imports.wasi_http_types import (
     ErrorCode_InternalError,
     Fields,
     Method_Other,

@@ -9,15 +9,16 @@ from typing import Any
 from componentize_py_types import Err, Ok
 from wit_world import (
     byte_stream,
-    result_option_wasi_http_types_0_3_0_fields_wasi_http_types_0_3_0_error_code_future as trailers_future,
-    result_unit_wasi_http_types_0_3_0_error_code_future as received_future,
+    result_option_wasi_http_types_fields_wasi_http_types_error_code_future as trailers_future,
+    result_unit_wasi_http_types_error_code_future as received_future,
 )
 from wit_world.imports import client
-from wit_world.imports import wasi_http_types_0_3_0 as types
+from wit_world.imports import wasi_http_types as types
 
 from wfn.outbound.blocking import READ_BYTES, method_of
 from wfn.outbound.errors import failure, timed_out
 from wfn.outbound.message import Head, Request
+from wfn.runtime.network import refuse_while_building
 
 
 class Answer:
@@ -107,7 +108,7 @@ class Sending:
             end = Err(types.ErrorCode_InternalError("the application could not give the whole body"))
         if self.writer is not None:
             self.writer.__exit__(None, None, None)
-        await self.end.write(end)
+        await settled(self.end.write(end))
 
 
 async def send(request: Request, body: AsyncIterable[bytes] | None = None, seconds: float | None = None) -> Answer:
@@ -115,6 +116,7 @@ async def send(request: Request, body: AsyncIterable[bytes] | None = None, secon
 
     Raises OutboundError, ValueError for what is no HTTP, and what `body` raises.
     """
+    refuse_while_building()
     sending = Sending(body)
     outgoing = outgoing_request(request, sending)
     task = asyncio.create_task(sending.run())

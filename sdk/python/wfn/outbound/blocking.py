@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from componentize_py_types import Err
+from wit_world.imports import monotonic_clock_0_2, outgoing_handler, poll, streams, types
 
 from wfn.outbound.errors import failure, timed_out
 from wfn.outbound.message import Head, Request
-from wfn.outbound.wasi import monotonic_clock, outgoing_handler, poll, streams, types
+from wfn.runtime.network import refuse_while_building
 
 # The most that one call of blocking-write-and-flush takes.
 WRITE_BYTES_MAX = 4096
@@ -22,12 +23,13 @@ class Exchange:
     """A request that is on its way, and its answer. First `write` and `finish`, then `head`, then `read`."""
 
     def __init__(self, request: Request) -> None:
-        """Sends the head of a request. Raises OutboundError, and ValueError for what is no HTTP."""
+        """Sends the head of a request. Raises OutboundError, OSError while the component is built, and ValueError for what is no HTTP."""
         self.origin = request.origin
         # What the host lends, in the order in which it wants it back.
         self.lent: list[Any] = []
         self.body: Any = None
         self.stream: Any = None
+        refuse_while_building()
         outgoing = outgoing_request(request)
         self.body = outgoing.body()
         try:
@@ -66,7 +68,8 @@ class Exchange:
     def head(self, seconds: float | None = None) -> Head:
         """Waits for the answer, at most `seconds`. Raises OutboundError."""
         wait(self.pending.subscribe(), self.origin, seconds)
-        answer = self.pending.get().value
+        ready: Any = self.pending.get()
+        answer = ready.value
         if isinstance(answer, Err):
             raise failure(answer.value, self.origin)
         response = answer.value
@@ -142,6 +145,6 @@ def wait(pollable: Any, origin: str, seconds: float | None) -> None:
             pollable.block()
             return
         nanoseconds = min(max(int(seconds * 1e9), 0), WAIT_NANOSECONDS_MAX)
-        with monotonic_clock.subscribe_duration(nanoseconds) as timer:
+        with monotonic_clock_0_2.subscribe_duration(nanoseconds) as timer:
             if 0 not in poll.poll([pollable, timer]):
                 raise timed_out(origin, seconds)

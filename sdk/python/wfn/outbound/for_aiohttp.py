@@ -12,7 +12,6 @@ from wfn.outbound.errors import (
     ConnectFailed,
     ConnectTimedOut,
     NameNotFound,
-    OutboundError,
     TimedOut,
     TlsFailed,
     unsupported,
@@ -36,7 +35,7 @@ def patch(module: ModuleType) -> None:
                 raise aiohttp.ClientConnectorSSLError(key, unsupported(f"ssl={tls!r} cannot be had: {HOST_DOES_TLS}"))
         protocol = self._factory()
 
-        def has_failed(error: OutboundError) -> bool:
+        def has_failed(error: Exception) -> bool:
             own = error_of_aiohttp(aiohttp, key, error)
             if own is not None:
                 protocol.set_exception(own, error)
@@ -48,7 +47,7 @@ def patch(module: ModuleType) -> None:
     setattr(module.TCPConnector, "_create_connection", create_connection)
 
 
-def error_of_aiohttp(aiohttp: Any, key: Any, error: OutboundError) -> BaseException | None:
+def error_of_aiohttp(aiohttp: Any, key: Any, error: Exception) -> BaseException | None:
     """aiohttp's exception for a request that got no answer; None where the connection was lost."""
     match error:
         case NameNotFound():

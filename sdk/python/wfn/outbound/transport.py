@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from wfn.outbound.awaiting import Answer, send
-from wfn.outbound.errors import OutboundError
 from wfn.outbound.message import End, Piece, Request, RequestReader, Server, framed, response_head
 
 # The protocol is asked to pause while more bytes than this wait to be sent.
@@ -18,7 +17,7 @@ WAITING_BYTES_MAX = 65536
 class HostTransport(asyncio.Transport):
     """A connection for one request. The host connects, and does TLS."""
 
-    def __init__(self, protocol: Any, server: Server, has_failed: Callable[[OutboundError], bool]) -> None:
+    def __init__(self, protocol: Any, server: Server, has_failed: Callable[[Exception], bool]) -> None:
         """`has_failed` tells the protocol why there is no answer, and returns whether it could; else the connection is lost."""
         super().__init__()
         self.protocol = protocol
@@ -113,7 +112,8 @@ class HostTransport(asyncio.Transport):
             if is_chunked:
                 await self._receive(framed(b"", is_chunked))
             self._lost(None)
-        except OutboundError as error:
+        except Exception as error:
+            # Whatever it is, the protocol has to hear of it, or its user waits for ever.
             if not self.is_closed and (answer is not None or not self.has_failed(error)):
                 self._lost(error)
         finally:
@@ -128,7 +128,7 @@ class HostTransport(asyncio.Transport):
         if not self.is_closed:
             self.protocol.data_received(data)
 
-    def _lost(self, error: OutboundError | None) -> None:
+    def _lost(self, error: Exception | None) -> None:
         if not self.is_closed:
             self.is_closed = True
             if error is None:

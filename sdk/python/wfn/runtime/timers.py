@@ -22,7 +22,7 @@ import componentize_py_async_support as support
 import componentize_py_runtime as runtime
 import wit_world
 from componentize_py_types import Ok
-from wit_world.imports import wasi_clocks_monotonic_clock_0_3_0 as monotonic_clock
+from wit_world.imports import monotonic_clock
 
 from wfn.runtime import begin_instance
 from wfn.runtime.blocking import Watch

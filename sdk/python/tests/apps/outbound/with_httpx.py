@@ -1,11 +1,10 @@
-"""Requests by `httpx`, synchronous, as in any Python."""
+"""Requests by `httpx`, synchronous, as in any Python. This module, and httpx, are not part of the image."""
 
 import io
 import os
 
 import httpx
 
-# Made while the component is built; it has no connection then.
 CLIENT = httpx.Client(headers={"X-Session": "yes"})
 
 

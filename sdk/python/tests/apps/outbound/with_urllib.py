@@ -7,6 +7,15 @@ import os
 import urllib.parse
 import urllib.request
 
+try:
+    urllib.request.urlopen("http://127.0.0.1/")
+except OSError as error:
+    AT_BUILD = str(error)
+
+
+def at_build(base):
+    return AT_BUILD
+
 
 def get(base):
     request = urllib.request.Request(f"http://{base}/echo/ä?a=%20b".replace("ä", "%C3%A4"), headers={"X-Own": "mine"})
@@ -132,6 +141,13 @@ def at_once(base):
     for connection in connections:
         connection.request("GET", "/wait?ms=200")
     return [connection.getresponse().read().decode() for connection in connections]
+
+
+def by_fetch_all(base):
+    from wfn.fetch import Request, fetch_all
+
+    answers = fetch_all([Request(f"http://{base}/wait?ms=200"), Request(f"http://{base}/echo", "POST", {"x-own": "mine"}, b"body")] * 5)
+    return [answers[0].status, answers[0].body.decode(), json.loads(answers[9].body)["body"], answers[9].headers["content-type"]]
 
 
 def used_again(base):
