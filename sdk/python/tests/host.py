@@ -83,12 +83,14 @@ def component(name: str, application: str, *arguments: str) -> Path:
 class Host:
     """A host that runs until the tests end."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="wfn-python-")
         self.binary = os.environ.get("WFN") or default_binary()
         data = f"{self.folder.name}/data"
         command = [self.binary, "up", "--data-dir", data, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
+        )
         atexit.register(self.stop)
         assert self.process.stdout is not None
         ready = self.process.stdout.readline()

@@ -27,6 +27,7 @@ from wit_world.imports.wasi_http_types import (
     Scheme_Other,
 )
 
+from wfn.outbound import transport  # noqa: F401, for the libraries that the application imports
 from wfn.runtime import lent, timers
 from wfn.runtime.timers import loop
 

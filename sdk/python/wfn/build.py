@@ -28,14 +28,21 @@ class Kind:
 
     bridge: str
     world: str
-    wit: str
     # What of the bridge's module the component exports, as Python's source; `application` is the application.
     export: str
 
 
+# Names of bindings of which WASI 0.2 and 0.3 both have one.
+BINDINGS = {
+    "wasi:clocks/monotonic-clock@0.2.0": "monotonic_clock_0_2",
+    "wasi:clocks/monotonic-clock@0.3.0": "monotonic_clock",
+    "wasi:http/types@0.2.0": "types",
+    "wasi:http/types@0.3.0": "wasi_http_types",
+}
+
 KINDS = {
-    "asgi": Kind("wfn.asgi", "asgi", "wasi-0.3", "Handler = bridge.handler(application)"),
-    "wsgi": Kind("wfn.wsgi", "http-app", "wasi-0.2", "IncomingHandler = bridge.handler(application)"),
+    "asgi": Kind("wfn.asgi", "asgi", "Handler = bridge.handler(application)"),
+    "wsgi": Kind("wfn.wsgi", "wsgi", "IncomingHandler = bridge.handler(application)"),
 }
 
 ENTRY = '''\
@@ -118,7 +125,10 @@ def build(options: argparse.Namespace) -> None:
         Path(work, "entry", f"{ENTRY_MODULE}.py").write_text(entry, encoding="utf-8")
         mounted = folders + [str(HERE.parent), str(Path(work, "entry"))] + packages
         output = Path(work, "component.wasm")
-        arguments = command + ["-q", "-d", str(HERE / "wit" / kind.wit), "-w", kind.world, "componentize", ENTRY_MODULE]
+        arguments = command + ["-q", "-d", str(HERE / "wit"), "-w", kind.world]
+        for interface, binding in BINDINGS.items():
+            arguments += ["--import-interface-name", f"{interface}={binding}"]
+        arguments += ["componentize", ENTRY_MODULE]
         for folder in mounted:
             arguments += ["-p", folder]
         arguments += ["-o", str(output)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 
+from wfn import outbound
 from wfn.runtime import fresh, kept, late, missing, network, recursion
 from wfn.runtime.missing import defaults
 
@@ -27,6 +28,7 @@ def begin_build(build_settings: list[str]) -> None:
     fresh.install(build_settings)
     recursion.install()
     network.install()
+    outbound.install()
 
 
 def end_build(application_folder: str, build_folder: str) -> None:
@@ -63,3 +65,8 @@ def begin_instance() -> None:
     _is_begun = True
     fresh.begin_instance()
     recursion.begin_instance()
+
+
+def has_begun() -> bool:
+    """Whether this is an instance, not the build."""
+    return _is_begun
