@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +125,12 @@ class Function:
                 yield f"{self.name}: its parameter {name} is bound to nothing"
 
 
+def is_disabled(name: str, settings: Mapping[str, str]) -> bool:
+    """Whether the app's settings switch a function off."""
+    values = (settings.get(form.format(name)) for form in ("AzureWebJobs.{}.Disabled", "AzureWebJobs__{}__Disabled"))
+    return any(value is not None and value.lower() in ("true", "1") for value in values)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file of the app; empty if it is not there. Raises AppError for one that is none."""
     try:
@@ -155,8 +161,8 @@ def script_of(folder: Path, description: dict[str, Any]) -> str:
     name = script.removesuffix(".py").replace("\\", "/").removeprefix("./")
     if not script.endswith(".py") or not name.isidentifier():
         raise AppError(f"{folder.name}/function.json: scriptFile is {script!r}; name a Python file in the same folder")
-    if not folder.name.isidentifier():
-        raise AppError(f"the folder {folder.name} is not a name that Python can import; use letters, digits and underscores")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", folder.name):
+        raise AppError(f"the folder {folder.name!r} cannot be the name of a function; use letters, digits, hyphens and underscores")
     return folder.name if name == "__init__" else f"{folder.name}.{name}"
 
 

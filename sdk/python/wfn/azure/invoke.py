@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import json
 import logging
 import os
@@ -18,10 +19,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import azure.functions
-from azure.functions import http
+from azure.functions import _http, http
 
 from wfn.azure import events, keys
-from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, load, read_json
+from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, is_disabled, load, read_json
 from wfn.azure.context import Context, RetryState, Trace
 from wfn.azure.events import Event
 from wfn.azure.expressions import BlobPattern, with_settings
@@ -55,6 +56,10 @@ class Outgoing:
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+
+
+# The body of a request is in memory already; the package would write larger files of a form to the disk again.
+setattr(vars(_http)["_wk_parser"], "default_stream_factory", lambda *_, **__: io.BytesIO())
 
 
 class App:
@@ -113,10 +118,15 @@ class App:
         routes = []
         for function in functions:
             trigger = function.trigger
+            if is_disabled(function.name, os.environ):
+                continue
             self.functions[function.own_name] = function
             if trigger["type"] == "httpTrigger":
                 template = with_settings(str(trigger.get("route") or function.name)).strip("/")
                 routes.append((Route(f"{prefix}/{template}" if prefix else template), function))
+            elif trigger["type"] == "blobTrigger":
+                # Where a queue has the name of the function.
+                self.functions[f"{function.own_name}-blob"] = function
             elif trigger["type"] == "queueTrigger":
                 self.queues[with_settings(trigger["queueName"])] = function
         self.routes = in_order(routes)

@@ -31,7 +31,8 @@ class AzureProject:
                 if (one.is_certain or one.is_part) and project.file_of(one.module.partition(".")[0]) is None:
                     found[one.module] = None
         self.packages = [name for name in found if name.partition(".")[0] != "__app__"]
-        self.is_async = any(needs_loop(Path(file)) for file in sorted(files))
+        self.files = sorted(files)
+        self.is_async = any(needs_loop(Path(file)) for file in self.files)
 
 
 def needs_loop(file: Path) -> bool:
