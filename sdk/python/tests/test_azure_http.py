@@ -68,6 +68,10 @@ class HttpTest(unittest.TestCase):
         for path in ("/", "/api", "/items/5", "/api/items", "/api/pages/3/700", "/api/files/a.text", "/api/codes/ABC", "/api/blue/r2", "/api/hello/x"):
             self.assertEqual(self.client.get(path).status, 404, path)
 
+    def test_a_path_cannot_be_made_that_takes_long_to_look_at(self) -> None:
+        self.assertEqual(self.text("/api/parts/1-2-3-4-5.end"), '{"a": "1-2", "b": "3", "c": "4", "d": "5"}')
+        self.assertEqual(self.client.get(f"/api/parts/{'-' * 30_000}").status, 404)
+
     def test_methods(self) -> None:
         self.assertEqual(self.client.call("DELETE", "/api/echo").status, 404)
         self.assertEqual(self.client.get("/api/json").status, 404)

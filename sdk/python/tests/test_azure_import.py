@@ -10,6 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 from apps_of_azure import copied, environment, wfn
+from host import installed, run_build
 
 HEAD = "import azure.functions as func\napp = func.FunctionApp()\n"
 CASES = {
@@ -47,6 +48,7 @@ CASES = {
     ),
     "parameter": ('@app.route(route="a")\ndef wrong(request): ...\n', "its parameter request is bound to nothing"),
 }
+MISSING = "wfn.build: the package azure-functions is missing; install it with: .venv/bin/pip install -r requirements.txt"
 HOSTS = {
     "functionTimeout": ('{"functionTimeout": "soon"}', "'soon' is no time span"),
     "customHandler": ('{"customHandler": {"description": {"defaultExecutablePath": "x"}}}', "custom handlers are programs of machine code"),
@@ -127,6 +129,21 @@ class ImportTest(unittest.TestCase):
         ended = wfn("build", str(self.folder))
         self.assertEqual(ended.returncode, 1)
         self.assertIn("function_app.py:3: numpy is machine code and cannot run in a component", ended.stderr)
+        self.assertFalse((self.folder / "build").exists())
+
+
+    def test_the_build_says_what_is_missing(self) -> None:
+        (self.folder / "function_app.py").write_text(HEAD)
+        ended = run_build(self.folder, "azure", "-o", "build/app.wasm")
+        self.assertEqual((ended.returncode, ended.stderr.splitlines()[-1]), (1, MISSING))
+        packages = installed("azure", "azure-functions==1.26.0")
+        (self.folder / "function_app.py").unlink()
+        ended = run_build(self.folder, "azure", "-o", "build/app.wasm", "--path", str(packages))
+        self.assertIn("there is neither function_app.py nor a folder with function.json", ended.stderr)
+        (self.folder / "function_app.py").write_text(HEAD + "from helpers import tool\n")
+        (self.folder / "helpers.py").write_text("import not_there\n")
+        ended = run_build(self.folder, "azure", "-o", "build/app.wasm", "--path", str(packages))
+        self.assertIn("wfn.build: helpers.py:1: there is no module not_there; install its package", ended.stderr)
         self.assertFalse((self.folder / "build").exists())
 
 

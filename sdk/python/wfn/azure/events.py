@@ -185,7 +185,8 @@ def trigger_data(event: Event, kind: str) -> dict[str, Any]:
         payload = json.loads(event.body)
         if isinstance(payload, dict):
             data.update((name.lower(), value) for name, value in payload.items())
-    except ValueError:
+    except (ValueError, RecursionError):
+        # Not JSON, or such as nobody means.
         pass
     text_of_body = event.body.decode("utf-8", "replace")
     named = {

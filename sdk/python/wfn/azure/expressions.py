@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from wfn.azure.template import parts_between
+
 NAME_BYTES_MAX = 63
 # What a date's format may contain, and how Python writes it.
 DATE_PARTS = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "dd": "%d", "HH": "%H", "hh": "%I", "mm": "%M", "ss": "%S", "K": "Z"}
@@ -67,24 +69,15 @@ class BlobPattern:
         self.container, _, name = path.partition("/")
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", self.container):
             raise ExpressionError(f"the path {path!r} does not begin with the name of a container: 1 to 63 of a-z, 0-9 and '-'")
-        # Of a container alone, all its blobs.
-        name = name or "{name}"
-        parts = re.split(r"\{([^{}]+)\}", name)
-        self.names = parts[1::2]
-        self.prefix, self.suffix = parts[0], parts[-1] if len(parts) > 1 else ""
-        self.is_one_blob = len(parts) == 1
-        # The last part takes what is left, also slashes; so do the others, as far as the texts between them allow.
-        self.pattern = re.compile("(.+)".join(re.escape(text) for text in parts[::2]), re.DOTALL)
-
-    @property
-    def is_affixes(self) -> bool:
-        """Whether prefix and suffix say all."""
-        return len(self.names) == 1
+        # Of a container alone, all its blobs. A part takes also slashes.
+        parts = re.split(r"\{([^{}]+)\}", name or "{name}")
+        self.names, self.literals = parts[1::2], parts[::2]
+        self.prefix, self.suffix = self.literals[0], self.literals[-1] if self.names else ""
 
     def match(self, name: str) -> dict[str, str] | None:
         """The parts of a blob's name, or None if the trigger does not take it."""
-        found = self.pattern.fullmatch(name)
-        return None if found is None else dict(zip(self.names, found.groups()))
+        found = parts_between(name, self.literals)
+        return None if found is None else dict(zip(self.names, found))
 
 
 def own_name(name: str, what: str) -> str:

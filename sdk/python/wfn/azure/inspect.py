@@ -52,12 +52,15 @@ def parser() -> argparse.ArgumentParser:
 def inspected(name: str, folder: Path) -> dict[str, Any]:
     """The result for the app in `folder`, which is the current one. Raises AppError if it cannot be read."""
     host = app.read_json(folder / "host.json")
-    values = settings_of(app.read_json(folder / "local.settings.json"))
+    local = app.read_json(folder / "local.settings.json")
+    values = settings_of(local)
     os.environ.update({name: value for name, value in values.items() if value_fits(name, value)})
     project = Project(["."], site_packages())
     functions = functions_of(folder)
     source = AzureProject(project)
     made = Made(name, functions, host, values)
+    for section in local.keys() - {"IsEncrypted", "Values"}:
+        made.add("unused", f"local.settings.json: {section}", "it is for func start; wfn dev has flags for its addresses, and CORS is for a proxy in front")
     made.lines += list(lines_of_folder(folder, name))
     made.lines += list(lines_of_packages(project, source))
     if source.is_async:
@@ -105,8 +108,9 @@ def functions_of(folder: Path) -> list[Function]:
 
 def place_of(error: BaseException, folder: Path) -> str:
     """The last line of the app in a traceback."""
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == folder]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}: " if own else ""
+    files = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(file.relative_to(folder), line) for file, line in files if file.is_relative_to(folder) and "site-packages" not in file.parts]
+    return f"{own[-1][0]}:{own[-1][1]}: " if own else ""
 
 
 def lines_of_folder(folder: Path, name: str) -> Iterator[Line]:

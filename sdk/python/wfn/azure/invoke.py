@@ -25,8 +25,8 @@ from wfn.azure import events, keys
 from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, is_disabled, load, read_json
 from wfn.azure.context import Context, RetryState, Trace
 from wfn.azure.events import Event
-from wfn.azure.expressions import BlobPattern, with_settings
-from wfn.azure.outputs import Bindings, Services, read_blob, send
+from wfn.azure.expressions import BlobPattern, ExpressionError, with_settings
+from wfn.azure.outputs import BindingFailed, Bindings, Services, read_blob, send
 from wfn.azure.routes import Route, in_order, path_of
 
 # Where code is from that a traceback of the app need not begin with.
@@ -237,7 +237,7 @@ class App:
         if "context" in inspect.signature(function.call).parameters and "context" not in arguments:
             trace = Trace(headers.get("traceparent", ""), headers.get("tracestate", ""))
             arguments["context"] = Context(
-                headers.get("wfn-invocation") or str(uuid.uuid4()), function.name, function.folder, trace, retry, self.local
+                str(uuid.uuid4()), function.name, function.folder, trace, retry, self.local
             )
         if inspect.iscoroutinefunction(function.call):
             return await function.call(**arguments)
@@ -258,7 +258,7 @@ def http_data(incoming: Incoming, values: dict[str, str], parameters: dict[str, 
     data: dict[str, Any] = {"query": parameters, "headers": dict(incoming.headers)}
     try:
         body = json.loads(incoming.body or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if isinstance(body, dict):
         data.update((name.lower(), value) for name, value in body.items())
@@ -267,7 +267,10 @@ def http_data(incoming: Incoming, values: dict[str, str], parameters: dict[str, 
 
 
 def log_failure(what: str, error: BaseException) -> None:
-    """Writes what failed to the log, with a traceback that begins in the app."""
+    """Writes what failed to the log. What the app raised has a traceback that begins in the app."""
+    if isinstance(error, (AppError, BindingFailed, ExpressionError)):
+        print(f"{what}: {error}", file=sys.stderr)
+        return
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(NOT_OF_THE_APP):
         trace = trace.tb_next

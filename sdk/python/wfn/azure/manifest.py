@@ -37,6 +37,7 @@ class Made:
     def __init__(self, name: str, functions: list[Function], host: dict[str, Any], values: dict[str, str]) -> None:
         self.name, self.functions, self.values = name, functions, values
         self.settings = {**os.environ, **values}
+        self.connections = {binding["connection"] for function in functions for binding in function.bindings if "connection" in binding}
         self.lines: list[Line] = []
         self.queues: list[str] = []
         self.containers: list[str] = []
@@ -79,7 +80,14 @@ class Made:
         self.scale["timeout"] = f"{min(self.numbers.timeout_seconds, hostjson.HTTP_TIMEOUT_SECONDS)}s"
 
     def take_setting(self, name: str, value: str) -> None:
-        if hostjson.is_secret(name, value):
+        is_secret = hostjson.is_secret(name, value)
+        if name.partition("__")[0] in self.connections and name not in hostjson.PLATFORM:
+            if not is_secret:
+                self.env[name] = value
+            hint = f"; if the app reads it itself: wfn secret put {self.name} {name}" if is_secret else ""
+            self.add("unused", f"setting {name}", f"a connection; wfn's own queues and blobs need none{hint}")
+            return
+        if is_secret:
             self.secrets.append(name)
             self.add("maps", f"setting {name}", f"a secret, which is not in wfn.toml: wfn secret put {self.name} {name}")
             return

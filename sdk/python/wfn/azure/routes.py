@@ -7,9 +7,10 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import unquote
+
+from wfn.azure.template import parts_between
 
 Check = Callable[[str], bool]
 
@@ -38,45 +39,69 @@ class Route:
 
     def __init__(self, template: str) -> None:
         self.template = template.strip("/")
-        self.parameters: list[Parameter] = []
-        self.precedence: list[int] = []
-        pattern = ""
-        segments = list(split_segments(self.template))
-        for number, segment in enumerate(segments):
-            parts = list(split_parts(segment))
-            own = [part for part in parts if isinstance(part, Parameter)]
-            self.precedence.append(digit(parts))
-            for parameter in own:
-                if parameter.name.lower() in (known.name.lower() for known in self.parameters):
-                    raise RouteError(f"the route {template!r} has the parameter {parameter.name!r} twice")
-                self.parameters.append(parameter)
-                if parameter.is_catch_all and (number + 1 < len(segments) or len(parts) > 1):
-                    raise RouteError(f"in the route {template!r}, {parameter.name!r} takes the rest of the path, so it must be the last segment")
-            slash = "/" if number else ""
-            if len(parts) == 1 and own and own[0].may_be_missing:
-                inner = "(.*)" if own[0].is_catch_all else "([^/]+)"
-                pattern += f"(?:{slash}{inner})?"
-            else:
-                pattern += slash + "".join(part_pattern(part) for part in parts)
-        self.pattern = re.compile(pattern, re.IGNORECASE | re.DOTALL)
+        self.segments = [list(split_parts(segment)) for segment in split_segments(self.template)]
+        self.precedence = [digit(parts) for parts in self.segments]
+        names: set[str] = set()
+        for number, parts in enumerate(self.segments):
+            for place, part in enumerate(parts):
+                if isinstance(part, str):
+                    continue
+                if part.name.lower() in names:
+                    raise RouteError(f"the route {template!r} has the parameter {part.name!r} twice")
+                names.add(part.name.lower())
+                if part.is_catch_all and (number + 1 < len(self.segments) or len(parts) > 1):
+                    raise RouteError(f"in the route {template!r}, {part.name!r} takes the rest of the path, so it must be the last segment")
+                if place and isinstance(parts[place - 1], Parameter):
+                    raise RouteError(f"in the route {template!r}, a text is missing before {part.name!r}")
 
     def match(self, path: str) -> dict[str, str] | None:
         """The parameters in a path without the slash at its beginning, or None. What is missing has its default or is left out."""
-        found = self.pattern.fullmatch(path)
-        if found is None:
-            return None
+        given = path.split("/") if path else []
         values: dict[str, str] = {}
-        for parameter, text in zip(self.parameters, found.groups()):
-            if not text:
-                if not parameter.may_be_missing:
-                    return None
-                if parameter.default is not None:
-                    values[parameter.name] = parameter.default
-            elif all(check(text) for check in parameter.checks):
-                values[parameter.name] = text
+        for number, parts in enumerate(self.segments):
+            first = parts[0]
+            if isinstance(first, Parameter) and first.is_catch_all:
+                found: list[str] | None = ["/".join(given[number:])]
+                given = given[:number]
             else:
+                found = texts_in(parts, given[number] if number < len(given) else "")
+            if found is None:
                 return None
-        return values
+            for parameter, text in zip((part for part in parts if isinstance(part, Parameter)), found):
+                if text and not all(check(text) for check in parameter.checks):
+                    return None
+                if text or parameter.default is not None:
+                    values[parameter.name] = text or str(parameter.default)
+        return values if len(given) <= len(self.segments) else None
+
+
+def texts_in(parts: list[str | Parameter], text: str) -> list[str] | None:
+    """What the parameters of a segment are in the segment of a path, or None if it does not fit. A missing one is empty."""
+    last = parts[-1]
+    if not text and len(parts) == 1 and isinstance(last, Parameter):
+        return [""] if last.may_be_missing else None
+    literals = [""]
+    for part in parts:
+        literals += [""] if isinstance(part, Parameter) else []
+        literals[-1] += lowered(part) if isinstance(part, str) else ""
+    found = parts_between(lowered(text), literals)
+    if found is None:
+        # As the ending of a file: `{name}.{ending?}`.
+        is_ending = isinstance(last, Parameter) and last.is_optional and parts[-2:-1] == ["."]
+        without = texts_in(parts[:-2], text) if is_ending and len(parts) > 2 else None
+        return None if without is None else [*without, ""]
+    begin, texts = 0, []
+    for literal, part_found in zip(literals, found):
+        begin += len(literal)
+        texts.append(text[begin : begin + len(part_found)])
+        begin += len(part_found)
+    return texts
+
+
+def lowered(text: str) -> str:
+    """In lower case, as far as no character becomes two."""
+    lower = text.lower()
+    return lower if len(lower) == len(text) else text
 
 
 def path_of(raw: str) -> str:
@@ -159,11 +184,15 @@ def split_constraint(text: str) -> tuple[str, str]:
     return text, ""
 
 
+def is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"[+-]?(\d{1,400}\.?\d{0,400}|\.\d{1,400})([eE][+-]?\d{1,4})?", text, re.ASCII))
+
+
 def is_made_by(make: Callable[[str], Any]) -> Check:
     def check(text: str) -> bool:
         try:
             make(text)
-        except (ValueError, InvalidOperation):
+        except ValueError:
             return False
         return True
 
@@ -187,9 +216,9 @@ SIMPLE: dict[str, Check] = {
     "alpha": lambda text: bool(re.fullmatch(r"[A-Za-z]*", text)),
     "bool": lambda text: text.lower() in ("true", "false"),
     "datetime": is_made_by(datetime.datetime.fromisoformat),
-    "decimal": is_made_by(Decimal),
-    "double": is_made_by(float),
-    "float": is_made_by(float),
+    "decimal": is_number,
+    "double": is_number,
+    "float": is_number,
     "guid": is_made_by(uuid.UUID),
     "int": is_whole(32),
     "long": is_whole(64),
@@ -225,13 +254,6 @@ def check_of(constraint: str) -> Check:
         if make is not None and all(re.fullmatch(r"\s*-?[0-9]{1,18}\s*", number) for number in numbers):
             return make(*map(int, numbers))
     raise RouteError(f"there is no constraint {constraint!r}")
-
-
-def part_pattern(part: str | Parameter) -> str:
-    if isinstance(part, str):
-        return re.escape(part)
-    # Greedy, because ASP.NET looks for the literals from the right.
-    return "([^/]*)" if part.may_be_missing else "([^/]+)"
 
 
 def digit(parts: list[str | Parameter]) -> int:

@@ -35,7 +35,7 @@ def run(coroutine: Coroutine[Any, Any, Outgoing]) -> Outgoing:
         assert isinstance(outgoing, Outgoing)
         return outgoing
     coroutine.close()
-    raise RuntimeError("a function awaits something, but the app has no 'async def': build it again with wfn.build azure --async")
+    raise RuntimeError("a function awaits something, but no function of the app is 'async def'; write it so and build again")
 
 
 def application(folder: str, module: str, name: str) -> wsgi.Application:

@@ -76,6 +76,11 @@ def files(req: func.HttpRequest) -> str:
     return f"{req.route_params['name']} | {req.route_params['ending']}"
 
 
+@app.route(route="parts/{a}-{b}-{c}-{d}.end")
+def parts(req: func.HttpRequest) -> str:
+    return json.dumps(dict(req.route_params))
+
+
 @app.route(route="codes/{code:regex(^[A-Z]{{2}}$)}")
 def codes(req: func.HttpRequest) -> str:
     return f"code {req.route_params['code']}"
