@@ -48,6 +48,7 @@ def copied(name: str) -> Path:
     return folder
 
 
+@cache
 def imported(name: str) -> Path:
     """A copy of an app with its wfn.toml, built."""
     folder = copied(name)

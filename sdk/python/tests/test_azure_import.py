@@ -90,7 +90,7 @@ class ImportTest(unittest.TestCase):
     def test_what_cannot_be_read(self) -> None:
         self.refused("there is neither function_app.py nor a folder with function.json", self.run_import())
         self.refused("function_app.py:3: No module named 'numby'; install the app's packages with: python3 -m venv", self.run_import("import numby\n"))
-        self.refused("function_app.py:3: KeyError: 'A'; is it a setting that local.settings.json lacks?", self.run_import("import os; os.environ['A']\n"))
+        self.refused("function_app.py:3: KeyError: 'A'; put this setting into local.settings.json", self.run_import("import os; os.environ['A']\n"))
         self.refused("function_app.py:3: ZeroDivisionError", self.run_import("1 / 0\n"))
         self.refused("function_app.py has 2 FunctionApps (app, two); an app has one", self.run_import("two = func.FunctionApp()\n"))
         self.refused("host.json: Expecting", self.run_import("\n", host__json="{"))

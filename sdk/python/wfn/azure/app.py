@@ -258,6 +258,14 @@ def normal(bindings: list[Binding]) -> list[Binding]:
     return bindings
 
 
+def is_missing_setting(error: BaseException) -> bool:
+    """Whether it comes from `os.environ[NAME]`."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return isinstance(error, KeyError) and trace is not None and trace.tb_frame.f_globals.get("__name__") == "os"
+
+
 def forget(folder: Path) -> None:
     """Removes the app's own modules, so that a failed import can be tried again."""
     root = str(folder).rstrip("/") + "/"

@@ -102,7 +102,7 @@ def functions_of(folder: Path) -> list[Function]:
         raise AppError(f"{place_of(error, folder)}{error}; install the app's packages with: {INSTALL}") from error
     except (Exception, SystemExit) as error:
         traceback.print_exception(error)
-        hint = "; is it a setting that local.settings.json lacks?" if isinstance(error, KeyError) else ""
+        hint = "; put this setting into local.settings.json" if app.is_missing_setting(error) else ""
         raise AppError(f"{place_of(error, folder)}{type(error).__name__}: {error}{hint}") from error
 
 

@@ -22,7 +22,7 @@ import azure.functions
 from azure.functions import _http, http
 
 from wfn.azure import events, keys
-from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, is_disabled, load, read_json
+from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, is_disabled, is_missing_setting, load, read_json
 from wfn.azure.context import Context, RetryState, Trace
 from wfn.azure.events import Event
 from wfn.azure.expressions import BlobPattern, ExpressionError, with_settings
@@ -276,14 +276,6 @@ def log_failure(what: str, error: BaseException) -> None:
         trace = trace.tb_next
     print(f"{what}:", file=sys.stderr)
     traceback.print_exception(type(error), error, trace or error.__traceback__, file=sys.stderr)
-
-
-def is_missing_setting(error: BaseException) -> bool:
-    """Whether it comes from `os.environ[NAME]`."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return isinstance(error, KeyError) and trace is not None and trace.tb_frame.f_code.co_filename == os.__file__
 
 
 def is_http(function: Function, name: str) -> bool:
