@@ -21,11 +21,11 @@ use crate::settings::Global;
 #[derive(Debug, Args)]
 pub struct Import {
     #[command(subcommand)]
-    from: From,
+    platform: Platform,
 }
 
 #[derive(Debug, Subcommand)]
-enum From {
+enum Platform {
     /// Make wfn.toml of an Azure Functions app in Python, and say line by line what maps
     #[command(after_help = "\
 Imports the app in its own Python (.venv, or the virtual environment that is active), with the values of local.settings.json.
@@ -48,7 +48,7 @@ What wfn lacks is refused by name; then nothing is written.")]
 impl Import {
     /// Writes the file and prints what becomes what.
     pub fn run(self, global: &Global) -> Done {
-        let From::Azure { folder, name, force } = self.from;
+        let Platform::Azure { folder, name, force } = self.platform;
         azure(&folder, name, force, global).while_doing(|| format!("import {}", folder.display()))
     }
 }

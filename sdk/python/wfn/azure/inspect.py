@@ -59,7 +59,7 @@ def inspected(name: str, folder: Path) -> dict[str, Any]:
     functions = functions_of(folder)
     source = AzureProject(project)
     made = Made(name, functions, host, values)
-    for section in local.keys() - {"IsEncrypted", "Values"}:
+    for section in sorted(local.keys() - {"IsEncrypted", "Values"}):
         made.add("unused", f"local.settings.json: {section}", "it is for func start; wfn dev has flags for its addresses, and CORS is for a proxy in front")
     made.lines += list(lines_of_folder(folder, name))
     made.lines += list(lines_of_packages(project, source))
