@@ -15,7 +15,7 @@ from typing import TypeVar
 from host import BUILD_SECONDS_MAX, BUILT, COMPONENTIZE, PACKAGE, TESTS, Client, default_binary, host
 
 T = TypeVar("T")
-PACKAGES = ("azure-functions==1.26.0", "bottle==0.13.4", "flask==3.1.3", "starlette==1.10.0", COMPONENTIZE)
+PACKAGES = ("azure-functions==1.26.0", "flask==3.1.3", "starlette==1.10.0", COMPONENTIZE)
 WAIT_SECONDS_MAX = 30
 
 

@@ -21,7 +21,7 @@ class OlderTest(unittest.TestCase):
 
 
 class WsgiTest(unittest.TestCase):
-    def test_a_bottle_application(self) -> None:
+    def test_a_flask_application(self) -> None:
         client = deployed("azure-wsgi")
         self.assertEqual(json.loads(client.get("/hello/ann?q=1").body), {"hello": "ann", "query": "1"})
         self.assertEqual(json.loads(client.post("/echo", b"x" * 1000).body), {"bytes": 1000})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 
 from wfn.azure.app import MODULE_DEFAULT, AppError, modules_of
@@ -28,11 +29,16 @@ class AzureProject:
                 files.add(file)
             for one in project.imports(own):
                 files.add(one.file)
-                if (one.is_certain or one.is_part) and project.file_of(one.module.partition(".")[0]) is None:
+                if (one.is_certain or one.is_part) and not is_own(project, one.module.partition(".")[0]):
                     found[one.module] = None
-        self.packages = [name for name in found if name.partition(".")[0] != "__app__"]
+        self.packages = list(found)
         self.files = sorted(files)
         self.is_async = any(needs_loop(Path(file)) for file in self.files)
+
+
+def is_own(project: Project, top: str) -> bool:
+    """Whether a module is the app's: a file, or a folder with or without `__init__.py`."""
+    return top == "__app__" or project.file_of(top) is not None or any(os.path.isdir(os.path.join(folder, top)) for folder in project.folders)
 
 
 def needs_loop(file: Path) -> bool:

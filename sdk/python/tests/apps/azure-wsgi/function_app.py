@@ -1,19 +1,19 @@
-"""A Bottle application as an Azure Functions app."""
+"""A Flask application as an Azure Functions app."""
 
 import azure.functions as func
-from bottle import Bottle, request
+from flask import Flask, request
 
-bottle = Bottle()
+flask = Flask(__name__)
 
 
-@bottle.get("/hello/<name>")
+@flask.get("/hello/<name>")
 def hello(name: str) -> dict[str, str]:
-    return {"hello": name, "query": request.query.q}
+    return {"hello": name, "query": request.args["q"]}
 
 
-@bottle.post("/echo")
+@flask.post("/echo")
 def echo() -> dict[str, int]:
-    return {"bytes": len(request.body.read())}
+    return {"bytes": len(request.get_data())}
 
 
-app = func.WsgiFunctionApp(app=bottle, http_auth_level=func.AuthLevel.ANONYMOUS)
+app = func.WsgiFunctionApp(app=flask, http_auth_level=func.AuthLevel.ANONYMOUS)
