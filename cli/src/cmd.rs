@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod dev;
 pub mod doctor;
 pub mod identity;
+pub mod import;
 pub mod invocations;
 pub mod invoke;
 pub mod kv;

@@ -23,8 +23,8 @@ use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    bench, blob, build, completion, deploy, dev, doctor, identity, invocations, invoke, kv, logs, ls, new,
-    queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
+    bench, blob, build, completion, deploy, dev, doctor, identity, import, invocations, invoke, kv, logs, ls,
+    new, queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
 
@@ -54,6 +54,8 @@ struct Cli {
 enum Command {
     /// Make the folder of a new function, or list the templates
     New(new::New),
+    /// Make wfn.toml of an app that was written for another platform
+    Import(import::Import),
     /// Build the module of a function
     Build(build::Build),
     /// Build, serve and watch a function: every change is served at once
@@ -125,6 +127,7 @@ fn main() -> ExitCode {
     let Cli { command, global } = Cli::parse();
     let done = match command {
         Command::New(new) => new.run(&global),
+        Command::Import(import) => import.run(&global),
         Command::Build(build) => build.run(&global),
         Command::Dev(dev) => dev.run(&global),
         Command::Up(up) => up.run(&global),
@@ -177,6 +180,7 @@ mod tests {
             "json",
             "template",
             "build",
+            "force",
             "dry-run",
             "canary",
             "revision",

@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wfn.azure.source import AzureProject, NotAnApp
 from wfn.imports import Project, problems
 from wfn.packages import Installed
 
@@ -30,6 +31,8 @@ class Kind:
     world: str
     # What of the bridge's module the component exports, as Python's source; `application` is the application.
     export: str
+    # How `application` is made, as Python's source.
+    load: str = "from {module} import {name} as application"
 
 
 # Names of bindings of which WASI 0.2 and 0.3 both have one.
@@ -44,6 +47,12 @@ KINDS = {
     "asgi": Kind("wfn.asgi", "asgi", "Handler = bridge.handler(application)"),
     "wsgi": Kind("wfn.wsgi", "wsgi", "IncomingHandler = bridge.handler(application)"),
 }
+# An Azure Functions app is one or the other. Its own modules are imported by the instances, its packages while the component is built.
+AZURE_LOAD = "from wfn.azure import packages\npackages.load({packages!r})\napplication = bridge.application('/0', {module!r}, {name!r})"
+AZURE_KINDS = {
+    True: replace(KINDS["asgi"], bridge="wfn.azure.overlapping", load=AZURE_LOAD),
+    False: replace(KINDS["wsgi"], bridge="wfn.azure.sync", load=AZURE_LOAD),
+}
 
 ENTRY = '''\
 """The component's main module, written by wfn.build."""
@@ -53,7 +62,7 @@ os.environ.update({environment!r})
 from wfn import runtime
 runtime.begin_build({build_environment!r})
 import {bridge} as bridge
-from {module} import {name} as application
+{load}
 {export}
 # componentize-py does not show what is printed, so notes come by a file.
 runtime.end_build("/0", os.path.dirname(__file__))
@@ -81,8 +90,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python3 -m wfn.build", description=__doc__)
-    result.add_argument("kind", choices=sorted(KINDS), help="what the application is")
-    result.add_argument("application", metavar="MODULE:NAME", help="where the application is, such as app:application")
+    result.add_argument("kind", choices=["asgi", "azure", "wsgi"], help="what the application is")
+    result.add_argument(
+        "application", metavar="MODULE:NAME", nargs="?", default="",
+        help="where the application is, such as app:application; azure finds it by itself",
+    )  # fmt: skip
     result.add_argument("-o", "--output", required=True, metavar="FILE", help="the component to write")
     result.add_argument(
         "--path", action="append", default=[], metavar="DIR", help="a folder with modules or packages; may be repeated"
@@ -100,8 +112,7 @@ def parser() -> argparse.ArgumentParser:
 
 def build(options: argparse.Namespace) -> None:
     """Checks the application and writes the component. Raises BuildError."""
-    kind = KINDS[options.kind]
-    module, name = parse_application(options.application)
+    module, name = parse_application(options.application) if options.application or options.kind != "azure" else ("", "")
     settings = dict(parse_setting(text) for text in options.env)
     # The application's folder is the first: in the component it is /0, and the current folder.
     folders = ["."] + options.path
@@ -113,14 +124,22 @@ def build(options: argparse.Namespace) -> None:
     packages = [folder for folder in options.path if glob.glob(os.path.join(glob.escape(folder), "*.dist-info"))]
     folders = [folder for folder in folders if folder not in packages]
     packages += site_packages()
-    check(Project(folders, packages), module, packages, set(options.without))
+    installed = Installed(packages + folders)
+    project = Project(folders, packages)
+    if options.kind == "azure":
+        app = azure_project(project, module, installed)
+        module, kind, modules = app.module, AZURE_KINDS[app.is_async], app.modules
+        load = kind.load.format(packages=app.packages, module=module, name=name)
+    else:
+        kind, modules = KINDS[options.kind], [module]
+        load = kind.load.format(module=module, name=name)
+    check(project, modules, installed, set(options.without))
     command = find_componentize()
     with tempfile.TemporaryDirectory(prefix="wfn-build-") as work:
         Path(work, "entry").mkdir()
         Path(work, "no-venv/lib/site-packages").mkdir(parents=True)
         entry = ENTRY.format(
-            environment=settings, build_environment=sorted(settings), bridge=kind.bridge, module=module, name=name,
-            export=kind.export,
+            environment=settings, build_environment=sorted(settings), bridge=kind.bridge, load=load, export=kind.export,
         )  # fmt: skip
         Path(work, "entry", f"{ENTRY_MODULE}.py").write_text(entry, encoding="utf-8")
         mounted = folders + [str(HERE.parent), str(Path(work, "entry"))] + packages
@@ -193,16 +212,31 @@ def find_componentize() -> list[str]:
     return [found]
 
 
-def check(project: Project, module: str, packages: list[str], without: set[str]) -> None:
-    """Says what a component cannot have, before the build begins."""
-    if project.file_of(module) is None and not project.is_there(module.partition(".")[0]):
-        raise BuildError(f"there is no module {module}: no file {module.replace('.', '/')}.py here or in --path")
+def azure_project(project: Project, module: str, installed: Installed) -> AzureProject:
+    """The Azure Functions app in the current folder. Raises BuildError if there is none."""
+    if "azure-functions" not in installed.by_name:
+        raise BuildError("the package azure-functions is missing; install it with: .venv/bin/pip install -r requirements.txt")
     try:
-        errors, notes = problems(project, module, Installed(packages + project.folders), without)
+        return AzureProject(project, module)
+    except NotAnApp as error:
+        raise BuildError(str(error)) from error
     except SyntaxError as error:
         raise BuildError(f"{error.filename}:{error.lineno}: {error.msg}") from error
-    for note in notes:
-        print(f"wfn.build: note: {note}", file=sys.stderr)
+
+
+def check(project: Project, modules: list[str], installed: Installed, without: set[str]) -> None:
+    """Says what a component cannot have, before the build begins."""
+    errors: list[str] = []
+    for module in modules:
+        if project.file_of(module) is None and not project.is_there(module.partition(".")[0]):
+            raise BuildError(f"there is no module {module}: no file {module.replace('.', '/')}.py here or in --path")
+        try:
+            found, notes = problems(project, module, installed, without)
+        except SyntaxError as error:
+            raise BuildError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+        errors += found
+        for note in notes:
+            print(f"wfn.build: note: {note}", file=sys.stderr)
     if errors:
         raise BuildError("\nwfn.build: ".join(errors))
 

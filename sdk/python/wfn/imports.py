@@ -31,7 +31,7 @@ MISSING_STANDARD = {
 }
 
 # What the build adds.
-GENERATED = ("wfn", "wasi_fetch", "wit_world", "componentize_py_types")
+GENERATED = ("wfn", "wasi_fetch", "wit_world", "componentize_py_types", "__app__")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def imports_of(tree: ast.Module, file: str, package: str, is_certain: bool) -> I
                     yield Import(alias.name, file, child.lineno, certain)
             elif isinstance(child, ast.ImportFrom):
                 base = absolute(child, package)
+                # How Azure Functions apps of the older model may name their own folder.
+                base = base.removeprefix("__app__.")
                 if base:
                     yield Import(base, file, child.lineno, certain)
                 for alias in child.names:
@@ -171,9 +173,9 @@ def problems(project: Project, module: str, installed: Installed, without: set[s
                 f"{found}: there is no module {top}; install its package into the project's .venv, "
                 "or say where it is with --path"
             )
-        elif project.file_of(top) is None and top in installed.by_module:
-            told.add(top)
-            for chain in installed.chains_to_machine_code(top):
+        elif project.file_of(top) is None and (key := installed.key_of(found.module)) in installed.by_module and key not in told:
+            told.add(key)
+            for chain in installed.chains_to_machine_code(key):
                 if chain[-1] not in without:
                     lines.append(f"{found}: {machine_code(chain)}")
     return errors, notes

@@ -75,6 +75,14 @@ class Installed:
                 top = file.parts[0]
                 if not top.endswith((".dist-info", ".data")) and top != "..":
                     self.by_module.setdefault(top.partition(".")[0], set()).add(name)
+                    if len(file.parts) > 1:
+                        self.by_module.setdefault(f"{top}.{file.parts[1].partition('.')[0]}", set()).add(name)
+
+    def key_of(self, module: str) -> str:
+        """Under which name `by_module` has a module: its first part, or the first two in a namespace that distributions share."""
+        parts = module.split(".")
+        is_namespace = len(self.by_module.get(parts[0], ())) > 1 and f"{parts[0]}.__init__" not in self.by_module
+        return ".".join(parts[:2]) if is_namespace else parts[0]
 
     def requirements(self, name: str) -> list[str]:
         """What a distribution needs without extras, as far as it is installed."""

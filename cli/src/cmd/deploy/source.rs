@@ -149,8 +149,8 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The app's name that a module's file name stands for: `Html_Parse.wasm` is `html-parse`.
-fn name_of(module: &Path) -> Done<AppName> {
+/// The app's name that the name of a module's file, or of a folder, stands for: `Html_Parse.wasm` is `html-parse`.
+pub fn name_of(module: &Path) -> Done<AppName> {
     let stem = module.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = stem.replace(['_', '.', ' '], "-");
     AppName::new(name.trim_matches('-')).map_err(|_| {
