@@ -251,7 +251,8 @@ def application(environ, start_response):
         assert_eq!(host.get("/new-python/?name=wfn").ok(), "Hello, wfn, from new-python!\n");
         let answer = host.get(&format!("/new-python?url={}", upstream.url("/wait?500"))).ok();
         assert!(answer.starts_with(&format!("{:?}", ["waited"; 10]).replace('"', "'")), "{answer}");
-        let refused = "http://10.0.0.1: the address of the server needs an entry of its own in allowed_outbound_hosts";
+        let refused =
+            "http://10.0.0.1: the address of the server needs an entry of its own in allowed_outbound_hosts";
         assert!(answer.contains(" 204 10000 ") && answer.contains(refused), "{answer}");
     }
     assert_eq!((upstream.requests(), upstream.most()), (20, 10));
