@@ -57,6 +57,7 @@ class HttpxTest(OutTest):
         got = self.call("bodies").returned
         self.assertEqual(got[:4], expected)
         self.assertEqual((got[4][:2], got[5]), (["POST", "multipart/form-data"], ["DELETE", "", 0]))
+        self.assertEqual(self.call("early_answer").returned, "enough")
         self.assertEqual(self.call("failing_body").raised("LookupError"), "no more parts")
 
     def test_clients(self) -> None:
@@ -108,6 +109,7 @@ class AiohttpTest(OutTest):
         self.assertEqual(got[:4], expected)
         self.assertEqual(got[4][:2], ["POST", "multipart/form-data"])
         self.assertEqual(got[5:], [["POST", "application/octet-stream", 16], ["DELETE", "", 0]])
+        self.assertEqual(self.call("early_answer").returned, "enough")
 
     def test_sessions(self) -> None:
         self.assertEqual(self.call("session").returned, ["welcome", "taste=sweet", "/echo?redirected=yes", 3, 302, len(LARGE)])

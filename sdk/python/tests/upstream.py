@@ -44,8 +44,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        body = self.read_body()
         name = url.path.strip("/").partition("/")[0]
+        body = b"" if name == "early" else self.read_body()
         getattr(self, f"path_{name}", self.missing)(query, body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = handle_one
@@ -62,6 +62,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "length": len(body),
         }
         self.answer(json.dumps(seen).encode(), Content_Type="application/json")
+
+    def path_early(self, query: dict[str, str], body: bytes) -> None:
+        """An answer to the first piece of a request. A close before that is read would be a reset."""
+        self.rfile.read(int(self.rfile.readline(), 16) + 2)
+        self.close_connection = True
+        self.answer(b"enough", 413, Connection="close")
 
     def path_status(self, query: dict[str, str], body: bytes) -> None:
         self.answer(b"", int(query["code"]))

@@ -24,8 +24,10 @@ from wfn.runtime.network import refuse_while_building
 class Answer:
     """The answer to a request. Its body is read in pieces."""
 
-    def __init__(self, response: types.Response, origin: str) -> None:
+    def __init__(self, response: types.Response, origin: str, sending: asyncio.Task[None]) -> None:
         self.origin = origin
+        # What still sends the request's body: a server may answer before it has all.
+        self.sending = sending
         with response.get_headers() as fields:
             self.head = Head(response.get_status_code(), fields.copy_all())
         # The host learns that the body was received as soon as it asks; there is no other word.
@@ -64,7 +66,8 @@ class Answer:
             yield data
 
     def close(self) -> None:
-        """Tells the host that no more of the body is wanted. May be called twice."""
+        """Tells the host that no more of the body is wanted, and stops to send the request's. May be called twice."""
+        self.sending.cancel()
         if self.reading is not None and not self.reading.done():
             # A read that has begun cannot be taken back. It ends when bytes come, or when the server ends the answer.
             self.reading.add_done_callback(self._drop)
@@ -121,7 +124,7 @@ async def send(request: Request, body: AsyncIterable[bytes] | None = None, secon
     outgoing = outgoing_request(request, sending)
     task = asyncio.create_task(sending.run())
     try:
-        answer = Answer(await within(seconds, request.origin, client.send(outgoing)), request.origin)
+        answer = Answer(await within(seconds, request.origin, client.send(outgoing)), request.origin, task)
     except Err as error:
         if sending.error is not None:
             raise sending.error from None

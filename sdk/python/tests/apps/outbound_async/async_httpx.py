@@ -45,6 +45,22 @@ async def bodies(base):
             for seen in (answer.json() for answer in answers)]  # fmt: skip
 
 
+async def early_answer(base):
+    """The server answers before it has the whole body, of which more never comes."""
+    left = asyncio.Event()
+
+    async def parts():
+        try:
+            yield b"first"
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    answer = await CLIENT.post(f"http://{base}/early", content=parts())
+    await left.wait()
+    return answer.text
+
+
 async def failing_body(base):
     async def parts():
         yield b"first"

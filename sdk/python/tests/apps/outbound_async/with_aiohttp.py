@@ -55,6 +55,21 @@ async def bodies(base):
     return got
 
 
+async def early_answer(base):
+    """The server answers before it has the whole body."""
+    answered = asyncio.Event()
+
+    async def parts():
+        yield b"first"
+        await answered.wait()
+        yield b"late"
+
+    async with aiohttp.ClientSession() as session, session.post(f"http://{base}/early", data=parts()) as answer:
+        text = await answer.text()
+        answered.set()
+        return text
+
+
 async def session(base):
     auth = aiohttp.BasicAuth("user", "pass word")
     # Cookies of a server without a name are kept only by such a jar.
