@@ -290,11 +290,13 @@ def outgoing(value: Any) -> Outgoing:
         return Outgoing(200, [("content-type", "text/plain; charset=utf-8")], value.encode())
     if not isinstance(value, azure.functions.HttpResponse):
         raise TypeError(f"the function returned {type(value).__name__}; return an HttpResponse or text")
-    headers = [(str(name), str(text)) for name, text in value.headers.items()]
+    body = value.get_body() or b""
+    # The bridge counts the bytes itself; only an answer to HEAD has a length without them.
+    headers = [(str(name), str(text)) for name, text in value.headers.items() if not (body and name.lower() == "content-length")]
     if not any(name.lower() == "content-type" for name, _ in headers):
         kind = value.mimetype
         headers.append(("content-type", f"{kind}; charset={value.charset}" if kind.startswith("text/") else kind))
-    return Outgoing(int(value.status_code), headers, value.get_body() or b"")
+    return Outgoing(int(value.status_code), headers, body)
 
 
 class Formatter(logging.Formatter):

@@ -91,7 +91,8 @@ def application(folder: str, module: str, name: str) -> asgi.Application:
             raise ValueError("there is no lifespan")
         outgoing = await app.answer(await incoming_of(scope, receive))
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in outgoing.headers]
-        headers.append((b"content-length", str(len(outgoing.body)).encode()))
+        if not any(name.lower() == b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(outgoing.body)).encode()))
         await send({"type": "http.response.start", "status": outgoing.status, "headers": headers})
         await send({"type": "http.response.body", "body": outgoing.body})
 
