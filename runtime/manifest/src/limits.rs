@@ -111,8 +111,7 @@ pub const LOG_READERS_STRANGERS_MAX: usize = 32;
 
 /// Invocations that may wait for a slot of one pool; the next one is answered 429 at once.
 pub const WAIT_QUEUE_MAX: usize = 1_024;
-/// How long an invocation may wait, for a slot and then for a core, before it is answered 429: less than the 60 s after which
-/// proxies give up, so that the client gets this answer.
+/// How long an invocation may wait, for a slot and then for a core, until it is answered 429: less than proxies wait (60 s).
 pub const WAIT_MAX: Duration = Duration::from_secs(50);
 /// How long a request waits for an app that comes back after the start of the host.
 pub const RESTORE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -138,8 +137,7 @@ pub const REFILL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Period of the epoch ticker: how long a computing guest may hold an event loop at most.
 /// Measured: 10 ms costs neighbours 20 ms of p99, 1 ms costs 5 ms.
 pub const EPOCH_TICK: Duration = Duration::from_millis(1);
-/// Processor time after which an invocation no longer keeps others of its pool from beginning: several times what a page takes in
-/// an interpreter, and short enough to wait for.
+/// Processor time after which an invocation no longer keeps others of its pool from beginning: a page in Python takes a tenth.
 pub const RUN_COUNTED_MAX: Duration = Duration::from_millis(100);
 /// An asynchronous guest that computes for this long without yielding while others wait is reported (SPEC 2.11).
 pub const COMPUTE_STRETCH_REPORTED: Duration = Duration::from_millis(50);
@@ -398,8 +396,7 @@ pub const COMPILE_CPU_SECONDS: u64 = 60;
 pub const FUNCTIONS_KEPT_MODULE_BYTES_MIN: u64 = 2 * MEBIBYTE;
 /// Address space of the compiling child: a 410 KB module was measured to take 4 GB.
 pub const COMPILE_MEMORY_BYTES: u64 = 4 * 1024 * MEBIBYTE;
-/// Bytes of compiled functions that are kept of an app for its next compilation; those of CPython and StarlingMonkey take some
-/// 50 MB.
+/// Bytes of compiled functions that are kept of an app for its next compilation; those of CPython take some 50 MB.
 pub const FUNCTION_CACHE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of machine code of one module.
 pub const ARTIFACT_BYTES_MAX: u64 = 1024 * MEBIBYTE;
