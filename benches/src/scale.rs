@@ -127,37 +127,25 @@ impl Scale {
                 let requests = shown.load.requests.max(1) as f64;
                 let per_million = gb_seconds * GB_SECOND / requests * 1e6 + MILLION_EXECUTIONS;
                 let load = shown.load;
-                table.row([
-                    format!("{guest}, {concurrency}"),
-                    grouped(load.requests_per_second),
-                    decimal(Some(load.requests_per_second / possible)),
-                    decimal(Some(load.p50_ms)),
-                    decimal(Some(load.p90_ms)),
-                    decimal(Some(load.p99_ms)),
-                    decimal(Some(load.p999_ms)),
-                    load.errors().saturating_sub(shown.throttled).to_string(),
-                    shown.throttled.to_string(),
-                    shown.instances_peak.to_string(),
-                    format!("{:.0}", shown.curve.instances_ms),
-                    shown.curve.plateau_ms.map_or("-".to_owned(), |ms| format!("{ms:.0}")),
-                    format!("{:.0}", shown.curve.resident_bytes as f64 / 1e6),
-                    grouped(gb_seconds),
-                    format!("{per_million:.2}"),
-                ]);
+                let name = format!("{guest}, {concurrency}");
+                let failed = load.errors().saturating_sub(shown.throttled);
+                table.row(cells(
+                    name,
+                    &load,
+                    possible,
+                    failed,
+                    &[
+                        shown.throttled.to_string(),
+                        shown.instances_peak.to_string(),
+                        format!("{:.0}", shown.curve.instances_ms),
+                        shown.curve.plateau_ms.map_or("-".to_owned(), |ms| format!("{ms:.0}")),
+                        format!("{:.0}", shown.curve.resident_bytes as f64 / 1e6),
+                        grouped(gb_seconds),
+                        format!("{per_million:.2}"),
+                    ],
+                ));
                 for (peer, load) in &shown.beside {
-                    let cells = [
-                        peer.title().to_owned(),
-                        grouped(load.requests_per_second),
-                        decimal(Some(load.requests_per_second / possible)),
-                        decimal(Some(load.p50_ms)),
-                        decimal(Some(load.p90_ms)),
-                        decimal(Some(load.p99_ms)),
-                        decimal(Some(load.p999_ms)),
-                        load.errors().to_string(),
-                    ];
-                    table.row::<COLUMNS>(std::array::from_fn(|at| {
-                        cells.get(at).cloned().unwrap_or_else(|| "-".to_owned())
-                    }));
+                    table.row(cells(peer.title().to_owned(), load, possible, load.errors(), &[]));
                 }
                 all.push(shown.figures());
             }
@@ -253,6 +241,17 @@ impl Scale {
             beside: self.beside(workspace, guest)?,
         })
     }
+}
+
+/// The cells of a row: what the load measured, then `more`, which other servers than wfn lack.
+fn cells(name: String, load: &Measured, possible: f64, failed: u64, more: &[String]) -> [String; COLUMNS] {
+    let rps = load.requests_per_second;
+    let figures = [rps / possible, load.p50_ms, load.p90_ms, load.p99_ms, load.p999_ms];
+    let mut all = vec![name, grouped(rps)];
+    all.extend(figures.map(|figure| decimal(Some(figure))));
+    all.push(failed.to_string());
+    all.extend_from_slice(more);
+    std::array::from_fn(|at| all.get(at).cloned().unwrap_or_else(|| "-".to_owned()))
 }
 
 /// Reads the state of the host until `done`.

@@ -190,8 +190,13 @@ impl ComponentCache {
         self.loaded.lock().clear();
         for entry in fs::read_dir(&self.functions)? {
             let entry = entry?;
-            if entry.file_name().to_str().is_none_or(|name| !apps.contains(name)) {
-                fs::remove_file(entry.path())?;
+            let is_used = entry.file_name().to_str().is_some_and(|name| apps.contains(name));
+            // A compilation that ends now renames its file.
+            if !is_used
+                && let Err(error) = fs::remove_file(entry.path())
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                return Err(error);
             }
         }
         let mut found: HashMap<ModuleHash, (Vec<PathBuf>, SystemTime)> = HashMap::new();

@@ -9,7 +9,6 @@ use ureq::http::Method;
 use wfn_manifest::names::AppName;
 
 use crate::client::{Client, app_path};
-use crate::cmd::bench::recommend::Guest;
 use crate::cmd::text_of;
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::output;
@@ -62,6 +61,15 @@ pub struct Used {
     pub cost_per_million: Option<f64>,
     /// In which currency.
     pub currency: String,
+}
+
+/// How the workers of an app work.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guest {
+    /// Whether one worker runs many invocations at a time.
+    pub is_async: bool,
+    /// Whether it is an application in Python.
+    pub is_python: bool,
 }
 
 impl<'a> AppUnderTest<'a> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wfn_manifest::names::AppName;
 
-use crate::cmd::bench::measured::Used;
+use crate::cmd::bench::measured::{Guest, Used};
 use crate::cmd::bench::tables::errors;
 use crate::cmd::bench::{Run, name_of};
 use crate::output;
@@ -19,15 +19,6 @@ pub struct Profile {
     memory_bytes: u64,
     cores: u64,
     guest: Guest,
-}
-
-/// How the workers of an app work.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Guest {
-    /// Whether one worker runs many invocations at a time.
-    pub is_async: bool,
-    /// Whether it is an application in Python.
-    pub is_python: bool,
 }
 
 /// The three kinds of workload.

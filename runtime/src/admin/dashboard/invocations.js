@@ -17,7 +17,7 @@ function facts(one) {
   const all = [
     ["Invocation", one.invocation], ["Ended", absolute(one.time_ms)], ["Group", one.group],
     ["Revision", count(one.revision)], ["Instance", count(one.instance)],
-    ["Waited for a slot", duration(one.waited_us)],
+    ["Waited for slot and core", duration(one.waited_us)],
     ["Worker made in", one.started_us === 0 ? "it was there" : duration(one.started_us)],
     ["Ran", duration(one.ran_us)], ["Processor", duration(one.cpu_us)], ["Memory", bytes(one.memory_bytes)],
     ["Request", bytes(one.request_bytes)], ["Answer", bytes(one.response_bytes)], ["Path", `${one.method} ${one.path}`],
