@@ -342,48 +342,6 @@ impl Pool {
         self.resources.usage().note(self.template.capabilities().app(), self.group(), used);
     }
 
-    fn idle_worker(&self, number: usize) -> Option<Box<Worker>> {
-        self.state.lock().ledger.idle_worker(number, current_core())
-    }
-
-    /// Exchanges a slot without a worker for one with an idle worker, in another instance.
-    fn exchange(&self, number: usize) -> Option<(usize, Box<Worker>)> {
-        let exchanged = self.state.lock().ledger.exchange(number, current_core(), clock::now());
-        let (other, worker, fell_idle) = exchanged?;
-        if fell_idle {
-            self.resources.capacity().may_be_made();
-        }
-        Some((other, worker))
-    }
-
-    fn release(self: &Arc<Self>, number: usize, worker: Option<Box<Worker>>, held: Option<Duration>) {
-        let core = current_core();
-        let is_shared = self.template.is_shared();
-        let wants_stock = worker.is_none() && self.wants_stock(number);
-        let (closed, queue_waits, restock, fell_idle) = {
-            let mut state = self.state.lock();
-            let fell_idle = state.ledger.release(number, worker, core, clock::now());
-            if let Some((adjusting, held)) = state.adjusting.as_mut().zip(held) {
-                adjusting.ended(held);
-            }
-            let queue_waits = !state.queue.is_empty();
-            let is_last = state.draining && !queue_waits;
-            let closed = if is_last { self.close_all(&mut state) } else { Vec::new() };
-            let restock = if wants_stock { state.ledger.instance(number).cloned() } else { None };
-            let restock = restock.filter(|instance| !is_shared || instance.shared.is_empty());
-            (closed, queue_waits, restock, fell_idle)
-        };
-        self.drop_closed(closed);
-        if let Some(instance) = restock {
-            self.restock(number, instance);
-        }
-        if queue_waits {
-            self.serve_one();
-        } else if fell_idle {
-            self.resources.capacity().may_be_made();
-        }
-    }
-
     fn close_all(&self, state: &mut State) -> Vec<Closed> {
         self.close(state, Reason::RevisionEnded, |ledger| ledger.close_some(usize::MAX, true, clock::now()))
     }

@@ -120,7 +120,6 @@ fn conclude(
     head: Option<Head>,
     bodiless: bool,
 ) -> Result<http::Response<ResponseBody>, Outcome> {
-    record.begun(ended.slot.timing(), ended.worker.as_ref().map(|worker| worker.memory().held_bytes()));
     let answer = response::whole(ended, head, bodiless);
     if let Ok(answer) = &answer {
         record.answers(answer.status(), answer.body().size_hint().exact().unwrap_or_default());
@@ -184,7 +183,11 @@ impl RunningCall {
             self.record.pool().placement().note(computed.through_tick || was_long);
         }
         match result {
-            Poll::Ready(Ok(ended)) => CallPoll::EndedCall(ended),
+            Poll::Ready(Ok(ended)) => {
+                let held = ended.worker.as_ref().map(|worker| worker.memory().held_bytes());
+                self.record.begun(ended.slot.timing(), held);
+                CallPoll::EndedCall(ended)
+            }
             Poll::Ready(Err(panic)) => CallPoll::Lost(panic.fault()),
             Poll::Pending if computed.through_tick => CallPoll::Computes,
             Poll::Pending => CallPoll::Waits,
@@ -228,13 +231,12 @@ fn drive(mut running: RunningCall, client: ClientSide) -> Pin<Box<dyn Future<Out
                 biased;
                 ended = call => match ended {
                     Some(Err(fault)) => break Some(fault),
-                    Some(Ok(ended)) => match early.send((ended, running.record)) {
-                        Ok(()) => return,
-                        Err((ended, record)) => {
-                            let client = (!body_ended).then_some(client);
-                            return finish(ended, record, verdict, client, deadline).await;
-                        }
-                    },
+                    Some(Ok(mut ended)) => {
+                        ended.lends_worker();
+                        let Err((ended, record)) = early.send((ended, running.record)) else { return };
+                        let client = (!body_ended).then_some(client);
+                        return finish(ended, record, verdict, client, deadline).await;
+                    }
                     None => {
                         compute.spawn(drive(running, ClientSide { early, verdict, end: client }));
                         return;
@@ -280,7 +282,6 @@ async fn finish(
     deadline: Pin<&mut tokio::time::Sleep>,
 ) {
     let EndedCall { slot, worker, result, head: _head } = ended;
-    record.begun(slot.timing(), worker.as_ref().map(|worker| worker.memory().held_bytes()));
     if let Err(fault) = result {
         // If the guest failed because it could not write to a client that has gone, the invocation was cancelled.
         let has_gone =

@@ -9,6 +9,7 @@
 //! - an instance has at most `concurrency` workers, and never more than `always_ready + max_instances`
 //!   instances exist.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::meter::usage::Amounts;
@@ -72,6 +73,9 @@ pub struct Ledger<I, W> {
     instances: usize,
     instances_peak: usize,
     in_flight: usize,
+    /// Taken slots whose guest has returned and whose answer is being sent, with the instance in which each is counted now.
+    sending: BTreeMap<u64, usize>,
+    next_sending: u64,
     /// The most slots of one instance that were taken at once since the last time this was asked for.
     fullest: u32,
     /// Usage of closed instances that was not taken out yet.
@@ -103,6 +107,8 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
             instances: 0,
             instances_peak: 0,
             in_flight: 0,
+            sending: BTreeMap::new(),
+            next_sending: 0,
             fullest: 0,
             used: Amounts::default(),
         }
@@ -159,9 +165,33 @@ impl<I: Clone + PartialEq, W> Ledger<I, W> {
         self.seat(number).take_idle(core)
     }
 
-    /// Exchanges a taken slot, for which there is no worker, for one of an instance with a free slot and an idle worker. Returns
-    /// that, and whether the former instance is idle now and may be retired for others. `None` if there is none.
+    /// Notes that the guest in a taken slot has returned: `worker` may serve others while the answer is being sent. Returns the
+    /// name of the slot from now on, because [`Self::exchange`] may count it in another instance.
+    pub fn send(&mut self, number: usize, worker: W, core: usize) -> u64 {
+        self.seat(number).idle.push((core, worker));
+        self.next_sending += 1;
+        self.sending.insert(self.next_sending, number);
+        self.next_sending
+    }
+
+    /// Notes that the answer of a slot is sent. Returns the instance to give the slot back to.
+    ///
+    /// # Panics
+    /// If it is not being sent.
+    pub fn sent(&mut self, sending: u64) -> usize {
+        self.sending.remove(&sending).expect("an answer is sent once")
+    }
+
+    /// Exchanges a taken slot, for which there is no worker, for one of an instance that has an idle one: that of an answer which
+    /// is being sent, or else a free one. Returns it, and whether the former instance is idle now and may be retired for others.
+    /// `None` if there is none.
     pub fn exchange(&mut self, number: usize, core: usize, now: Instant) -> Option<(usize, W, bool)> {
+        let seats = &mut self.seats;
+        for at in self.sending.values_mut() {
+            if let Some(worker) = seats[*at].as_mut().and_then(|seat| seat.take_idle(core)) {
+                return Some((std::mem::replace(at, number), worker, false));
+            }
+        }
         let concurrency = self.bounds.concurrency;
         let has_idle = |seat: &Seat<I, W>| seat.in_flight < concurrency && !seat.idle.is_empty();
         let other = self.seats.iter().position(|seat| seat.as_ref().is_some_and(has_idle))?;

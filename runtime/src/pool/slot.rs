@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::event_loop::current_core;
 use crate::instance::Instance;
 use crate::instance::worker::Worker;
 use crate::instance::worker_p3::AsyncWorker;
@@ -14,7 +15,10 @@ use crate::{clock, limits};
 /// The right to run one invocation in an instance, held until the response body has ended.
 pub struct Slot {
     pool: Arc<Pool>,
+    /// The instance in which it is counted, until its answer is being sent.
     number: usize,
+    /// The ledger's name of it while its answer is being sent.
+    sending: Option<u64>,
     /// The worker of the slot. Taken out while it runs, and left out if it must not run again.
     pub worker: Option<Box<Worker>>,
     /// The instance to make a worker in, if there was no idle one.
@@ -60,7 +64,7 @@ impl Slot {
         };
         let taken_at = pool.is_dynamic().then(clock::now);
         let timing = Timing { cold: cold_since.is_some(), ..Timing::default() };
-        Self { pool, number: taken.number, worker, instance, cold_since, taken_at, timing }
+        Self { pool, number: taken.number, sending: None, worker, instance, cold_since, taken_at, timing }
     }
 
     /// The same, for an invocation that waited.
@@ -111,6 +115,16 @@ impl Slot {
             return None;
         }
         Some(self)
+    }
+
+    /// Lends `worker`, if it may run again, to whoever begins next, because the guest has returned and only its answer is still to
+    /// be sent. Returns the worker otherwise.
+    pub fn lend_if_reusable(&mut self, mut worker: Box<Worker>) -> Option<Box<Worker>> {
+        if !worker.is_reusable(&self.pool.policy) {
+            return Some(worker);
+        }
+        self.sending = Some(self.pool.state.lock().ledger.send(self.number, worker, current_core()));
+        None
     }
 
     /// Drops a worker that must not run again, and then gives the slot back, so that the slot is taken until the memory is free.
@@ -182,6 +196,59 @@ impl Slot {
     }
 }
 
+/// What is done with slots of a pool.
+impl Pool {
+    fn idle_worker(&self, number: usize) -> Option<Box<Worker>> {
+        self.state.lock().ledger.idle_worker(number, current_core())
+    }
+
+    /// Exchanges a slot without a worker for one with an idle worker, in another instance.
+    fn exchange(&self, number: usize) -> Option<(usize, Box<Worker>)> {
+        let exchanged = self.state.lock().ledger.exchange(number, current_core(), clock::now());
+        let (other, worker, fell_idle) = exchanged?;
+        if fell_idle {
+            self.resources.capacity().may_be_made();
+        }
+        Some((other, worker))
+    }
+
+    /// Gives back a slot, with its worker if that may be used again.
+    fn release(
+        self: &Arc<Self>,
+        number: usize,
+        sending: Option<u64>,
+        worker: Option<Box<Worker>>,
+        held: Option<Duration>,
+    ) {
+        let core = current_core();
+        let is_shared = self.template.is_shared();
+        let wants_stock = worker.is_none() && sending.is_none() && self.wants_stock(number);
+        let (closed, queue_waits, restock, fell_idle) = {
+            let mut state = self.state.lock();
+            let number = sending.map_or(number, |sending| state.ledger.sent(sending));
+            let fell_idle = state.ledger.release(number, worker, core, clock::now());
+            if let Some((adjusting, held)) = state.adjusting.as_mut().zip(held) {
+                adjusting.ended(held);
+            }
+            let queue_waits = !state.queue.is_empty();
+            let is_last = state.draining && !queue_waits;
+            let closed = if is_last { self.close_all(&mut state) } else { Vec::new() };
+            let restock = if wants_stock { state.ledger.instance(number).cloned() } else { None };
+            let restock = restock.filter(|instance| !is_shared || instance.shared.is_empty());
+            (closed, queue_waits, restock.map(|instance| (number, instance)), fell_idle)
+        };
+        self.drop_closed(closed);
+        if let Some((number, instance)) = restock {
+            self.restock(number, instance);
+        }
+        if queue_waits {
+            self.serve_one();
+        } else if fell_idle {
+            self.resources.capacity().may_be_made();
+        }
+    }
+}
+
 /// Microseconds, as `u32`: neither a wait nor a start may take more than an hour.
 fn microseconds(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(u32::MAX)
@@ -191,6 +258,6 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let worker = self.worker.take();
         let held = self.taken_at.map(|taken| clock::now().saturating_duration_since(taken));
-        self.pool.release(self.number, worker, held);
+        self.pool.release(self.number, self.sending, worker, held);
     }
 }

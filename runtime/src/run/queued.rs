@@ -13,7 +13,7 @@ use crate::request::Invocation;
 use crate::run::record::InvocationRecord;
 use crate::run::{ClientSide, RunningCall, drive};
 
-/// Waits in the run queue of the pool of `slot`, on the compute threads, then runs the call to its end.
+/// Joins the run queue of the pool of `slot`. Returns what waits there, on the compute threads, and then runs the call to its end.
 pub(super) fn begin(
     slot: Slot,
     mut record: InvocationRecord,
@@ -21,12 +21,13 @@ pub(super) fn begin(
     head: oneshot::Sender<Head>,
     mut client: ClientSide,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let (waited_before, joined) = (slot.timing().waited(), Instant::now());
+    let is_warm = slot.worker.is_some();
+    let longest = limits::WAIT_MAX.saturating_sub(waited_before);
+    let pool = record.pool().clone();
+    // Joins here and now: until a compute thread comes to it, others may need the worker of its slot.
+    let place = pool.run_queue().join(slot, is_warm);
     Box::pin(async move {
-        let (waited_before, joined) = (slot.timing().waited(), Instant::now());
-        let is_warm = slot.worker.is_some();
-        let longest = limits::WAIT_MAX.saturating_sub(waited_before);
-        let pool = record.pool().clone();
-        let place = pool.run_queue().join(slot, is_warm);
         let admitted = tokio::select! {
             biased;
             // The client has gone: dropping the record counts that.

@@ -39,6 +39,15 @@ pub struct EndedCall {
     pub head: Option<oneshot::Sender<Head>>,
 }
 
+impl EndedCall {
+    /// Lends the worker to others while the answer is being sent, if the guest has returned.
+    pub fn lends_worker(&mut self) {
+        if self.result.is_ok() {
+            self.worker = self.worker.take().and_then(|worker| self.slot.lend_if_reusable(worker));
+        }
+    }
+}
+
 /// Returns the answer of a guest that returned before anything was sent: all it wrote is there.
 pub fn whole(
     ended: EndedCall,

@@ -99,11 +99,28 @@ fn who_has_no_worker_moves_to_an_instance_that_has_one() {
     assert_eq!(ledger.take(0, || now).unwrap().number, 0);
 }
 
+#[test]
+fn who_has_no_worker_changes_places_with_an_answer_that_is_being_sent() {
+    let now = Instant::now();
+    let mut ledger = ledger(1, 0, 2);
+    for instance in 0..2 {
+        ledger.open(instance, Vec::new(), 0, now);
+        ledger.take(0, || now).unwrap();
+    }
+    let sending = ledger.send(1, 11, 0);
+    assert_eq!(ledger.exchange(0, 0, now), Some((1, 11, false)));
+    assert_eq!((ledger.in_flight(), ledger.idle_workers()), (2, 0));
+    // The other one has no worker to lend any more.
+    assert_eq!(ledger.sent(sending), 0);
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Take,
     BeginLate { which: usize },
     GiveBack { which: usize, reuse: bool },
+    Send { which: usize },
+    Sent { which: usize },
     Idle { seconds: u64 },
     Stock,
 }
@@ -113,6 +130,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => Just(Step::Take),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, reuse)| Step::GiveBack { which, reuse }),
         4 => any::<usize>().prop_map(|which| Step::BeginLate { which }),
+        4 => any::<usize>().prop_map(|which| Step::Send { which }),
+        3 => any::<usize>().prop_map(|which| Step::Sent { which }),
         1 => (0u64..90).prop_map(|seconds| Step::Idle { seconds }),
         1 => Just(Step::Stock),
     ]
@@ -128,12 +147,13 @@ proptest! {
         let mut ledger = ledger(concurrency, always_ready, max_instances);
         // Those without a worker have not begun.
         let mut taken: Vec<(usize, Option<u32>)> = Vec::new();
+        let mut sending: Vec<u64> = Vec::new();
         let (mut made, mut dropped) = (0u32, 0usize);
         for step in steps {
             let before = ledger.instances();
             match step {
                 Step::Take => {
-                    let free = before * concurrency as usize > taken.len();
+                    let free = before * concurrency as usize > taken.len() + sending.len();
                     let got = take(&mut ledger, now);
                     prop_assert_eq!(got.is_none(), !free && before == (always_ready + max_instances) as usize);
                     prop_assert_eq!(ledger.instances() > before, got.is_some() && !free, "an instance is added only when every slot is taken");
@@ -160,7 +180,18 @@ proptest! {
                         taken[which].1 = ledger.idle_worker(number, which % 2).or_else(|| { made += 1; Some(made) });
                     }
                 }
-                Step::GiveBack { .. } | Step::BeginLate { .. } => {}
+                Step::Send { which } if !taken.is_empty() => {
+                    let which = which % taken.len();
+                    if let (number, Some(worker)) = taken[which] {
+                        sending.push(ledger.send(number, worker, which % 2));
+                        taken.swap_remove(which);
+                    }
+                }
+                Step::Sent { which } if !sending.is_empty() => {
+                    let number = ledger.sent(sending.swap_remove(which % sending.len()));
+                    ledger.release(number, None, which % 2, now);
+                }
+                Step::GiveBack { .. } | Step::BeginLate { .. } | Step::Send { .. } | Step::Sent { .. } => {}
                 Step::Idle { seconds } => {
                     now += Duration::from_secs(seconds);
                     for (_, workers) in ledger.close_idle(Duration::from_secs(60), now) {
@@ -174,14 +205,15 @@ proptest! {
             }
             prop_assert!(ledger.instances() <= (always_ready + max_instances) as usize);
             prop_assert!(ledger.instances_peak() >= ledger.instances());
-            prop_assert_eq!(ledger.in_flight(), taken.len());
+            prop_assert_eq!(ledger.in_flight(), taken.len() + sending.len());
             let begun = taken.iter().filter(|(_, worker)| worker.is_some()).count();
             prop_assert_eq!(made as usize, begun + ledger.idle_workers() + dropped, "each worker is held, idle or dropped");
             for (number, seat) in ledger.seats.iter().enumerate() {
-                let held = taken.iter().filter(|(at, _)| *at == number).count();
+                let running = taken.iter().filter(|(at, _)| *at == number).count();
+                let held = running + ledger.sending.values().filter(|at| **at == number).count();
                 prop_assert_eq!(held, seat.as_ref().map_or(0, |seat| seat.in_flight as usize));
                 if let Some(seat) = seat {
-                    prop_assert!(seat.in_flight as usize + seat.idle.len() <= concurrency as usize);
+                    prop_assert!(running + seat.idle.len() <= concurrency as usize);
                 }
             }
         }
