@@ -77,6 +77,41 @@ fn apps_that_call_each_other_for_ever_are_stopped() {
     });
 }
 
+#[test]
+fn keys_from_passwords_are_those_of_the_standards() {
+    let host = Host::start();
+    host.deploy("fetch", &[]);
+    host.deploy("async-fetch", &[]);
+    let ask = |guest: &str, path: &str, password: &[u8]| {
+        let path = format!("/{guest}/post?http://wfn.internal/kdf/{path}");
+        crate::harness::Request::new("POST", &path).body(password.to_vec()).send(&host.functions)
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for guest in ["fetch", "async-fetch"] {
+        // RFC 7914, section 12, the third vector, and RFC 6070, the second.
+        let key = ask(guest, "scrypt?n=16384&r=8&p=1&length=64&salt=U29kaXVtQ2hsb3JpZGU", b"pleaseletmein");
+        assert_eq!(key.status, 200, "{}", key.text());
+        assert!(hex(&key.body).starts_with("7023bdcb3afd7348461c06cd81fd38eb"), "{}", hex(&key.body));
+        let key = ask(guest, "pbkdf2?hash=sha1&iterations=2&length=20&salt=c2FsdA", b"password");
+        assert_eq!(hex(&key.body), "ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957");
+    }
+    for (path, what) in [
+        ("scrypt?n=1048576&r=8&p=1&length=64&salt=", "at most 67108864 for 128 n r"),
+        ("scrypt?n=1000&r=8&p=1&length=64&salt=", "power of 2"),
+        ("scrypt?n=16&r=1&p=1&length=0&salt=", "length: use 1 to 1024"),
+        ("scrypt?n=16&r=1&p=1&length=9&salt=*", "salt: use base64url"),
+        ("pbkdf2?hash=md5&iterations=1&length=9&salt=", "hash: use sha1"),
+        ("pbkdf2?hash=sha1&iterations=99999999&length=9&salt=", "iterations: use 1 to 10000000"),
+    ] {
+        let answer = ask("fetch", path, b"password");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "bad-request"), "{path}");
+        assert!(answer.text().contains(what), "{path}: {}", answer.text());
+    }
+    let answer = ask("fetch", "pbkdf2?hash=sha1&iterations=1&length=9&salt=", &[b'x'; 5_000]);
+    assert!(answer.status == 400 && answer.text().contains("password: use at most 4096 bytes"));
+    assert_eq!(ask("fetch", "argon2?length=9", b"x").code(), "no-such-path");
+}
+
 /// An app of each kind that may call every app.
 fn callers(host: &Host) {
     for (app, guest) in [("two", "fetch"), ("three", "async-fetch")] {

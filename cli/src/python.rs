@@ -68,7 +68,6 @@ const FILES: &[(&str, &[u8])] = files![
     "wfn/runtime/late.py",
     "wfn/runtime/lent.py",
     "wfn/runtime/missing/__init__.py",
-    "wfn/runtime/missing/defaults.py",
     "wfn/runtime/missing/passwords.py",
     "wfn/runtime/network.py",
     "wfn/runtime/recursion.py",

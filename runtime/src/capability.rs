@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod connect;
 pub mod identity;
 pub mod internal;
+pub mod key_derivation;
 pub mod key_value;
 pub mod neighbours;
 pub mod outbound;
@@ -21,6 +22,8 @@ pub mod testing;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 
@@ -28,6 +31,7 @@ use crate::capability::blobs::error::BlobError;
 use crate::capability::blobs::{Blobs, Container, Containers};
 use crate::capability::bundle::Bundles;
 use crate::capability::identity::Identity;
+use crate::capability::key_derivation::KeyDerivation;
 use crate::capability::key_value::error::KeyValueError;
 use crate::capability::key_value::{KeyValue, Store};
 use crate::capability::neighbours::Neighbours;
@@ -64,6 +68,7 @@ pub struct CapabilityHost {
     scratch: ScratchMaker,
     tracer: Tracer,
     files: Arc<FileBudget>,
+    key_derivation: KeyDerivation,
 }
 
 /// Where what apps store is kept.
@@ -76,6 +81,14 @@ pub struct Stores {
     pub queues: Arc<Queues>,
 }
 
+/// What they may use of the machine.
+pub struct Machine {
+    /// Descriptors.
+    pub shares: Shares,
+    /// Threads for what takes long.
+    pub compute: Handle,
+}
+
 impl CapabilityHost {
     /// What the apps that are `neighbours` of each other share; what they store goes to `stores`.
     pub fn new(
@@ -85,12 +98,13 @@ impl CapabilityHost {
         bundles: Bundles,
         issuer: String,
         tracer: Tracer,
-        shares: Shares,
+        machine: Machine,
     ) -> Arc<Self> {
         let Stores { db, blobs, queues } = stores;
-        let (outbound, neighbours) = (OutboundHost::new(shares.outbound), Box::new(neighbours));
-        let files = FileBudget::new(shares.files);
+        let (outbound, neighbours) = (OutboundHost::new(machine.shares.outbound), Box::new(neighbours));
+        let files = FileBudget::new(machine.shares.files);
         let (identity, scratch) = (Identity::new(issuer), ScratchMaker::default());
+        let key_derivation = KeyDerivation::new(machine.compute);
         Arc::new(Self {
             outbound,
             secret_key,
@@ -103,7 +117,13 @@ impl CapabilityHost {
             scratch,
             tracer,
             files,
+            key_derivation,
         })
+    }
+
+    /// Computes keys from passwords.
+    pub fn key_derivation(&self) -> &KeyDerivation {
+        &self.key_derivation
     }
 
     /// Where what they store is.
@@ -171,6 +191,7 @@ pub struct Capabilities {
     containers: Containers,
     queues: QueueGrants,
     open_files: Arc<AppFiles>,
+    key_turn: Semaphore,
     meter: Arc<Meter>,
 }
 
@@ -220,6 +241,7 @@ impl Capabilities {
             containers,
             queues,
             open_files,
+            key_turn: Semaphore::new(1),
             meter,
         }))
     }
@@ -313,6 +335,11 @@ impl Capabilities {
     /// Which queues it may send to.
     pub fn queues(&self) -> &QueueGrants {
         &self.queues
+    }
+
+    /// The right to have a key computed; one at a time.
+    pub fn key_turn(&self) -> &Semaphore {
+        &self.key_turn
     }
 
     /// Says in the app's log what would grant a store that was refused, and in the host's what only its operator can

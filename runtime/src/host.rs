@@ -27,7 +27,7 @@ use crate::capability::blobs::{Blobs, OpenError};
 use crate::capability::bundle::Bundles;
 use crate::capability::queues::Queues;
 use crate::capability::secrets::SecretKey;
-use crate::capability::{CapabilityHost, Stores};
+use crate::capability::{CapabilityHost, Machine, Stores};
 use crate::component::cache::ComponentCache;
 use crate::component::engine::{Engines, EpochTicker};
 use crate::config::HostConfig;
@@ -189,7 +189,7 @@ impl Host {
             bundles,
             issuer,
             tracer,
-            shares,
+            Machine { shares, compute: loops.compute() },
         );
         let (stop, stopped) = watch::channel(false);
         let (governor, fetching) = Governor::new(resources.clone(), db.clone(), loops.handles());

@@ -3,6 +3,7 @@
 //!
 //! `/settings[/NAME]` are the app's own settings; `/kv/STORE[/KEY]` are key-value stores ([`key_value::http`]);
 //! `/blobs/CONTAINER[/NAME]` are blobs ([`blobs::http`]); `/queues/QUEUE` takes messages ([`queues::http`]);
+//! `/kdf/scrypt` and `/kdf/pbkdf2` compute keys from passwords ([`key_derivation`]);
 //! `/identity/token?audience=NAME` gives a token that proves to others which app calls. `/apps/NAME/…` calls another
 //! app through `dispatch`, like every invocation, if `allowed_outbound_hosts` has an entry `http://NAME.wfn.internal`
 //! or `http://*.wfn.internal`. A request to that host name does the same.
@@ -13,7 +14,7 @@ use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use crate::capability::outbound::SendError;
 use crate::capability::response::{json, refused, text};
-use crate::capability::{Capabilities, blobs, identity, key_value, queues};
+use crate::capability::{Capabilities, blobs, identity, key_derivation, key_value, queues};
 use crate::manifest::egress::{Destination, Scheme};
 use crate::meter::output::GuestOutput;
 use crate::refusal::Refusal;
@@ -55,6 +56,10 @@ pub async fn answer(
         "settings" => Ok(settings(capabilities, rest)),
         "kv" => Ok(key_value::http::answer(capabilities, rest, request, output).await),
         "blobs" => Ok(blobs::http::answer(capabilities, rest, request, output).await),
+        "kdf" => {
+            let (derivation, turn) = (capabilities.host().key_derivation(), capabilities.key_turn());
+            Ok(key_derivation::answer(derivation, turn, rest, request).await)
+        }
         "queues" => Ok(queues::http::answer(capabilities, rest, request, output).await),
         "apps" => {
             let name = rest.split('/').next().unwrap_or_default();
@@ -63,7 +68,7 @@ pub async fn answer(
         }
         "identity" if rest == "token" => Ok(token(capabilities, request.uri().query().unwrap_or_default())),
         _ => {
-            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /blobs/CONTAINER/NAME, /queues/QUEUE, /apps/NAME/ and /identity/token?audience=NAME";
+            let message = "http://wfn.internal has /settings, /kv/STORE/KEY, /blobs/CONTAINER/NAME, /queues/QUEUE, /kdf/scrypt, /kdf/pbkdf2, /apps/NAME/ and /identity/token?audience=NAME";
             Ok(refused(Refusal::new(StatusCode::NOT_FOUND, "no-such-path", message)))
         }
     }

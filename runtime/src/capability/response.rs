@@ -20,7 +20,12 @@ pub fn json(status: StatusCode, value: &serde_json::Value) -> Response<WasiBody>
 
 /// A text response.
 pub fn text(status: StatusCode, text: String) -> Response<WasiBody> {
-    let mut response = Response::new(Full::new(text.into()).map_err(|never| match never {}).boxed_unsync());
+    bytes(status, text.into_bytes())
+}
+
+/// A response of bytes.
+pub fn bytes(status: StatusCode, bytes: Vec<u8>) -> Response<WasiBody> {
+    let mut response = Response::new(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = status;
     response
 }

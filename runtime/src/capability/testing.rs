@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::capability::blobs::Blobs;
@@ -12,7 +13,7 @@ use crate::capability::bundle::Bundles;
 use crate::capability::neighbours::Neighbours;
 use crate::capability::queues::Queues;
 use crate::capability::secrets::{SecretKey, Secrets};
-use crate::capability::{Capabilities, CapabilityHost, Stores};
+use crate::capability::{Capabilities, CapabilityHost, Machine, Stores};
 use crate::descriptors::Shares;
 use crate::manifest::Manifest;
 use crate::manifest::grants::SharedStores;
@@ -49,7 +50,15 @@ pub async fn host(folder: &Path) -> Arc<CapabilityHost> {
     let queues = Queues::new(db.clone());
     let blobs = Blobs::open(&db, &Location::default(), folder, queues.clone()).await.unwrap();
     let stores = Stores { db, blobs, queues };
-    CapabilityHost::new(Nobody, stores, secret_key, bundles, String::new(), Tracer::default(), Shares::of(0))
+    CapabilityHost::new(
+        Nobody,
+        stores,
+        secret_key,
+        bundles,
+        String::new(),
+        Tracer::default(),
+        Machine { shares: Shares::of(0), compute: Handle::current() },
+    )
 }
 
 /// The capabilities of an app whose manifest grants nothing.

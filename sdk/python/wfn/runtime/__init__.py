@@ -10,7 +10,6 @@ import gc
 
 from wfn import outbound
 from wfn.runtime import fresh, kept, late, missing, network, recursion
-from wfn.runtime.missing import defaults
 
 _is_begun = False
 # Measured: more made no component smaller, but its memory larger.
@@ -33,7 +32,6 @@ def begin_build(build_settings: list[str]) -> None:
 
 def end_build(application_folder: str, build_folder: str) -> None:
     """Keeps what the application may want later. Nothing may be imported from the build's folders afterwards."""
-    defaults.install()
     network.end_build()
     late.keep(application_folder)
     with open(f"{build_folder}/notes", "w", encoding="utf-8") as notes:

@@ -81,7 +81,7 @@ def scrypt():
 
 @app.get("/scrypt/long")
 def long_scrypt():
-    return generate_password_hash("correct horse", method="scrypt")
+    return hashlib.scrypt(b"password", salt=b"NaCl", n=2**18, r=8, p=1, maxmem=2**30).hex()
 
 
 @app.get("/about")

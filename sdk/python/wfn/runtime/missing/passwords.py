@@ -1,11 +1,14 @@
-"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt` in Python, as fast as Python gets."""
+"""`hashlib.pbkdf2_hmac` and `hashlib.scrypt`. The host computes what takes long: http://wfn.internal/kdf (docs/capabilities.md)."""
 
 from __future__ import annotations
 
 import hashlib
-import struct
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
+
+from wfn.runtime.network import refuse_while_building
 
 # The outer and inner padding of HMAC (RFC 2104), as tables for bytes.translate.
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
@@ -13,8 +16,22 @@ _INNER = bytes(byte ^ 0x36 for byte in range(256))
 # OpenSSL's own default, in bytes.
 SCRYPT_MEMORY_MAX = 32 * 1024 * 1024
 KEY_BYTES_MAX = 2**31 - 1
-# The most of n * r * p. It takes some 10 seconds; Werkzeug's own choice, 2**18, takes minutes, longer than any call may.
-SCRYPT_WORK_MAX = 2**13
+# From so many iterations on, a request to the host is quicker than Python, by far.
+HOST_ITERATIONS_MIN = 1_000
+
+
+def by_host(function: str, password: bytes, salt: bytes, length: int, **numbers: object) -> bytes:
+    """A key that the host computes. Raises OSError while the component is built, and ValueError for what is out of its bounds."""
+    refuse_while_building()
+    # It needs bindings, which only a component has.
+    from wfn.service import Call, Refused, run
+
+    encoded = urlsafe_b64encode(salt).rstrip(b"=").decode()
+    query = urlencode({"salt": encoded, "length": length, **numbers})
+    try:
+        return run(Call("POST", f"kdf/{function}?{query}", lambda reply: reply.body, body=password))
+    except Refused as refused:
+        raise ValueError(refused.message) from None
 
 
 def pbkdf2_hmac(hash_name: str, password: bytes, salt: bytes, iterations: int, dklen: int | None = None) -> bytes:
@@ -30,6 +47,12 @@ def pbkdf2_hmac(hash_name: str, password: bytes, salt: bytes, iterations: int, d
     if not 1 <= dklen <= KEY_BYTES_MAX:
         raise ValueError("key length must be greater than 0.")
     key, salt = bytes(password), bytes(salt)
+    if iterations >= HOST_ITERATIONS_MIN:
+        try:
+            return by_host("pbkdf2", key, salt, dklen, hash=digest.name, iterations=iterations)
+        except (OSError, ValueError):
+            # While the component is built, or another hash than those of SHA-1 and SHA-2: in Python then.
+            pass
     if len(key) > digest.block_size:
         key = make(key).digest()
     key = key.ljust(digest.block_size, b"\0")
@@ -60,9 +83,9 @@ def pbkdf2_block(inner: Callable[[], Any], outer: Callable[[], Any], message: by
 def scrypt(
     password: bytes, *, salt: bytes, n: int, r: int, p: int, maxmem: int = 0, dklen: int = 64
 ) -> bytes:
-    """scrypt (RFC 7914). Raises ValueError where OpenSSL does: bad numbers, or more memory than `maxmem` bytes.
+    """scrypt (RFC 7914), by the host. Raises ValueError where OpenSSL does: bad numbers, or more memory than `maxmem` bytes.
 
-    Raises it also for more than SCRYPT_WORK_MAX, because the call would time out without a word.
+    Raises it also for what is out of the host's bounds, and OSError while the component is built.
     """
     if n < 2 or n & (n - 1):
         raise ValueError("n must be a power of 2.")
@@ -72,62 +95,4 @@ def scrypt(
         raise ValueError("dklen must be greater than 0 and smaller than INT_MAX")
     if 128 * r * (n + p + 2) > (maxmem or SCRYPT_MEMORY_MAX):
         raise ValueError("memory limit exceeded")
-    if n * r * p > SCRYPT_WORK_MAX:
-        raise ValueError(
-            f"scrypt with n={n}, r={r}, p={p} takes minutes in a component; hash passwords with PBKDF2 instead (docs/python.md)"
-        )
-    blocks = pbkdf2_hmac("sha256", password, salt, 1, p * 128 * r)
-    size = 128 * r
-    mixed = b"".join(scrypt_mix(blocks[start : start + size], n, r) for start in range(0, len(blocks), size))
-    return pbkdf2_hmac("sha256", password, mixed, 1, dklen)
-
-
-def scrypt_mix(block: bytes, n: int, r: int) -> bytes:
-    """scryptROMix of RFC 7914."""
-    words = struct.Struct(f"<{32 * r}I")
-    state = words.unpack(block)
-    rows = []
-    for _ in range(n):
-        rows.append(words.pack(*state))
-        state = block_mix(state, r)
-    last = 16 * (2 * r - 1)
-    width = len(block)
-    for _ in range(n):
-        row = rows[state[last] & (n - 1)]
-        both = int.from_bytes(words.pack(*state), "little") ^ int.from_bytes(row, "little")
-        state = block_mix(words.unpack(both.to_bytes(width, "little")), r)
-    return words.pack(*state)
-
-
-def block_mix(state: tuple[int, ...], r: int) -> tuple[int, ...]:
-    """scryptBlockMix of RFC 7914."""
-    previous = state[16 * (2 * r - 1) :]
-    even: list[int] = []
-    odd: list[int] = []
-    for index in range(2 * r):
-        start = 16 * index
-        previous = salsa20_8([a ^ b for a, b in zip(previous, state[start : start + 16])])
-        (odd if index & 1 else even).extend(previous)
-    return tuple(even + odd)
-
-
-def _salsa_source() -> str:
-    """The eight rounds of Salsa20 written out: without a loop and without a list, they take a third of the time."""
-    quarters = (
-        (0, 4, 8, 12), (5, 9, 13, 1), (10, 14, 2, 6), (15, 3, 7, 11),
-        (0, 1, 2, 3), (5, 6, 7, 4), (10, 11, 8, 9), (15, 12, 13, 14),
-    )  # fmt: skip
-    names = ",".join(f"x{i}" for i in range(16))
-    lines = ["def salsa20_8(x):", f" {names}=x", " for _ in (0,1,2,3):"]
-    for a, b, c, d in quarters:
-        for target, first, second, bits in ((b, a, d, 7), (c, b, a, 9), (d, c, b, 13), (a, d, c, 18)):
-            lines.append(f"  t=(x{first}+x{second})&0xffffffff")
-            lines.append(f"  x{target}^=((t<<{bits})&0xffffffff)|(t>>{32 - bits})")
-    sums = ",".join(f"(x{i}+x[{i}])&0xffffffff" for i in range(16))
-    lines.append(f" return ({sums})")
-    return "\n".join(lines)
-
-
-_namespace: dict[str, Any] = {}
-exec(compile(_salsa_source(), "<salsa20>", "exec"), _namespace)
-salsa20_8: Callable[[list[int]], tuple[int, ...]] = _namespace["salsa20_8"]
+    return by_host("scrypt", bytes(password), bytes(salt), dklen, n=n, r=r, p=p)
