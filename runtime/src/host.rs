@@ -29,7 +29,7 @@ use crate::capability::queues::Queues;
 use crate::capability::secrets::SecretKey;
 use crate::capability::{CapabilityHost, Machine, Stores};
 use crate::component::cache::ComponentCache;
-use crate::component::engine::{Engines, EpochTicker};
+use crate::component::engine::{Engines, EpochTicker, KeptSlots};
 use crate::config::HostConfig;
 use crate::descriptors::Shares;
 use crate::dispatch::neighbours::ServedApps;
@@ -157,12 +157,13 @@ impl Host {
         let functions = listen(config.listen, "--listen")?;
         let admin = listen(config.admin, "--admin")?;
 
-        let engines = Engines::new().map_err(|error| StartError::Engine(format!("{error:#}")))?;
+        let kept = KeptSlots::of(config.guest_memory_bytes);
+        let engines = Engines::new(kept).map_err(|error| StartError::Engine(format!("{error:#}")))?;
         let (ticker, pulse) = EpochTicker::start(engines.clone()).map_err(StartError::Threads)?;
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
         let capacity = Arc::<CapacityNotifier>::default();
         let quota = MemoryQuota::new(config.memory_quota_mb, capacity.clone());
-        let memory = HostMemory::new(config.guest_memory_bytes, capacity.clone());
+        let memory = HostMemory::new(config.guest_memory_bytes, kept, capacity.clone());
         let machinery = Machinery::new(engines.clone(), pulse, loops.compute(), loops.count());
         let resources = Resources::new(machinery, quota, memory, capacity);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));

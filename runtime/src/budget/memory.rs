@@ -7,28 +7,42 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use crate::budget::capacity::CapacityNotifier;
 use crate::budget::pages::WrittenEstimate;
 use crate::budget::quota::QuotaLease;
+use crate::component::engine::KeptSlots;
 use crate::limits;
 use crate::manifest::MemoryClass;
 
 /// What all guests of the host hold together: bytes of linear memory, and workers.
-/// Invariants: `used_bytes ≤ limit_bytes` and `workers ≤ WORKERS_MAX`, at every moment.
+/// Invariants: `used_bytes ≤ limit_bytes - kept.bytes()` and `workers ≤ WORKERS_MAX`, at every moment.
 #[derive(Debug)]
 pub struct HostMemory {
     limit_bytes: u64,
+    /// What of that no guest gets, because unused slots keep it.
+    kept: KeptSlots,
     used_bytes: AtomicU64,
     workers: AtomicU32,
     capacity: Arc<CapacityNotifier>,
 }
 
 impl HostMemory {
-    /// Makes a budget of `limit_bytes`. `capacity` is told of what is given back.
-    pub fn new(limit_bytes: u64, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), workers: AtomicU32::new(0), capacity })
+    /// Makes a budget of `limit_bytes`, of which `kept` is for unused slots. `capacity` is told of what is given back.
+    pub fn new(limit_bytes: u64, kept: KeptSlots, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
+        Arc::new(Self {
+            limit_bytes,
+            kept,
+            used_bytes: AtomicU64::new(0),
+            workers: AtomicU32::new(0),
+            capacity,
+        })
     }
 
     /// Returns the most bytes of linear memory that all guests may hold.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
+    }
+
+    /// Charges `bytes`, unless that would be too much.
+    fn charge(&self, bytes: u64) -> bool {
+        charge(&self.used_bytes, bytes, self.limit_bytes.saturating_sub(self.kept.bytes()))
     }
 
     /// Bytes of linear memory all guests hold now.
@@ -84,7 +98,7 @@ impl InstanceMemory {
         if !charge(&self.used_bytes, bytes, self.class_bytes) {
             return Err(RefusedBy::Class);
         }
-        if !charge(&self.host.used_bytes, held_bytes, self.host.limit_bytes) {
+        if !self.host.charge(held_bytes) {
             self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
             return Err(RefusedBy::Host);
         }
@@ -166,7 +180,7 @@ impl WorkerMemory {
         let paged = estimate.map(|estimate| PagedMemory {
             unwritten_bytes: AtomicU64::new(0),
             declared_bytes: AtomicU64::new(0),
-            written_bytes: AtomicU64::new(estimate.found()),
+            written_bytes: AtomicU64::new(estimate.found(instance.host.kept.slot_bytes())),
             is_over: AtomicBool::new(false),
             estimate: estimate.clone(),
         });
@@ -239,7 +253,7 @@ impl WorkerMemory {
             return Ok(());
         }
         let host = &self.instance.host;
-        if !charge(&host.used_bytes, more, host.limit_bytes) {
+        if !host.charge(more) {
             paged.is_over.store(true, Ordering::Relaxed);
             return Err(RefusedBy::Host);
         }

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::component::engine::{SLOT_BYTES_KEPT, SLOTS_KEPT};
+use crate::component::engine::PAGE_BYTES;
 use crate::limits;
 
 /// A worker whose first memories are larger is charged the pages that it writes, not what it declares: below, counting them would
@@ -15,9 +15,6 @@ pub const PAGED_MEMORY_BYTES_MIN: u64 = 4 * limits::MEBIBYTE;
 /// How much such a guest may write in a turn before it has to yield, so that what it writes is charged: with a few threads that
 /// run guests, this is what the budget may be passed by for a moment.
 pub const WRITTEN_IN_A_TURN_BYTES_MAX: u64 = limits::MEBIBYTE;
-/// Bytes of a page.
-const PAGE_BYTES: u64 = 4_096;
-
 /// Bytes of the pages that this thread has touched for the first time so far, as far as the kernel had to be asked.
 pub fn faulted_bytes() -> u64 {
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
@@ -63,18 +60,18 @@ impl WrittenEstimate {
         let _ = self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// Bytes that a worker which begins now may find written in its slot: unused slots keep that for the next worker.
-    pub fn found(&self) -> u64 {
+    /// Bytes that a worker which begins now may find written in its slot, where unused slots keep `slot_bytes` for the next worker.
+    pub fn found(&self, slot_bytes: u64) -> u64 {
         let one_less = |left: u32| left.checked_sub(1);
         match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
-            Ok(_) => SLOT_BYTES_KEPT,
+            Ok(_) => slot_bytes,
             Err(_) => 0,
         }
     }
 
     /// Notes that a worker has ended.
     pub fn ended(&self) {
-        let one_more = |left: u32| (left < SLOTS_KEPT).then_some(left + 1);
+        let one_more = |left: u32| (left < limits::WORKERS_MAX).then_some(left + 1);
         let _ = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
     }
 }
@@ -117,8 +114,8 @@ mod tests {
     #[test]
     fn a_slot_that_is_used_again_has_written_pages() {
         let estimate = WrittenEstimate::default();
-        assert_eq!(estimate.found(), 0);
+        assert_eq!(estimate.found(8_192), 0);
         estimate.ended();
-        assert_eq!((estimate.found(), estimate.found()), (SLOT_BYTES_KEPT, 0));
+        assert_eq!((estimate.found(8_192), estimate.found(8_192)), (8_192, 0));
     }
 }

@@ -229,11 +229,13 @@ fn note_of(artifact: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::component::engine::KeptSlots;
 
     #[test]
     fn the_files_of_a_module_go_together_and_not_before_the_last_of_them_is_old() {
         let data = tempfile::tempdir().unwrap();
-        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let cache =
+            ComponentCache::open(Engines::new(KeptSlots::default()).unwrap(), data.path(), false).unwrap();
         let hour = Duration::from_secs(3600);
         let [unused, half, used] = [1, 2, 3].map(|byte| ModuleHash::new([byte; 32]));
         let files_of = |hash: ModuleHash| {
@@ -261,7 +263,8 @@ mod tests {
     #[test]
     fn a_module_that_is_asked_for_counts_as_uploaded_now_if_it_is_whole() {
         let data = tempfile::tempdir().unwrap();
-        let cache = ComponentCache::open(Engines::new().unwrap(), data.path(), false).unwrap();
+        let cache =
+            ComponentCache::open(Engines::new(KeptSlots::default()).unwrap(), data.path(), false).unwrap();
         let file = data.path().join("file");
         fs::write(&file, b"some bytes").unwrap();
         let hash = artifacts::hash_of(&file).unwrap();

@@ -60,11 +60,45 @@ pub fn compiling_engine(kind: EngineKind, functions: Option<Arc<FunctionCache>>)
     Engine::new(&config)
 }
 
-/// How much of a used memory or table is cleared in place, page by dirty page, instead of being given back to the kernel: a call
-/// to give back costs all cores a TLB flush. Small Rust guests have memories of just over 1 MiB.
-pub const SLOT_BYTES_KEPT: u64 = 2 * limits::MEBIBYTE;
-/// How many unused slots keep that: wasmtime's default.
-pub const SLOTS_KEPT: u32 = 100;
+/// What used slots keep for the next worker. Written pages of a memory or table, up to so many bytes, are cleared in place instead of
+/// being given back to the kernel: a call to give back costs all cores a TLB flush.
+///
+/// wasmtime never gives back what an unused slot keeps, and uses as many slots as there were workers at once. That belongs to no
+/// worker, so it is set apart from the memory for guests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeptSlots {
+    slot_bytes: u64,
+}
+
+impl KeptSlots {
+    /// Most bytes of a slot. Small Rust guests have memories of just over 1 MiB, and write less.
+    const SLOT_BYTES_MAX: u64 = 2 * limits::MEBIBYTE;
+    /// For so many slots memory is set apart: the most instances that an app may have.
+    const SLOTS: u64 = limits::INSTANCES_MAX as u64;
+    /// Which part of the memory for guests that is at most: one of so many.
+    const PARTS: u64 = 16;
+
+    /// What a host keeps that has `guest_memory_bytes` for guests. Nothing where swap is on: there wasmtime 48's scan for what was
+    /// written misses pages that were swapped out.
+    pub fn of(guest_memory_bytes: u64) -> Self {
+        let most = (guest_memory_bytes / Self::PARTS / Self::SLOTS).min(Self::SLOT_BYTES_MAX);
+        let whole_pages = most - most % PAGE_BYTES;
+        Self { slot_bytes: if swap_is_on() { 0 } else { whole_pages } }
+    }
+
+    /// Bytes that one keeps at most.
+    pub fn slot_bytes(self) -> u64 {
+        self.slot_bytes
+    }
+
+    /// Bytes that are set apart for all.
+    pub fn bytes(self) -> u64 {
+        self.slot_bytes * Self::SLOTS
+    }
+}
+
+/// Bytes of a page of memory.
+pub const PAGE_BYTES: u64 = 4_096;
 
 /// The engines that serve. Cheap to clone.
 #[derive(Clone)]
@@ -75,11 +109,11 @@ pub struct Engines {
 
 impl Engines {
     /// Makes both engines and reserves their address space.
-    pub fn new() -> wasmtime::Result<Self> {
+    pub fn new(kept: KeptSlots) -> wasmtime::Result<Self> {
         small_pages_only();
         Ok(Self {
-            sequential: serving_engine(EngineKind::Sequential)?,
-            concurrent: serving_engine(EngineKind::Concurrent)?,
+            sequential: serving_engine(EngineKind::Sequential, kept)?,
+            concurrent: serving_engine(EngineKind::Concurrent, kept)?,
         })
     }
 
@@ -98,7 +132,7 @@ impl Engines {
 }
 
 /// Makes an engine whose instances are in preallocated slots.
-fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
+fn serving_engine(kind: EngineKind, kept: KeptSlots) -> wasmtime::Result<Engine> {
     let (workers, stacks) = match kind {
         EngineKind::Sequential => (limits::WORKERS_MAX, limits::WORKERS_MAX),
         EngineKind::Concurrent => (limits::ASYNC_WORKERS_MAX, limits::ASYNC_STACKS_MAX),
@@ -119,13 +153,11 @@ fn serving_engine(kind: EngineKind) -> wasmtime::Result<Engine> {
         .max_component_instance_size(10 * 1024 * 1024)
         .max_core_instance_size(10 * 1024 * 1024)
         .table_elements(limits::TABLE_ELEMENTS_MAX);
-    if !swap_is_on() {
-        // Halves the price of a fresh worker. wasmtime 48's scan misses pages that were swapped out, so
-        // where swap is on, slots are cleared the slow way.
+    if kept.slot_bytes > 0 {
+        // Halves the price of a fresh worker.
         pool.pagemap_scan(Enabled::Auto)
-            .linear_memory_keep_resident(SLOT_BYTES_KEPT as usize)
-            .table_keep_resident(SLOT_BYTES_KEPT as usize)
-            .max_unused_warm_slots(SLOTS_KEPT);
+            .linear_memory_keep_resident(kept.slot_bytes as usize)
+            .table_keep_resident(kept.slot_bytes as usize);
     }
     let mut config = code_config(kind);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -168,13 +168,13 @@ pub fn has_computed_for(turn: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::engine::{Engines, EpochTicker};
+    use crate::component::engine::{Engines, EpochTicker, KeptSlots};
     use std::future::poll_fn;
     use std::task::Waker;
 
     #[test]
     fn a_panic_of_the_host_ends_the_task_and_is_seen_once() {
-        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let (_ticker, pulse) = EpochTicker::start(Engines::new(KeptSlots::default()).unwrap()).unwrap();
         let mut context = Context::from_waker(Waker::noop());
         let mut polls = 0;
         let mut task = GuestTask::<()>::new(poll_fn(move |_| {
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_others_compute_on_the_core_is_not_counted() {
-        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let (_ticker, pulse) = EpochTicker::start(Engines::new(KeptSlots::default()).unwrap()).unwrap();
         let turn = Duration::from_millis(10);
         let mut task = GuestTask::new(poll_fn(move |_| {
             assert!(!has_computed_for(turn), "the first call begins to measure");
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn what_is_polled_within_a_guest_is_measured_apart() {
-        let (_ticker, pulse) = EpochTicker::start(Engines::new().unwrap()).unwrap();
+        let (_ticker, pulse) = EpochTicker::start(Engines::new(KeptSlots::default()).unwrap()).unwrap();
         let inner_pulse = pulse.clone();
         let mut context = Context::from_waker(Waker::noop());
         let mut inner = GuestTask::new(poll_fn(|_| {

@@ -168,6 +168,7 @@ mod tests {
     use super::*;
     use crate::budget::memory::HostMemory;
     use crate::budget::quota::MemoryQuota;
+    use crate::component::engine::KeptSlots;
     use crate::manifest::MemoryClass;
 
     fn instance(host: &Arc<HostMemory>) -> Arc<InstanceMemory> {
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_freed_counts_against_the_host_alone() {
-        let host = HostMemory::new(u64::MAX, Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
         let instance = instance(&host);
         let mut retired = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn workers_of_one_instance_share_its_class() {
-        let host = HostMemory::new(u64::MAX, Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
         let instance = instance(&host);
         let mut first = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         let mut second = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_hosts_budget_refuses_before_it_is_passed() {
-        let host = HostMemory::new(100_000, Arc::default());
+        let host = HostMemory::new(100_000, KeptSlots::default(), Arc::default());
         let instance = instance(&host);
         let mut limiter = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn growth_that_fails_after_all_is_given_back() {
-        let host = HostMemory::new(u64::MAX, Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
         let mut limiter = Limiter::new(instance(&host), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 1 << 20, None).unwrap());

@@ -19,7 +19,7 @@ use crate::budget::quota::MemoryQuota;
 use crate::capability::{CapabilityHost, testing};
 use crate::component::cache::Guest;
 use crate::component::code::Code;
-use crate::component::engine::{EngineKind, Engines, EpochTicker};
+use crate::component::engine::{EngineKind, Engines, EpochTicker, KeptSlots};
 use crate::component::instance_size::Footprint;
 use crate::instance::machinery::Machinery;
 use crate::instance::template::Template;
@@ -201,13 +201,13 @@ impl World {
 fn simulate(seed: u64) {
     println!("seed {seed}");
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let engines = Engines::new().unwrap();
+    let engines = Engines::new(KeptSlots::default()).unwrap();
     let (_ticker, pulse) = EpochTicker::start(engines.clone()).unwrap();
     let wat = "(module (func (export \"_start\")))";
     let module = Module::new(engines.get(EngineKind::Sequential), wat::parse_str(wat).unwrap()).unwrap();
     runtime.block_on(async {
         let (room, quota_mb) = (Arc::<CapacityNotifier>::default(), INSTANCES * 2_048);
-        let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, room.clone()));
+        let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, KeptSlots::default(), room.clone()));
         let machinery = Machinery::new(engines.clone(), pulse, Handle::current(), 1);
         let resources = Resources::new(machinery, quota, memory, room);
         let mut random = Rng::with_seed(seed);
