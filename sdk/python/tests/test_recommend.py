@@ -2,30 +2,70 @@
 
 from __future__ import annotations
 
-import json
+import re
 import unittest
-from typing import Any
 
 from host import BUILT, TESTS, installed, run_build
 from outbound import deploy, trusting_host
-from upstream import upstream
 
 APP = TESTS / "apps" / "workloads"
-UPSTREAM = "UPSTREAM = \"http://{}/wait?ms=50\""
 
 
-class Recommended(unittest.TestCase):
-    name: str
-    kind: str
-    application: str
-    packages: tuple[str, ...] = ()
+def advice(app: str, path: str) -> str:
+    """What the command recommends for a path."""
+    return trusting_host().wfn("bench", app, path, "--recommend", "--clients", "32", "--duration", "3s").partition("Recommended:")[2]
 
+
+def concurrency(text: str) -> int:
+    found = re.search(r"--concurrency (\d+)", text)
+    if found is None:
+        raise AssertionError(text)
+    return int(found[1])
+
+
+class WsgiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        if cls is Recommended:
-            raise unittest.SkipTest("not an application")
-        output = BUILT / f"{cls.name}.wasm"
-        path = ["--path", str(installed(cls.name, *cls.packages))] if cls.packages else []
-        ended = run_build(APP, cls.kind, cls.application, "-o", str(output), *path)
+        output = BUILT / "workloads.wasm"
+        ended = run_build(APP, "wsgi", "app:application", "-o", str(output))
         assert ended.returncode == 0, ended.stderr
-        deploy(output, cls.name, "max_instances = 20")
+        deploy(output, "workloads", "max_instances = 20")
+
+    def test_one_that_computes_needs_cores(self) -> None:
+        text = advice("workloads", "/cpu")
+        print(text)
+        self.assertIn("bound by the processor", text)
+        self.assertIn("a Python worker computes for one invocation at a time", text)
+
+    def test_one_that_waits_needs_more_at_once_or_async(self) -> None:
+        text = advice("workloads", "/io")
+        print(text)
+        self.assertIn("bound by what it waits for", text)
+        self.assertIn("under ASGI", text)
+        self.assertGreaterEqual(concurrency(text), 6)
+
+    def test_one_that_does_both(self) -> None:
+        text = advice("workloads", "/mixed")
+        print(text)
+        self.assertRegex(text, "the app is (mixed|bound by)")
+        self.assertIn("concurrency", text)
+
+
+class AsgiTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        output = BUILT / "workloads-async.wasm"
+        packages = str(installed("workloads", "aiohttp==3.14.5"))
+        ended = run_build(APP, "asgi", "app_async:application", "-o", str(output), "--path", packages)
+        assert ended.returncode == 0, ended.stderr
+        deploy(output, "workloads-async", "max_instances = 20")
+
+    def test_one_that_waits_waits_in_one_worker(self) -> None:
+        text = advice("workloads-async", "/io")
+        print(text)
+        self.assertIn("one worker waits for many calls", text)
+        self.assertGreaterEqual(concurrency(text), 6)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -23,7 +23,7 @@ def links(page):
 
 
 def ask():
-    with urllib.request.urlopen(os.environ["UPSTREAM"]) as answer:
+    with urllib.request.urlopen(f"http://{os.environ['UPSTREAM']}/wait?ms=50") as answer:
         return answer.read().decode()
 
 

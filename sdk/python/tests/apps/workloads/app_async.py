@@ -7,7 +7,7 @@ from app import PAGE, links
 
 
 async def ask():
-    async with aiohttp.ClientSession() as session, session.get(os.environ["UPSTREAM"]) as answer:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{os.environ['UPSTREAM']}/wait?ms=50") as answer:
         return await answer.text()
 
 
