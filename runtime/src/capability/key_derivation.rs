@@ -3,8 +3,8 @@
 //! The body is the password, the answer is the key, both as bytes. The query has the rest: `salt` in base64url, `length` of
 //! the key in bytes, and `n`, `r`, `p` of scrypt (RFC 7914) or `hash` and `iterations` of PBKDF2 (RFC 8018).
 //!
-//! Such a key takes up to seconds of a core, by intent. So one is computed for an app at a time, on compute threads, and for all
-//! apps together on half of the cores.
+//! Such a key takes up to seconds of a core, by intent. So one is computed for a revision of an app at a time, on compute threads,
+//! and for all apps together on half of the cores.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -150,9 +150,10 @@ async fn derive(
         }
         Err(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "body-broken", "the body ended early")),
     };
-    let busy = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the host is stopping");
-    let _turn = turn.acquire().await.map_err(|_| busy())?;
-    derivation.key(function, salt, password, length).await.ok_or_else(busy)
+    let message = "the key was not computed; is the host stopping?";
+    let failed = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "key-failed", message);
+    let _turn = turn.acquire().await.map_err(|_| failed())?;
+    derivation.key(function, salt, password, length).await.ok_or_else(failed)
 }
 
 #[cfg(test)]

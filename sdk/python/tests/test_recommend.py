@@ -11,6 +11,15 @@ from outbound import deploy, trusting_host
 APP = TESTS / "apps" / "workloads"
 
 
+def deployed(kind: str, application: str, name: str, *requirements: str) -> None:
+    """Builds one of the applications, with packages from PyPI, and deploys it."""
+    output = BUILT / f"{name}.wasm"
+    path = ["--path", str(installed(name, *requirements))] if requirements else []
+    ended = run_build(APP, kind, application, "-o", str(output), *path)
+    assert ended.returncode == 0, ended.stderr
+    deploy(output, name, "max_instances = 20")
+
+
 def advice(app: str, path: str) -> str:
     """What the command recommends for a path."""
     return trusting_host().wfn("bench", app, path, "--recommend", "--clients", "32", "--duration", "3s").partition("Recommended:")[2]
@@ -26,10 +35,7 @@ def concurrency(text: str) -> int:
 class WsgiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        output = BUILT / "workloads.wasm"
-        ended = run_build(APP, "wsgi", "app:application", "-o", str(output))
-        assert ended.returncode == 0, ended.stderr
-        deploy(output, "workloads", "max_instances = 20")
+        deployed("wsgi", "app:application", "workloads")
 
     def test_one_that_computes_needs_cores(self) -> None:
         text = advice("workloads", "/cpu")
@@ -54,11 +60,7 @@ class WsgiTest(unittest.TestCase):
 class AsgiTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
-        output = BUILT / "workloads-async.wasm"
-        packages = str(installed("workloads", "aiohttp==3.14.5"))
-        ended = run_build(APP, "asgi", "app_async:application", "-o", str(output), "--path", packages)
-        assert ended.returncode == 0, ended.stderr
-        deploy(output, "workloads-async", "max_instances = 20")
+        deployed("asgi", "app_async:application", "workloads-async", "aiohttp==3.14.5")
 
     def test_one_that_waits_waits_in_one_worker(self) -> None:
         text = advice("workloads-async", "/io")
