@@ -124,6 +124,35 @@ fn what_the_host_holds_for_a_guest_is_within_its_memory() {
     assert!(logs.contains("memory that all functions of this host may hold"), "{logs}");
 }
 
+#[test]
+fn what_the_host_itself_holds_beyond_its_share_guests_get_less() {
+    let withheld = |host: &Host| host.admin_get("/v1/host")["guest_memory_withheld_bytes"].as_u64().unwrap();
+    let host = Host::start_with(&["--guest-memory-mb", "16"]);
+    host.deploy("hello", &[]);
+    host.get("/hello/").ok();
+    let share = (resident_kb(&host) / 1024 + 8).to_string();
+    let data = host.kill();
+
+    let host = Host::start_in(&data, &["--guest-memory-mb", "16", "--host-memory-mb", &share]);
+    host.get("/hello/").ok();
+    assert_eq!((withheld(&host), host.number("hello", "instances")), (0, 1));
+    // What clients have sent of heads that do not end is held for them, and charged to no guest.
+    let clients: Vec<_> = (0..2_000)
+        .map(|_| {
+            let mut client = Connection::open(&host.functions);
+            client.write(format!("GET /hello/ HTTP/1.1\r\nx: {}", "x".repeat(15_000)).as_bytes());
+            client
+        })
+        .collect();
+    until("guests get nothing", || (withheld(&host) >= 15 << 20).then_some(()));
+    until("the idle instance is retired", || (host.number("hello", "instances") == 0).then_some(()));
+    assert_eq!(host.get("/hello/").code(), "throttled");
+    let said = host.wfn(&["doctor"]).stdout;
+    assert!(said.contains("--host-memory-mb"), "{said}");
+    drop(clients);
+    until("guests get it back", || (host.get("/hello/").status == 200).then_some(()));
+}
+
 /// A program that opens one file again and again until it may no more, and answers with five digits: how many it got, and
 /// three: the error of the last attempt.
 const OPENS_FILES: &str = r#"(module

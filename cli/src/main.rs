@@ -61,7 +61,7 @@ enum Command {
     /// Build, serve and watch a function: every change is served at once
     Dev(dev::Dev),
     /// Start the host
-    Up(up::Up),
+    Up(Box<up::Up>),
     /// Deploy a module as an app, or a new revision of it
     Deploy(Box<deploy::Deploy>),
     /// List the apps

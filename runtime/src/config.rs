@@ -29,6 +29,8 @@ pub struct HostConfig {
     pub memory_quota_mb: u64,
     /// Bytes of linear memory all guests may hold.
     pub guest_memory_bytes: u64,
+    /// Bytes of memory that the host may hold beside that. What it holds beyond, guests get less.
+    pub host_memory_bytes: u64,
     /// The prices of usage.
     pub prices: PriceTable,
     /// Whether the dashboard and what it shows can be seen without the token. `None`: only if the admin API listens only for this
@@ -66,6 +68,8 @@ impl HostConfig {
             blobs: Location::default(),
             memory_quota_mb: limits::MEMORY_QUOTA_MB_DEFAULT,
             guest_memory_bytes: machine_memory_bytes() / 100 * limits::GUEST_MEMORY_PERCENT,
+            host_memory_bytes: (machine_memory_bytes() / 100 * limits::HOST_MEMORY_PERCENT)
+                .max(limits::HOST_MEMORY_BYTES_MIN),
             prices: PriceTable::default(),
             open_dashboard: None,
             traces: None,

@@ -163,7 +163,12 @@ impl Host {
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
         let capacity = Arc::<CapacityNotifier>::default();
         let quota = MemoryQuota::new(config.memory_quota_mb, capacity.clone());
-        let memory = HostMemory::new(config.guest_memory_bytes, kept, capacity.clone());
+        let memory = HostMemory::new(
+            config.guest_memory_bytes,
+            kept,
+            config.host_memory_bytes,
+            capacity.clone(),
+        );
         let machinery = Machinery::new(engines.clone(), pulse, loops.compute(), loops.count());
         let resources = Resources::new(machinery, quota, memory, capacity);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
@@ -377,6 +382,7 @@ async fn retire_idle(resources: Arc<Resources>, mut stop: watch::Receiver<bool>)
             pool.retire_idle(now);
             pool.keep_always_ready(now);
         }
+        resources.guard();
     }
 }
 

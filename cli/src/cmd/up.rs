@@ -65,6 +65,12 @@ pub struct Up {
           value_parser = clap::value_parser!(u64).range(16..=1_000_000_000), hide_env_values = true)]
     guest_memory_mb: Option<u64>,
 
+    /// Memory that the host itself may hold beside that; if it holds more, functions get less [default: 10 % of the machine's
+    /// or cgroup's, at least 256]
+    #[arg(long, value_name = "MB", env = "WFN_HOST_MEMORY_MB",
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), hide_env_values = true)]
+    host_memory_mb: Option<u64>,
+
     /// Who may look at the dashboard, logs and metrics: open to all, or holders of the token [default: open if --admin is
     /// an address of this machine alone]
     #[arg(long, value_name = "WHO", env = "WFN_DASHBOARD", value_parser = ["open", "token"], hide_env_values = true)]
@@ -148,6 +154,9 @@ impl Up {
         config.memory_quota_mb = self.memory_quota_mb;
         if let Some(megabytes) = self.guest_memory_mb {
             config.guest_memory_bytes = megabytes * limits::MEBIBYTE;
+        }
+        if let Some(megabytes) = self.host_memory_mb {
+            config.host_memory_bytes = megabytes * limits::MEBIBYTE;
         }
         if let Some(file) = &self.prices {
             config.prices = prices(file).while_doing(|| format!("read the prices of {}", file.display()))?;

@@ -80,6 +80,11 @@ pub const MEMORY_QUOTA_MB_DEFAULT: u64 = 512_000;
 /// Share of the machine's (or cgroup's) memory that guests may hold, in percent: the rest is for the
 /// host itself, the page cache and the kernel.
 pub const GUEST_MEMORY_PERCENT: u64 = 75;
+/// The share of the machine's memory that the host itself may hold by default, in percent. With that of guests it leaves a part to
+/// the kernel's caches and to other programs.
+pub const HOST_MEMORY_PERCENT: u64 = 10;
+/// The least that the host itself may hold by default: ten thousand connections take 200 MB.
+pub const HOST_MEMORY_BYTES_MIN: u64 = 256 * MEBIBYTE;
 /// Live workers: the pooling allocator maps about 4 GiB of address space for each (10,000 ≈ 40 TiB of
 /// the 128 TiB a process has) and each needs about six of the 65,530 mappings Linux grants by default.
 pub const WORKERS_MAX: u32 = 10_000;

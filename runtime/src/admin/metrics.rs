@@ -80,6 +80,11 @@ fn host(text: &mut Exposition, registry: &Registry) {
         ),
         ("wfn_guest_memory_limit_bytes", "Memory that all guests may hold.", memory.limit_bytes()),
         ("wfn_guest_memory_bytes", "Memory that all guests hold.", memory.used_bytes()),
+        (
+            "wfn_guest_memory_withheld_bytes",
+            "Memory that guests do not get, because the host itself holds more than it may.",
+            memory.withheld_bytes(),
+        ),
         ("wfn_workers", "Live workers of all instances.", memory.workers() as u64),
     ];
     for (name, help, value) in gauges {

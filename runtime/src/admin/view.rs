@@ -155,6 +155,7 @@ pub fn host(registry: &Registry, functions: std::net::SocketAddr, admin: std::ne
         "memory_reserved_mb": resources.quota().reserved_mb(),
         "guest_memory_limit_bytes": resources.memory().limit_bytes(),
         "guest_memory_bytes": resources.memory().used_bytes(),
+        "guest_memory_withheld_bytes": resources.memory().withheld_bytes(),
         "workers": resources.memory().workers(),
         "workers_max": limits::WORKERS_MAX,
     })

@@ -12,23 +12,36 @@ use crate::limits;
 use crate::manifest::MemoryClass;
 
 /// What all guests of the host hold together: bytes of linear memory, and workers.
-/// Invariants: `used_bytes ≤ limit_bytes - kept.bytes()` and `workers ≤ WORKERS_MAX`, at every moment.
+/// Invariants: `used_bytes ≤ limit_bytes - kept.bytes()` and `workers ≤ WORKERS_MAX`, at every moment. No charge is taken that
+/// passes [`Self::room_bytes`].
 #[derive(Debug)]
 pub struct HostMemory {
     limit_bytes: u64,
     /// What of that no guest gets, because unused slots keep it.
     kept: KeptSlots,
+    /// What the process may hold beside all this.
+    own_limit_bytes: u64,
+    /// What it holds beyond that: guests get so much less.
+    withheld_bytes: AtomicU64,
     used_bytes: AtomicU64,
     workers: AtomicU32,
     capacity: Arc<CapacityNotifier>,
 }
 
 impl HostMemory {
-    /// Makes a budget of `limit_bytes`, of which `kept` is for unused slots. `capacity` is told of what is given back.
-    pub fn new(limit_bytes: u64, kept: KeptSlots, capacity: Arc<CapacityNotifier>) -> Arc<Self> {
+    /// Makes a budget of `limit_bytes`, of which `kept` is for unused slots, in a process that may hold `own_limit_bytes` beside it.
+    /// `capacity` is told of what is given back.
+    pub fn new(
+        limit_bytes: u64,
+        kept: KeptSlots,
+        own_limit_bytes: u64,
+        capacity: Arc<CapacityNotifier>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             limit_bytes,
             kept,
+            own_limit_bytes,
+            withheld_bytes: AtomicU64::new(0),
             used_bytes: AtomicU64::new(0),
             workers: AtomicU32::new(0),
             capacity,
@@ -42,7 +55,25 @@ impl HostMemory {
 
     /// Charges `bytes`, unless that would be too much.
     fn charge(&self, bytes: u64) -> bool {
-        charge(&self.used_bytes, bytes, self.limit_bytes.saturating_sub(self.kept.bytes()))
+        charge(&self.used_bytes, bytes, self.room_bytes())
+    }
+
+    /// Bytes that guests may hold now.
+    pub fn room_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.kept.bytes()).saturating_sub(self.withheld_bytes())
+    }
+
+    /// Bytes of the budget that guests do not get, because the process holds more than it may beside it.
+    pub fn withheld_bytes(&self) -> u64 {
+        self.withheld_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the process holds `bytes` in all that no file lies behind. So the sum stays within both limits, even if something is
+    /// charged to nobody. Pools that wait for memory are served again, as there may be more now.
+    pub fn observe_process(&self, bytes: u64) {
+        let own = bytes.saturating_sub(self.used_bytes()).saturating_sub(self.kept.bytes());
+        self.withheld_bytes.store(own.saturating_sub(self.own_limit_bytes), Ordering::Relaxed);
+        self.capacity.may_be_made();
     }
 
     /// Bytes of linear memory all guests hold now.

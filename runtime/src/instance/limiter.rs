@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn what_waits_to_be_freed_counts_against_the_host_alone() {
-        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut retired = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut retired, 0, 2 << 30, None).unwrap());
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn workers_of_one_instance_share_its_class() {
-        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut first = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         let mut second = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn the_hosts_budget_refuses_before_it_is_passed() {
-        let host = HostMemory::new(100_000, KeptSlots::default(), Arc::default());
+        let host = HostMemory::new(100_000, KeptSlots::default(), u64::MAX, Arc::default());
         let instance = instance(&host);
         let mut limiter = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
@@ -220,8 +220,26 @@ mod tests {
     }
 
     #[test]
+    fn what_the_process_holds_beyond_its_share_guests_get_less() {
+        let host = HostMemory::new(1 << 20, KeptSlots::default(), 500_000, Arc::default());
+        let instance = instance(&host);
+        let mut limiter = Limiter::new(instance.clone(), Footprint::default(), None).unwrap();
+        assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
+        host.observe_process(65_536 + 500_000);
+        assert_eq!((host.withheld_bytes(), host.room_bytes()), (0, 1 << 20));
+        host.observe_process(65_536 + 500_000 + (1 << 19));
+        assert_eq!((host.withheld_bytes(), host.room_bytes()), (1 << 19, 1 << 19));
+        assert!(!ResourceLimiter::memory_growing(&mut limiter, 65_536, 600_000, None).unwrap());
+        assert_eq!(limiter.take_refusal(), Some(RefusedBy::Host));
+        host.observe_process(u64::MAX);
+        assert_eq!(host.room_bytes(), 0);
+        host.observe_process(0);
+        assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 600_000, None).unwrap());
+    }
+
+    #[test]
     fn growth_that_fails_after_all_is_given_back() {
-        let host = HostMemory::new(u64::MAX, KeptSlots::default(), Arc::default());
+        let host = HostMemory::new(u64::MAX, KeptSlots::default(), u64::MAX, Arc::default());
         let mut limiter = Limiter::new(instance(&host), Footprint::default(), None).unwrap();
         assert!(ResourceLimiter::memory_growing(&mut limiter, 0, 65_536, None).unwrap());
         assert!(ResourceLimiter::memory_growing(&mut limiter, 65_536, 1 << 20, None).unwrap());

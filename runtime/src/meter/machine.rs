@@ -47,6 +47,15 @@ impl MachineMeter {
     }
 }
 
+/// Returns the bytes that this process holds and that no file lies behind: what guests have written, and the host's own. `None` if
+/// the kernel does not say.
+pub fn anonymous_bytes() -> Option<u64> {
+    let sizes = fs::read_to_string("/proc/self/statm").ok()?;
+    let mut pages = sizes.split_ascii_whitespace().skip(1).map_while(|pages| pages.parse::<u64>().ok());
+    let (resident, shared) = (pages.next()?, pages.next()?);
+    Some(resident.saturating_sub(shared) * rustix::param::page_size() as u64)
+}
+
 fn cpu() -> Option<Cpu> {
     for folder in cgroups() {
         let limit = fs::read_to_string(folder.join("cpu.max")).ok();

@@ -12,6 +12,7 @@ use crate::instance::Instance;
 use crate::instance::machinery::Machinery;
 use crate::invocation::Throttle;
 use crate::manifest::MemoryClass;
+use crate::meter::machine;
 use crate::meter::usage::keeper::UsageKeeper;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
@@ -83,7 +84,7 @@ impl Resources {
     }
 
     fn is_short(&self, used_bytes: u64) -> bool {
-        used_bytes > self.memory.limit_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
+        used_bytes > self.memory.room_bytes() / 100 * NEW_INSTANCE_MEMORY_PERCENT
     }
 
     /// Whether there is room for one more instance once `coming` is free.
@@ -100,6 +101,20 @@ impl Resources {
         let mut coming = Freed::default();
         for pool in self.pools().iter().filter(|pool| !Arc::ptr_eq(pool, asking)) {
             while !self.fits(class, coming) {
+                let Some(freed) = pool.yield_one_idle() else { break };
+                coming += freed;
+            }
+        }
+    }
+
+    /// Notes what the process holds. If guests have more than is left for them, retires idle instances until they have not, or
+    /// until there are none.
+    pub fn guard(&self) {
+        let Some(bytes) = machine::anonymous_bytes() else { return };
+        self.memory.observe_process(bytes);
+        let mut coming = Freed::default();
+        for pool in self.pools() {
+            while self.memory.used_bytes().saturating_sub(coming.bytes) > self.memory.room_bytes() {
                 let Some(freed) = pool.yield_one_idle() else { break };
                 coming += freed;
             }

@@ -207,7 +207,7 @@ fn simulate(seed: u64) {
     let module = Module::new(engines.get(EngineKind::Sequential), wat::parse_str(wat).unwrap()).unwrap();
     runtime.block_on(async {
         let (room, quota_mb) = (Arc::<CapacityNotifier>::default(), INSTANCES * 2_048);
-        let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, KeptSlots::default(), room.clone()));
+        let (quota, memory) = (MemoryQuota::new(quota_mb, room.clone()), HostMemory::new(u64::MAX, KeptSlots::default(), u64::MAX, room.clone()));
         let machinery = Machinery::new(engines.clone(), pulse, Handle::current(), 1);
         let resources = Resources::new(machinery, quota, memory, room);
         let mut random = Rng::with_seed(seed);

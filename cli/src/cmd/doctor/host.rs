@@ -58,6 +58,11 @@ fn check_quota(host: &Value) -> Finding {
 fn check_memory(host: &Value) -> Finding {
     let (used, limit) = (number(host, "guest_memory_bytes"), number(host, "guest_memory_limit_bytes"));
     let seen = format!("functions hold {} of {}", bytes(used), bytes(limit));
+    let withheld = number(host, "guest_memory_withheld_bytes");
+    if withheld > 0 {
+        let seen = format!("{seen}, and {} of that is withheld: the host itself holds more than it may", bytes(withheld));
+        return Finding::warn("function memory", seen, "start the host with a larger --host-memory-mb, or look what its clients send");
+    }
     match is_nearly(used, limit) {
         true => {
             Finding::warn("function memory", seen, "'wfn ls' shows whose: less concurrency, or more memory")
