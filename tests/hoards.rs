@@ -339,20 +339,20 @@ const BESIDE_THE_BUDGET_KB: u64 = 64 * 1024;
 #[test]
 fn guests_that_suddenly_write_all_of_their_memory_stay_within_the_budget() {
     const BUDGET_KB: u64 = 512 * 1024;
-    const GUESTS: usize = 100;
+    const GUESTS: usize = 200;
     let host = Host::start_with(&["--guest-memory-mb", "512"]);
     assert_eq!(status_of(&host, "THP_enabled:"), 0, "one fault would write a large page");
     host.deploy("hello", &["--always-ready", "1"]);
     host.deploy_with(
         "pages",
         "pages",
-        "[scale]\nmax_instances = 100\nconcurrency = 1\nscale_out_burst = 100\n",
+        "[scale]\nmax_instances = 200\nconcurrency = 1\nscale_out_burst = 200\n",
     );
     // From here on it is known how little it writes.
     assert_eq!(host.get("/pages/").ok(), "0 pages\n");
     let before_kb = resident_kb(&host);
     let running: Vec<_> = (0..GUESTS).map(|_| Held::begin(&host, "/pages/?mb=0")).collect();
-    // They declare nearly five times the budget.
+    // They declare nine times the budget.
     until("all run at once", || (host.group("pages")["instances"] == GUESTS).then_some(()));
     running.into_iter().for_each(Held::end);
 
