@@ -65,6 +65,8 @@ pub struct Host {
     child: Child,
     /// `127.0.0.1:PORT` of the functions listener.
     pub functions: String,
+    /// The same of the HTTPS listener, if it has one.
+    pub https: String,
     /// `127.0.0.1:PORT` of the admin listener.
     pub admin: String,
     /// Its data directory; kept as long as the test holds it.
@@ -181,15 +183,16 @@ impl Host {
             }
         });
         let mut said = Vec::new();
-        let (functions, admin) = loop {
+        let (functions, https, admin) = loop {
             let line = stderr.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no ready line: {said:#?}"));
             if let Some(addresses) = line.strip_prefix("wfn ready: functions on http://") {
                 let (functions, admin) = addresses.split_once(", admin API on http://").unwrap();
-                break (functions.to_owned(), admin.to_owned());
+                let (functions, https) = functions.split_once(" and https://").unwrap_or((functions, ""));
+                break (functions.to_owned(), https.to_owned(), admin.to_owned());
             }
             said.push(line);
         };
-        Self { child, functions, admin, data: data.clone(), said: all_said }
+        Self { child, functions, https, admin, data: data.clone(), said: all_said }
     }
 
     pub fn pid(&self) -> u32 {

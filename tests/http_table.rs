@@ -169,7 +169,12 @@ pub fn rows() -> Vec<Row> {
 
 /// A host with what the rows ask: an app of each kind of guest, and programs.
 pub fn host() -> Host {
-    let host = Host::start();
+    host_with(&[])
+}
+
+/// The same, started with `flags`.
+pub fn host_with(flags: &[&str]) -> Host {
+    let host = Host::start_with(flags);
     host.deploy_as("p2", "faults", &["--timeout", "20s"]);
     host.deploy_as("p3", "async-faults", &["--timeout", "20s"]);
     host.deploy_as("echo", "echo", &[]);

@@ -36,6 +36,7 @@ mod http2;
 mod http_fuzz;
 mod http_proxies;
 mod http_table;
+mod https;
 mod identity;
 mod internal;
 mod key_value;

@@ -11,6 +11,7 @@ use crate::event_loop;
 use crate::limits;
 use crate::meter::machine;
 use crate::meter::usage::price::PriceTable;
+use crate::tls::files::Place;
 
 /// All settings of a host.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct HostConfig {
     pub listen: SocketAddr,
     /// Where the admin API answers; port 0 picks one.
     pub admin: SocketAddr,
+    /// Where functions answer over TLS, if anywhere.
+    pub https: Option<HttpsConfig>,
     /// Folder of all state. Made if it does not exist, for its owner only.
     pub data_dir: PathBuf,
     /// The URL at which others reach the functions. It is the issuer of the apps' tokens. `None`: the listener's own URL.
@@ -45,6 +48,15 @@ pub struct HostConfig {
     pub keep_functions: bool,
 }
 
+/// Where functions answer over TLS, and with what.
+#[derive(Debug, Clone)]
+pub struct HttpsConfig {
+    /// Where they answer; port 0 picks one.
+    pub listen: SocketAddr,
+    /// The certificates.
+    pub certificates: Place,
+}
+
 /// Where traces go: an OpenTelemetry collector that takes OTLP over HTTP.
 #[derive(Debug, Clone)]
 pub struct TracesConfig {
@@ -63,6 +75,7 @@ impl HostConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            https: None,
             data_dir,
             issuer: None,
             blobs: Location::default(),

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use hyper::service::service_fn;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -34,18 +32,20 @@ use crate::config::HostConfig;
 use crate::descriptors::Shares;
 use crate::dispatch::neighbours::ServedApps;
 use crate::event_loop::EventLoops;
-use crate::ingress::body::RequestBody;
-use crate::ingress::connection;
+use crate::ingress::functions::Functions;
+use crate::ingress::handshake::Handshakes;
 use crate::ingress::health::Health;
-use crate::ingress::http::Client;
+use crate::ingress::http::Served;
 use crate::ingress::listener::{self, Connections};
-use crate::ingress::watch::{Guarded, WATCH_PERIOD, Watch, Watches};
+use crate::ingress::watch::{WATCH_PERIOD, Watches};
 use crate::instance::machinery::Machinery;
 use crate::limits;
 use crate::persist::db::Db;
 use crate::persist::error::DbError;
 use crate::pool::governor::Governor;
 use crate::pool::resources::Resources;
+use crate::tls::certificates::Certificates;
+use crate::tls::files::{CertificateFiles, FileError};
 use crate::trace::Tracer;
 use crate::trace::exporter::Exporter;
 use crate::trigger::TriggerHost;
@@ -60,6 +60,7 @@ const GARBAGE_PERIOD: Duration = Duration::from_secs(3600);
 /// A host that serves. Ends with [`Host::shut_down`].
 pub struct Host {
     functions: SocketAddr,
+    https: Option<SocketAddr>,
     admin: SocketAddr,
     all_back: bool,
     readiness: Arc<Readiness>,
@@ -121,6 +122,12 @@ pub enum StartError {
     /// The trace exporter could not be made.
     #[error("send traces: {0}")]
     Traces(String),
+    /// The certificates cannot be served.
+    #[error("read the certificates: {0}")]
+    Certificates(#[from] FileError),
+    /// TLS cannot be configured.
+    #[error("configure TLS: {0}")]
+    Tls(rustls::Error),
     /// Threads could not be started.
     #[error("start threads: {0}")]
     Threads(io::Error),
@@ -156,6 +163,15 @@ impl Host {
         };
         let functions = listen(config.listen, "--listen")?;
         let admin = listen(config.admin, "--admin")?;
+        let certificates = Arc::<Certificates>::default();
+        let https = match &config.https {
+            None => None,
+            Some(https) => {
+                let files = CertificateFiles::open(https.certificates.clone(), certificates.clone())?;
+                let handshakes = Handshakes::new(certificates).map_err(StartError::Tls)?;
+                Some((listen(https.listen, "--https")?, files, handshakes))
+            }
+        };
 
         let kept = KeptSlots::of(config.guest_memory_bytes);
         let engines = Engines::new(kept).map_err(|error| StartError::Engine(format!("{error:#}")))?;
@@ -222,30 +238,22 @@ impl Host {
         let mut tasks = JoinSet::new();
 
         let watches = Arc::<Watches>::default();
-        let (watched, shared, health) =
-            (watches.clone(), capabilities.clone(), Health::new(readiness.clone()));
-        let serve = move |stream: TcpStream, peer| {
-            let local = stream.local_addr().ok();
-            let client = Client::new(routes.clone(), shared.clone(), health.clone(), peer, local);
-            let (client, watched) = (Arc::new(client), watched.clone());
-            async move {
-                let service = |watch: Arc<Watch>| {
-                    service_fn(move |request: http::Request<_>| {
-                        let active = watch.begin(request.version());
-                        let (client, watch) = (client.clone(), watch.clone());
-                        let (request, body) = RequestBody::take_from(request, &watch);
-                        async move {
-                            let response = client.answer(request, body, &watch).await;
-                            Ok::<_, std::convert::Infallible>(response.map(|body| Guarded::new(body, active)))
-                        }
-                    })
-                };
-                connection::serve(stream, &watched, service).await;
-            }
-        };
-        let accepting =
-            listener::accept(functions, loops.clone(), connections.clone(), stopped.clone(), serve);
+        let health = Health::new(readiness.clone());
+        let serving = Arc::new(Functions {
+            served: Arc::new(Served { routes, capabilities: capabilities.clone(), health }),
+            watches: watches.clone(),
+            loops: loops.clone(),
+            connections: connections.clone(),
+        });
+        let accepting = serving.clone().accept(functions, None, stopped.clone());
         tasks.spawn(report_end("functions listener", accepting));
+        let mut https_address = None;
+        if let Some((listener, files, handshakes)) = https {
+            https_address = listener.local_addr().ok();
+            let accepting = serving.accept(listener, Some(handshakes), stopped.clone());
+            tasks.spawn(report_end("HTTPS listener", accepting));
+            tasks.spawn(until_stopped(stopped.clone(), files.keep_read()));
+        }
         let addresses = [functions_address, admin_address];
         let access = Access::new(&token, config.is_open());
         let (prices, shared) = (config.prices.clone(), capabilities.clone());
@@ -280,6 +288,7 @@ impl Host {
         let all_back = tokio::time::timeout(limits::RESTORE_AWAITED, all_came).await.is_ok();
         Ok(Self {
             functions: functions_address,
+            https: https_address,
             admin: admin_address,
             all_back,
             readiness,
@@ -299,6 +308,11 @@ impl Host {
     /// Returns the address at which functions answer.
     pub fn functions_address(&self) -> SocketAddr {
         self.functions
+    }
+
+    /// Returns the address at which functions answer over TLS, if they do.
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https
     }
 
     /// Returns the address at which the admin API answers.

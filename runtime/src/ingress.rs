@@ -2,10 +2,13 @@
 
 pub mod body;
 pub mod connection;
+pub mod functions;
+pub mod handshake;
 pub mod head;
 pub mod health;
 pub mod http;
 pub mod listener;
 pub mod malformed;
+pub mod stream;
 pub mod watch;
 pub mod wire;

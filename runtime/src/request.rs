@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::HeaderMap;
-use http::{HeaderName, HeaderValue};
+use http::{Extensions, HeaderName, HeaderValue};
 use wasmtime_wasi_http::Error as HttpError;
 
 use crate::invocation::{BodyVerdict, InvocationId};
@@ -27,6 +27,9 @@ pub const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pr
 /// Tells a guest from which address it is called: the last entry. Entries before it are claims of the caller.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Tells a guest that the request came over TLS. Without TLS what a proxy says stays.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
 /// The address of calls that this host itself makes.
 const THIS_HOST: HeaderValue = HeaderValue::from_static("127.0.0.1");
 
@@ -35,6 +38,15 @@ pub type GuestBody = http_body_util::combinators::UnsyncBoxBody<Bytes, HttpError
 
 /// A request on its way to a guest. Boxed, because it is moved many times and kept while it waits.
 pub type GuestRequest = Box<http::Request<GuestBody>>;
+
+/// Marks a request that came over TLS.
+#[derive(Debug, Clone, Copy)]
+struct Secure;
+
+/// Whether the request with these `extensions` came over TLS: its URL then begins with `https`.
+pub fn is_secure(extensions: &Extensions) -> bool {
+    extensions.get::<Secure>().is_some()
+}
 
 /// Where a request came from; copied to the requests that its guest sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +86,8 @@ pub enum Caller {
         address: HeaderValue,
         /// What was stripped from the path.
         prefix: Option<HeaderValue>,
+        /// Whether its connection has TLS.
+        is_secure: bool,
     },
     /// Another app, or the app itself.
     App {
@@ -105,8 +119,11 @@ impl Caller {
         let (mut caller, mut trigger, mut prefix, mut address) = (None, None, None, THIS_HOST);
         let (mut depth, mut event) = (0, None);
         match self {
-            Self::Client { address: of_client, prefix: stripped } => {
-                (address, prefix) = (of_client, stripped)
+            Self::Client { address: of_client, prefix: stripped, is_secure } => {
+                (address, prefix) = (of_client, stripped);
+                if is_secure {
+                    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+                }
             }
             Self::Operator { prefix: stripped } => prefix = stripped,
             Self::App { name, depth: of_call } => (caller, depth) = (word(name.as_str()), of_call),
@@ -149,6 +166,9 @@ type Event = Box<(FunctionName, Cause)>;
 impl Invocation {
     /// Makes the invocation `id`, in which `caller` sends `request`.
     pub fn new(id: InvocationId, caller: Caller, mut request: GuestRequest) -> Self {
+        if matches!(caller, Caller::Client { is_secure: true, .. }) {
+            request.extensions_mut().insert(Secure);
+        }
         let (depth, event) = caller.mark(request.headers_mut());
         let origin = Origin { depth, ..Origin::default() };
         Self { id, request, origin, traced: None, body: None, event }
@@ -201,10 +221,17 @@ mod tests {
         let prefix = Some(HeaderValue::from_static("/hello"));
         for (caller, expected) in [
             (
-                Caller::Client { address: address.clone(), prefix: prefix.clone() },
-                vec![("x-forwarded-prefix", "/hello"), ("x-forwarded-for", "192.0.2.7")],
+                Caller::Client { address: address.clone(), prefix: prefix.clone(), is_secure: true },
+                vec![
+                    ("x-forwarded-prefix", "/hello"),
+                    ("x-forwarded-for", "192.0.2.7"),
+                    ("x-forwarded-proto", "https"),
+                ],
             ),
-            (Caller::Client { address, prefix: None }, vec![("x-forwarded-for", "192.0.2.7")]),
+            (
+                Caller::Client { address, prefix: None, is_secure: false },
+                vec![("x-forwarded-for", "192.0.2.7")],
+            ),
             (
                 Caller::Operator { prefix },
                 vec![("x-forwarded-prefix", "/hello"), ("x-forwarded-for", "127.0.0.1")],

@@ -1,4 +1,10 @@
-//! Configures TLS for connections that this host opens, and makes the client for addresses that its operator names.
+//! Configures TLS: for connections that this host opens, with the client for addresses that its operator names; and below, with
+//! certificates, for those that it accepts.
+
+pub mod certificate;
+pub mod certificates;
+pub mod files;
+pub mod server;
 
 use http_body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};

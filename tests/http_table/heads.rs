@@ -86,7 +86,8 @@ fn targets() -> Vec<Row> {
 
 fn lines() -> Vec<Row> {
     let line = |line: &str| format!("{line}\r\nHost: x\r\n\r\n");
-    let long = "x".repeat(70_000);
+    // More than the limit and one read: a head that ends within the read that passes the limit is taken.
+    let long = "x".repeat(140_000);
     vec![
         bad("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), 400, "bad-request"),
         bad("words", "hello there\r\n\r\n", 400, "bad-request"),
@@ -124,8 +125,8 @@ fn fields() -> Vec<Row> {
         bad("a NUL", with("a: b\0c"), 400, "bad-request"),
         bad("a carriage return", with("a: b\rc"), 400, "bad-request"),
         bad("a control character", with("a: b\x07c"), 400, "bad-request"),
-        bad("a long field", with(&format!("a: {}", "x".repeat(70_000))), 431, "head-too-large"),
-        bad("a long name", with(&format!("{}: a", "x".repeat(70_000))), 431, "head-too-large"),
+        bad("a long field", with(&format!("a: {}", "x".repeat(140_000))), 431, "head-too-large"),
+        bad("a long name", with(&format!("{}: a", "x".repeat(140_000))), 431, "head-too-large"),
         bad(
             "a field that never ends",
             format!("GET /p2/ok HTTP/1.1\r\na: {}", "x".repeat(70_000)),

@@ -13,9 +13,10 @@ use wfn_manifest::limits;
 use wfn_manifest::manifest::Manifest;
 use wfn_manifest::names::AppName;
 use wfn_runtime::capability::blobs::objects::Location;
-use wfn_runtime::config::{HostConfig, TracesConfig};
+use wfn_runtime::config::{HostConfig, HttpsConfig, TracesConfig};
 use wfn_runtime::host::Host;
 use wfn_runtime::meter::usage::price::PriceTable;
+use wfn_runtime::tls::files::{Pair, Place};
 
 use crate::client::{Client, Token, TokenSource, app_path};
 use crate::failure::{Done, Failure, WhileDoing};
@@ -46,6 +47,23 @@ pub struct Up {
     /// Where the admin API answers; port 0 picks one
     #[arg(long, value_name = "ADDR", env = "WFN_ADMIN", default_value = "127.0.0.1:8081", value_parser = address, hide_env_values = true)]
     admin: SocketAddr,
+
+    /// Where functions answer over HTTPS (HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3); port 0 picks one
+    #[arg(long, value_name = "ADDR", env = "WFN_HTTPS", value_parser = address, hide_env_values = true)]
+    https: Option<SocketAddr>,
+
+    /// Certificate for HTTPS with its chain, as PEM; read again when it changes
+    #[arg(long, value_name = "FILE", env = "WFN_TLS_CERT", requires = "tls_key", requires = "https", hide_env_values = true)]
+    tls_cert: Option<PathBuf>,
+
+    /// Private key of the certificate, as PEM without a passphrase
+    #[arg(long, value_name = "FILE", env = "WFN_TLS_KEY", requires = "tls_cert", hide_env_values = true)]
+    tls_key: Option<PathBuf>,
+
+    /// Folder of certificates for HTTPS, one for each host name: NAME.crt and NAME.key, or NAME/fullchain.pem and
+    /// NAME/privkey.pem; read again when they change
+    #[arg(long, value_name = "DIR", env = "WFN_TLS_CERTS", requires = "https", conflicts_with = "tls_cert", hide_env_values = true)]
+    tls_certs: Option<PathBuf>,
 
     /// URL under which others reach the functions; it signs the tokens of apps [default: http:// and --listen]
     #[arg(long, value_name = "URL", env = "WFN_ISSUER", value_parser = issuer, hide_env_values = true)]
@@ -143,6 +161,7 @@ impl Up {
         let mut config = HostConfig::new(global.data_dir()?);
         config.listen = self.listen;
         config.admin = self.admin;
+        config.https = self.https_config()?;
         config.issuer.clone_from(&self.issuer);
         config.blobs = self.blobs.clone().unwrap_or_default();
         config.traces = self.otlp_endpoint.clone().map(|endpoint| TracesConfig {
@@ -171,6 +190,19 @@ impl Up {
         let done = self.serve(&runtime, &config);
         runtime.shutdown_timeout(RUNTIME_END);
         done
+    }
+
+    fn https_config(&self) -> Result<Option<HttpsConfig>, Failure> {
+        let Some(listen) = self.https else { return Ok(None) };
+        let certificates = match (&self.tls_cert, &self.tls_key, &self.tls_certs) {
+            (Some(chain), Some(key), _) => Place::Pair(Pair { chain: chain.clone(), key: key.clone() }),
+            (_, _, Some(folder)) => Place::Folder(folder.clone()),
+            _ => {
+                let message = "--https needs a certificate: --tls-cert FILE and --tls-key FILE, or --tls-certs DIR";
+                return Err(Failure::new(message));
+            }
+        };
+        Ok(Some(HttpsConfig { listen, certificates }))
     }
 
     fn serve(&self, runtime: &Runtime, config: &HostConfig) -> Done {
@@ -241,7 +273,8 @@ const COMING_SHOWN_MAX: usize = 20;
 
 fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
     let (functions, admin) = (host.functions_address(), host.admin_address());
-    let mut text = format!("wfn ready: functions on http://{functions}, admin API on http://{admin}");
+    let https = host.https_address().map(|https| format!(" and https://{https}")).unwrap_or_default();
+    let mut text = format!("wfn ready: functions on http://{functions}{https}, admin API on http://{admin}");
     let apps = host.registry().apps();
     let coming = host.registry().coming();
     if !host.all_back() && !coming.is_empty() {
@@ -257,7 +290,10 @@ fn say_ready(host: &Host, data_dir: &Path, demo: bool) {
         for app in &apps {
             text += &format!("\n  http://{functions}/{}/", app.name());
             for host_name in &app.active().revision.manifest.hosts {
-                text += &format!("\n  http://{host_name}:{}/", functions.port());
+                text += &match host.https_address() {
+                    Some(https) => format!("\n  https://{host_name}:{}/", https.port()),
+                    None => format!("\n  http://{host_name}:{}/", functions.port()),
+                };
             }
         }
     }

@@ -182,6 +182,11 @@ pub const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Time from the first byte of a request's head to its end.
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for the handshake of a TLS connection.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// TLS handshakes that a listener has under way: the oldest gives way to one more. Each holds about 20 KB, and a client that is not slow
+/// takes milliseconds.
+pub const HANDSHAKES_MAX: usize = 2_000;
 /// How long a connection may stay open without a request.
 pub const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// How long a write to a client may make no progress.

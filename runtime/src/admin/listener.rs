@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::ingress::connection;
 use crate::ingress::listener::Acceptor;
+use crate::ingress::stream::Stream;
 use crate::ingress::watch::{Guarded, Unfinished, WATCH_PERIOD, Watch, Watches};
 
 /// The client of a connection: an extension of each request on it.
@@ -128,7 +129,7 @@ pub async fn serve(
                     }
                 })
             };
-            connection::serve(stream, &watches, service).await;
+            connection::serve(Stream::Plain(stream), &watches, service).await;
         });
         visitors.add(at_the_door, task);
     }

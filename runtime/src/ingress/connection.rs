@@ -12,18 +12,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::ingress::malformed;
+use crate::ingress::stream::Stream;
 use crate::ingress::watch::{Order, Watch, Watches};
 use crate::ingress::wire::{self, Outbox};
 use crate::limits;
 use crate::refusal::Refusal;
 
-/// Serves HTTP/1.1 and cleartext HTTP/2 on `stream`. Returns when the connection ends, passes a limit, or, after `watches` began
+/// Serves HTTP/1.1 and HTTP/2 on `stream`. Returns when the connection ends, passes a limit, or, after `watches` began
 /// to drain, has finished the requests under way.
-pub async fn serve<S, B>(stream: TcpStream, watches: &Watches, make: impl FnOnce(Arc<Watch>) -> S)
+pub async fn serve<S, B>(stream: Stream, watches: &Watches, make: impl FnOnce(Arc<Watch>) -> S)
 where
     S: Service<http::Request<Incoming>, Response = http::Response<B>> + Unpin,
     S::Future: Send + 'static,
@@ -32,9 +32,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let watch = watches.open();
+    let agreed = stream.speaks_http2();
     let (mut wire, outbox) = wire::open(stream, &watch);
     let driver = Driver { watch: &watch, outbox: &outbox };
-    let version = driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await;
+    let version = match agreed {
+        Some(is_http2) => ConnectionEnd::Itself(Ok(is_http2)),
+        None => driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await,
+    };
     let is_malformed = match version {
         ConnectionEnd::Over | ConnectionEnd::Itself(Err(_)) => return,
         ConnectionEnd::Late => {

@@ -24,13 +24,22 @@ use crate::run::response::ResponseBody;
 /// Methods that the host itself answers at paths where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
+/// What answers requests.
+pub struct Served {
+    /// Which app answers which.
+    pub routes: Arc<LiveRoutes>,
+    /// What the host's own answers need.
+    pub capabilities: Arc<CapabilityHost>,
+    /// The health checks.
+    pub health: Arc<Health>,
+}
+
 /// What requests of one connection have in common.
 pub struct Client {
-    routes: Arc<LiveRoutes>,
-    capabilities: Arc<CapabilityHost>,
-    health: Arc<Health>,
+    served: Arc<Served>,
     address: HeaderValue,
     local: Option<SocketAddr>,
+    is_secure: bool,
 }
 
 /// The host's own answer to a request that goes to no app.
@@ -43,18 +52,12 @@ impl From<Refusal> for Own {
 }
 
 impl Client {
-    /// Makes the client of a connection from `peer` to `local`.
-    pub fn new(
-        routes: Arc<LiveRoutes>,
-        capabilities: Arc<CapabilityHost>,
-        health: Arc<Health>,
-        peer: SocketAddr,
-        local: Option<SocketAddr>,
-    ) -> Self {
+    /// Makes the client of a connection from `peer` to `local`, which `is_secure` if it has TLS.
+    pub fn new(served: Arc<Served>, peer: SocketAddr, local: Option<SocketAddr>, is_secure: bool) -> Self {
         let address = HeaderValue::try_from(peer.ip().to_string())
             // The text of an IP address is always a valid header value.
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { routes, capabilities, health, address, local }
+        Self { served, address, local, is_secure }
     }
 
     /// Answers one request of the connection of `watch`. Never fails, because every failure has an answer.
@@ -66,16 +69,17 @@ impl Client {
     ) -> Response<ResponseBody> {
         let invocation = InvocationId::next();
         let is_head = *request.method() == Method::HEAD;
-        let waited = match self.health.is_coming() {
+        let waited = match self.served.health.is_coming() {
             true => Box::pin(self.wait_for_app(request.uri(), request.headers())).await,
             false => Ok(()),
         };
         // The guard is kept to the end. Cloning the app's `Arc` would make the cores wait for each other.
-        let routes = self.routes.load();
+        let routes = self.served.routes.load();
         let admitted = waited.map_err(Own::from).and_then(|()| self.admit(&routes, &mut request, &body));
         let mut response = match admitted {
             Ok((app, prefix)) => {
-                let caller = Caller::Client { address: self.address.clone(), prefix };
+                let (address, is_secure) = (self.address.clone(), self.is_secure);
+                let caller = Caller::Client { address, prefix, is_secure };
                 call(app, caller, request, body, invocation).await.unwrap_or_else(Refusal::into_response)
             }
             Err(Own(answer)) => {
@@ -102,8 +106,8 @@ impl Client {
             Some(authority) => authority.as_str(),
             None => head::host(headers).unwrap_or_default(),
         };
-        let is_back = || self.routes.load().find(host, path).is_some();
-        if self.health.answer(path).is_some() { Ok(()) } else { self.health.wait_until(is_back).await }
+        let is_back = || self.served.routes.load().find(host, path).is_some();
+        if self.served.health.answer(path).is_some() { Ok(()) } else { self.served.health.wait_until(is_back).await }
     }
 
     /// Returns the app that answers the request, and what was stripped from its path. Rewrites the request into the form that
@@ -116,7 +120,7 @@ impl Client {
     ) -> Result<(&'r Arc<App>, Option<HeaderValue>), Own> {
         head::check(request, body.is_chunked())?;
         // Health checks belong to no app, and who asks them need not know a host name.
-        if let Some(answer) = self.health.answer(request.uri().path()) {
+        if let Some(answer) = self.served.health.answer(request.uri().path()) {
             return Err(answer.map_or_else(Own::from, |answer| Own(Box::new(answer))));
         }
         head::settle_host(request, self.local)?;
@@ -138,7 +142,7 @@ impl Client {
     /// Returns the host's own answer at a path where no app answers.
     fn own(&self, method: &Method, path: &str) -> Own {
         // No app has a name that begins with a dot.
-        if let Some(document) = self.capabilities.identity().published(path) {
+        if let Some(document) = self.served.capabilities.identity().published(path) {
             return Own(Box::new(published(document)));
         }
         if method == Method::OPTIONS && matches!(path, "*" | "/") {

@@ -10,7 +10,7 @@ use crate::{clock, limits};
 /// of it, unless `error` is about the framing of the body.
 pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
     let (status, code, message) = match () {
-        () if error.is_parse_too_large() && !rest.contains(&b'\n') => (
+        () if error.is_parse_too_large() && first_line_is_too_long(rest) => (
             StatusCode::URI_TOO_LONG,
             "target-too-long",
             format!("the request's first line is longer than {} bytes", limits::HEAD_BYTES_MAX),
@@ -32,6 +32,11 @@ pub fn refusal(error: &hyper::Error, rest: &[u8]) -> Refusal {
         () => (StatusCode::BAD_REQUEST, "bad-request", format!("the request cannot be read: {error}")),
     };
     Refusal::new(status, code, message)
+}
+
+/// Whether the first line of `head` alone is longer than a head may be. More of the head may have been read than that.
+fn first_line_is_too_long(head: &[u8]) -> bool {
+    !head.iter().take(limits::HEAD_BYTES_MAX).any(|byte| *byte == b'\n')
 }
 
 /// Returns `refusal` as the bytes of the last response on an HTTP/1.1 connection, for a request that cannot be answered in

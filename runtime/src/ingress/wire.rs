@@ -10,9 +10,8 @@ use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
+use crate::ingress::stream::{ReadSide, Stream, WriteSide};
 use crate::ingress::watch::Watch;
 use crate::invocation::INVOCATION;
 use crate::limits;
@@ -28,7 +27,7 @@ const DISCARD_BYTES: usize = 16 * 1024;
 
 /// A connection as hyper sees it: reads come from the client, writes go to the [`Outbox`].
 pub struct Wire {
-    reading: OwnedReadHalf,
+    reading: ReadSide,
     /// What was read to find out the version, and how much of it was handed on. hyper gets the first byte alone: then it makes
     /// its buffer larger than one read needs, and takes it for many requests. Otherwise it takes a new one for each.
     first: (Vec<u8>, usize),
@@ -46,15 +45,15 @@ pub struct Outbox {
 
 struct Sending {
     /// `None` when the connection was aborted.
-    stream: Option<OwnedWriteHalf>,
+    stream: Option<WriteSide>,
     bytes: Vec<u8>,
     /// How many of them are out.
     sent: usize,
 }
 
 /// Splits `stream` into its reading and its writing side.
-pub fn open(stream: TcpStream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
-    let (reading, writing) = stream.into_split();
+pub fn open(stream: Stream, watch: &Arc<Watch>) -> (Wire, Arc<Outbox>) {
+    let (reading, writing) = stream.split();
     let sending = Mutex::new(Sending { stream: Some(writing), bytes: Vec::new(), sent: 0 });
     let outbox = Arc::new(Outbox { waits: AtomicBool::new(false), sending, watch: watch.clone() });
     (Wire { reading, first: (Vec::new(), 0), outbox: outbox.clone(), watch: watch.clone() }, outbox)
@@ -83,7 +82,7 @@ impl Wire {
 
     fn poll_client(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.reading).poll_read(context, buffer);
+        let polled = self.reading.poll_read(context, buffer);
         if buffer.filled().len() > before {
             self.watch.received();
         } else if matches!(polled, Poll::Ready(Ok(()))) && buffer.remaining() > 0 {
@@ -170,8 +169,9 @@ impl Outbox {
             return Poll::Ready(Ok(total));
         }
         ready!(sending.poll_send(context, &self.watch))?;
-        self.waits.store(false, Ordering::Relaxed);
-        let polled = Pin::new(sending.stream()?).poll_write_vectored(context, slices);
+        let stream = sending.stream()?;
+        self.waits.store(stream.holds_back(), Ordering::Relaxed);
+        let polled = stream.poll_write_vectored(context, slices);
         self.watch.written(polled.is_pending());
         polled
     }
@@ -201,50 +201,43 @@ impl Outbox {
 
     /// Tells the client that nothing more comes after what was sent.
     pub fn poll_end(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.sending.lock().stream()?).poll_shutdown(context)
+        self.sending.lock().stream()?.poll_shutdown(context)
     }
 
     /// Aborts the connection, so that the client sees an error.
     pub fn abort(&self) {
         if let Some(stream) = self.sending.lock().stream.take() {
-            // If it fails, the connection has an error already.
-            let _ = stream.as_ref().set_zero_linger();
-            // Dropping it would tell the client that the response is complete.
-            stream.forget();
+            stream.abort();
         }
     }
 
     /// Reads and drops what the client still sends. Returns the number of bytes; 0 at the end.
     pub fn poll_discard(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut sending = self.sending.lock();
-        let stream: &TcpStream = (*sending.stream()?).as_ref();
-        let mut room = [0; DISCARD_BYTES];
-        loop {
-            ready!(stream.poll_read_ready(context))?;
-            match stream.try_read(&mut room) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read),
-            }
-        }
+        self.sending.lock().stream()?.poll_discard(context, &mut [0; DISCARD_BYTES])
     }
 }
 
 impl Sending {
-    fn stream(&mut self) -> io::Result<&mut OwnedWriteHalf> {
+    fn stream(&mut self) -> io::Result<&mut WriteSide> {
         self.stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>, watch: &Watch) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
         while self.sent < self.bytes.len() {
-            let Some(stream) = &mut self.stream else {
-                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-            };
-            let polled = Pin::new(stream).poll_write(context, &self.bytes[self.sent..]);
+            let polled = stream.poll_write(context, &self.bytes[self.sent..]);
             watch.written(polled.is_pending());
             match ready!(polled)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.sent += sent,
             }
+        }
+        if stream.holds_back() {
+            let flushed = stream.poll_flush(context);
+            watch.written(flushed.is_pending());
+            ready!(flushed)?;
         }
         self.sent = 0;
         self.bytes.clear();

@@ -7,6 +7,7 @@ use http::{StatusCode, request, response};
 use percent_encoding::percent_decode_str;
 
 use crate::limits;
+use crate::request::is_secure;
 
 /// The meta-variables of a request (RFC 3875, 4.1), with `REQUEST_URI` as all web servers add it. `address` is the
 /// client's, if known.
@@ -41,6 +42,9 @@ pub fn variables(request: &request::Parts, body_bytes: Option<u64>) -> Vec<(Stri
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
+    if is_secure(&request.extensions) {
+        variables.push(("HTTPS".into(), "on".into()));
+    }
     if let Some(bytes) = body_bytes.filter(|bytes| *bytes > 0) {
         variables.push(("CONTENT_LENGTH".into(), bytes.to_string()));
     }

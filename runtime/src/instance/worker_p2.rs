@@ -14,7 +14,7 @@ use crate::invocation::{Fault, Outcome};
 use crate::limits;
 use crate::manifest::{Isolation, ScalePolicy};
 use crate::meter::output::GuestOutput;
-use crate::request::GuestRequest;
+use crate::request::{GuestRequest, is_secure};
 
 /// One live component.
 pub struct Worker {
@@ -63,7 +63,8 @@ impl Worker {
 
     async fn call(&mut self, request: GuestRequest, head: oneshot::Sender<Head>) -> wasmtime::Result<()> {
         let mut http = self.store.data_mut().http();
-        let request = http.new_incoming_request(Scheme::Http, *request)?;
+        let scheme = if is_secure(request.extensions()) { Scheme::Https } else { Scheme::Http };
+        let request = http.new_incoming_request(scheme, *request)?;
         let response = http.new_response_outparam(head)?;
         let handler = self.proxy.wasi_http_incoming_handler();
         // On the heap: it is large, and would be moved together with the futures around it.

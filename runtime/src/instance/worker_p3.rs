@@ -37,7 +37,7 @@ use crate::limits;
 use crate::manifest::{Isolation, OrAuto, ScalePolicy};
 use crate::meter::GroupMeter;
 use crate::meter::output::GuestOutput;
-use crate::request::{GuestRequest, Origin};
+use crate::request::{GuestRequest, Origin, is_secure};
 
 /// One live component with its event loop.
 pub struct AsyncWorker {
@@ -463,9 +463,10 @@ async fn call(accessor: &Accessor<Guest>, service: &Service, in_flight: &InFligh
     let begun = accessor.with(|mut store| {
         let http = store.get().http();
         let authority = request.headers().get(HOST).and_then(|host| host.as_bytes().try_into().ok());
+        let scheme = if is_secure(request.extensions()) { Scheme::HTTPS } else { Scheme::HTTP };
         let (mut request, _processed) = Request::from_http(http.hooks, *request);
         // As for 0.2 guests: a client's request has its authority in the header that guests do not get.
-        request.scheme.get_or_insert(Scheme::HTTP);
+        request.scheme.get_or_insert(scheme);
         request.authority = request.authority.or(authority);
         let request = http.table.push(request)?;
         let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
