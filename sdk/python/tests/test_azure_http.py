@@ -37,10 +37,10 @@ class HttpTest(unittest.TestCase):
 
     def test_what_a_function_gets_of_a_request(self) -> None:
         headers = {"X-Mixed": "One", "Content-Type": "application/x-www-form-urlencoded", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
-        seen = self.echo("POST", "/api/echo/a%2Fb/%C3%A4?x=1&x=2&y", b"name=A%C3%A4", headers)
-        self.assertEqual((seen["method"], seen["route"], seen["params"]), ("POST", {"rest": "a%2Fb/ä"}, {"x": "1,2", "y": ""}))
+        seen = self.echo("POST", "/api/echo/a%2Fb/%C3%A4?x=1&x=2&y&z=", b"name=A%C3%A4", headers)
+        self.assertEqual((seen["method"], seen["route"], seen["params"]), ("POST", {"rest": "a%2Fb/ä"}, {"x": "1,2"}))
         self.assertEqual((seen["header"], seen["body"], seen["form"]), ("One", "name=A%C3%A4", {"name": "Aä"}))
-        self.assertEqual(seen["url"], f"http://{self.client.host.address}/api/echo/a%2Fb/%C3%A4?x=1&x=2&y")
+        self.assertEqual(seen["url"], f"http://{self.client.host.address}/api/echo/a%2Fb/%C3%A4?x=1&x=2&y&z=")
         self.assertEqual((seen["function"], seen["folder"]), ("echo", "/0"))
         self.assertIn("a" * 32, seen["trace"])
         self.assertNotEqual(seen["invocation"], self.echo("GET", "/api/echo")["invocation"])
@@ -108,6 +108,13 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(self.client.get("/api/wrong").status, 500)
         self.assertIn("TypeError: the function returned dict; return an HttpResponse or text", self.client.log())
 
+    def test_a_function_that_ends_python_is_500_too(self) -> None:
+        answer = self.client.get("/api/quits")
+        self.assertEqual((answer.status, answer.body), (500, b""))
+        log = self.client.log()
+        self.assertIn('sys.exit("a secret at the end")', log)
+        self.assertIn("RuntimeError: quits called sys.exit; let it return, or raise an exception", log)
+        self.assertNotIn("wfn/azure", log)
 
     def test_a_missing_setting_is_named_and_the_import_is_tried_again(self) -> None:
         # Without the wfn.toml that has it.
@@ -118,6 +125,12 @@ class HttpTest(unittest.TestCase):
         self.assertEqual(client.log().count(line), 2)
         host().deploy(module_of("azure-sync"), "azure-unset", "--env", "GREETING=here", "--env", "STATE_QUEUE=state")
         self.assertEqual(client.get("/api/hello").text, "here, nobody")
+
+    def test_settings_override_host_json(self) -> None:
+        settings = ("--env", "GREETING=x", "--env", "STATE_QUEUE=state", "--env", "AzureFunctionsJobHost__logging__logLevel__Function=Error")
+        client = host().deploy(module_of("azure-sync"), "azure-other", *settings, "--env", "AzureFunctionsJobHost__extensions__http__routeprefix=v1/")
+        self.assertEqual((client.get("/v1/hello").text, client.get("/api/hello").status), ("x, nobody", 404))
+        self.assertNotIn("saying hello", client.log())
 
     def test_without_a_key_nobody_may_call_but_who_develops(self) -> None:
         settings = ("--env", "GREETING=x", "--env", "STATE_QUEUE=state")

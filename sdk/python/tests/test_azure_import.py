@@ -28,6 +28,18 @@ CASES = {
         '@app.service_bus_topic_trigger(arg_name="m", topic_name="t", connection="C", subscription_name="s")\ndef on_topic(m): ...\n',
         "topics of Service Bus do not work on wfn",
     ),
+    "output to a topic": (
+        '@app.route(route="a")\n@app.service_bus_topic_output(arg_name="m", topic_name="t", connection="C")\ndef send(req, m): ...\n',
+        "topics of Service Bus do not work on wfn",
+    ),
+    "no queue": (
+        '@app.route(route="a")\n@app.generic_output_binding(arg_name="m", type="queue")\ndef send(req, m): ...\n', "the binding queue (m) has no queueName",
+    ),
+    "two bindings of a name": (
+        '@app.route(route="a")\n@app.queue_output(arg_name="m", queue_name="q", connection="C")\n'
+        '@app.blob_output(arg_name="m", path="box/x", connection="C")\ndef send(req, m): ...\n',
+        "two bindings have the name m",
+    ),
     "two functions of a queue": (
         '@app.queue_trigger(arg_name="m", queue_name="q", connection="C")\ndef one(m): ...\n'
         '@app.queue_trigger(arg_name="m", queue_name="q", connection="C")\ndef two(m): ...\n',
@@ -40,11 +52,21 @@ CASES = {
     ),
     "schedule": ('@app.timer_trigger(arg_name="t", schedule="* * *")\ndef tick(t): ...\n', "the schedule '* * *' has 3 fields; use six"),
     "span": ('@app.timer_trigger(arg_name="t", schedule="00:07:00")\ndef tick(t): ...\n', "'00:07:00' does not divide a minute, an hour or a day"),
+    "span of days": ('@app.timer_trigger(arg_name="t", schedule="24:00:00")\ndef tick(t): ...\n', "'24:00:00' does not divide"),
+    "span of nothing": ('@app.timer_trigger(arg_name="t", schedule="00:90:00")\ndef tick(t): ...\n', "'00:90:00' is no time span"),
     "setting": ('@app.timer_trigger(arg_name="t", schedule="%WHEN%")\ndef tick(t): ...\n', "'%WHEN%' needs the setting WHEN"),
     "constraint": ('@app.route(route="{a:odd}")\ndef odd(req): ...\n', "there is no constraint 'odd'"),
     "container": (
         '@app.route(route="a")\n@app.blob_output(arg_name="b", path="{box}/x", connection="C")\ndef put(req, b): ...\n',
         "the container '{box}' cannot be named in wfn.toml",
+    ),
+    "date": (
+        '@app.route(route="a")\n@app.blob_output(arg_name="b", path="box/{DateTime:o}", connection="C")\ndef put(req, b): ...\n',
+        "a date has no format 'o' here; write its parts",
+    ),
+    "identifier": (
+        '@app.route(route="a")\n@app.blob_output(arg_name="b", path="box/{rand-guid:Q}", connection="C")\ndef put(req, b): ...\n',
+        "an identifier has no format 'q'; use N, D, B or P",
     ),
     "parameter": ('@app.route(route="a")\ndef wrong(request): ...\n', "its parameter request is bound to nothing"),
 }
@@ -95,6 +117,43 @@ class ImportTest(unittest.TestCase):
         self.refused("function_app.py has 2 FunctionApps (app, two); an app has one", self.run_import("two = func.FunctionApp()\n"))
         self.refused("host.json: Expecting", self.run_import("\n", host__json="{"))
         self.refused("local.settings.json is encrypted", self.run_import("\n", host__json="{}", local__settings__json='{"IsEncrypted": true}'))
+
+    def test_a_retry_policy_without_a_number(self) -> None:
+        retry = '@app.retry(strategy="fixed_delay", max_retry_count="some", delay_interval="00:00:10")\n'
+        ended = self.run_import('@app.timer_trigger(arg_name="t", schedule="0 0 0 * * *")\n' + retry + "def tick(t): ...\n")
+        self.refused("tick: the retry policy has the max_retry_count 'some'; write a number", ended)
+
+    def test_settings_override_host_json(self) -> None:
+        values = {"AzureFunctionsJobHost__extensions__http__routePrefix": "", "AzureFunctionsJobHost__functiontimeout": "00:02:00"}
+        ended = self.run_import('@app.route(route="a")\ndef a(req): ...\n', host__json="{}", local__settings__json=json.dumps({"Values": values}))
+        lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
+        self.assertIn('maps host.json: functionTimeout = "00:02:00" timeout', lines)
+        self.assertIn("maps setting AzureFunctionsJobHost__functiontimeout host.json: functionTimeout", lines)
+        self.assertIn("maps a: route, all methods /shop/a, for who has FUNCTIONS_KEY or FUNCTIONS_KEY_A", lines)
+        made = (self.folder / "wfn.toml").read_text()
+        self.assertIn('timeout = "120s"', made)
+        self.assertIn('AzureFunctionsJobHost__extensions__http__routePrefix = ""', made)
+
+    def test_function_json(self) -> None:
+        def add(name: str, disabled: object, **binding: str) -> None:
+            folder = self.folder / name
+            folder.mkdir()
+            (folder / "__init__.py").write_text("def main(m): ...\n")
+            described = {"disabled": disabled, "bindings": [{"type": "queueTrigger", "name": "m", "queueName": name, **binding}]}
+            (folder / "function.json").write_text(json.dumps(described))
+
+        add("one", True)
+        add("two", "OFF")
+        add("three", "ON")
+        values = json.dumps({"Values": {"OFF": "true", "ON": "false"}})
+        ended = self.run_import(host__json="{}", local__settings__json=values)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        lines = [" ".join(line.split()) for line in ended.stdout.splitlines()]
+        for line in ("unused one switched off", "unused two switched off", "maps three: queueTrigger queue three, the function three"):
+            self.assertIn(line, lines)
+        (self.folder / "wfn.toml").unlink()
+        add("four", False, direction="inout")
+        self.refused("the binding queueTrigger (m) has the direction 'inout'", self.run_import())
 
     def test_the_whole_mapping(self) -> None:
         folder = copied("azure-all")

@@ -36,6 +36,24 @@ class TriggersTest(unittest.TestCase):
         self.assertIn("  first\n", sent)
         self.assertIn("  second\n", sent)
 
+    def test_objects_in_a_list_of_events_stay_whole(self) -> None:
+        self.assertEqual(self.client.post("/api/hub", b'["text", {"id": 1, "body": "x"}]', "application/json").status, 200)
+        sent = host().wfn("queue", "peek", "azure-sync", "hub")
+        self.assertIn("  text\n", sent)
+        self.assertIn('  {"id": 1, "body": "x"}\n', sent)
+
+    def test_what_a_binding_cannot_write_is_named(self) -> None:
+        self.assertEqual(self.client.post("/api/hub", b'{"id": 1}', "application/json").status, 500)
+        self.assertIn("the binding serviceBus (message) cannot write dict; it takes text or bytes", self.client.log())
+
+    def test_formats_of_identifiers_and_dates(self) -> None:
+        self.assertEqual(self.client.post("/api/named", b"").status, 200)
+        self.assertRegex(blobs("azure-sync", "texts", "named/")[0], r"^named/[0-9a-f]{32} 20\d\d [A-Z][a-z]{2} [1-9]\d?$")
+
+    def test_a_queue_whose_name_is_another_here_has_a_poison_queue(self) -> None:
+        host().wfn("queue", "send", "azure-sync", "odd", "a message")
+        wait_for("the poisonous message", lambda: "INFO: odd and poisonous: a message" in self.client.log())
+
     def test_what_fails_for_the_last_time_goes_to_the_poison_queue(self) -> None:
         self.client.post("/api/orders/8", b"bad")
         self.assertEqual(json.loads(blob("azure-sync", "receipts", "poison/8")), {"number": "8", "body": "bad"})
@@ -61,6 +79,16 @@ class TriggersTest(unittest.TestCase):
         self.put("in/x/y.txt", "more")
         self.assertEqual(blob("azure-sync", "texts", "out/y.x.txt"), "texts/in/x/y.txt 4: MORE!")
         self.assertEqual(len(blobs("azure-sync", "texts", "out/")), 2)
+
+    def test_braces_in_a_path_are_written_twice(self) -> None:
+        self.put("{odd}/x", "text")
+        self.put("even/x", "text")
+        wait_for("the call", lambda: "INFO: in braces: texts/{odd}/x" in self.client.log())
+
+    def test_a_blob_that_fails_for_the_last_time_becomes_a_message(self) -> None:
+        self.put("bad/x", "text")
+        self.assertEqual(blob("azure-sync", "receipts", "blob/texts/bad/x"), "Functions.bad")
+        self.assertIn("bad failed for the last time; the queue webjobs-blobtrigger-poison gets a message:", self.client.log())
 
     def test_a_timer(self) -> None:
         self.assertIn("yearly has run", host().wfn("trigger", "fire", "azure-sync", "yearly"))

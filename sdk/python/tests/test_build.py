@@ -60,6 +60,22 @@ class BuildTest(unittest.TestCase):
         self.assertIn("app.py:2: pandas is machine code", error)
         self.assertIn("app.py:3: numpy is machine code and cannot run in a component (asked for by tables ← charts)", error)
 
+    def test_what_there_is_instead_of_well_known_packages(self) -> None:
+        for name in ("numpy", "pandas", "cryptography", "lxml", "pydantic-core"):
+            self.package(name, machine_code=True)
+        self.package("pydantic", "pydantic-core")
+        self.package("fastapi", "pydantic>=2")
+        self.write("app.py", "import pandas\nimport cryptography\nimport lxml\nimport pydantic\n\nimport fastapi\n")
+        error = self.refused("--path", "packages")
+        for line in (
+            "app.py:1: pandas is machine code and cannot run in a component (imported here); instead: use csv, sqlite3 or statistics",
+            "app.py:2: cryptography is machine code and cannot run in a component (imported here); instead: let the host do TLS and sign tokens",
+            "app.py:3: lxml is machine code and cannot run in a component (imported here); instead: use xml.etree.ElementTree",
+            "app.py:4: pydantic-core is machine code and cannot run in a component (asked for by pydantic); instead: use dataclasses",
+            "app.py:6: pydantic-core is machine code and cannot run in a component (asked for by pydantic ← fastapi); instead: use dataclasses",
+        ):
+            self.assertIn(line, error)
+
     def test_an_import_with_another_way_is_no_error(self) -> None:
         self.write(
             "app.py",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 import unittest
 from typing import Any
 
@@ -13,15 +14,18 @@ from host import BUILT, TESTS, host, run_build
 class FreshTest(unittest.TestCase):
     notes: str
     answers: list[dict[str, Any]]
+    begun: float
 
     @classmethod
     def setUpClass(cls) -> None:
         output = BUILT / "fresh.wasm"
+        begun = time.monotonic()
         ended = run_build(TESTS / "apps/fresh", "wsgi", "app:application", "-o", str(output), "--env", "ONLY_BUILD=yes")
         assert ended.returncode == 0, ended.stderr
         cls.notes = ended.stderr
         settings = ["-e", "SETTING=own", "-e", "SET_BY_BOTH=own"]
         client = host().deploy(output, "fresh", "--isolation", "fresh", *settings)
+        cls.begun = begun
         cls.answers = [json.loads(client.get("/").text) for _ in range(3)]
 
     def differs(self, name: str) -> None:
@@ -43,6 +47,9 @@ class FreshTest(unittest.TestCase):
         for answer in self.answers:
             self.assertGreater(answer["since_import"], 0)
             self.assertGreater(answer["counted"], 0)
+            # And they do not run ahead of the clock here.
+            self.assertLess(answer["since_import"], time.monotonic() - self.begun)
+            self.assertLess(answer["counted"], time.monotonic() - self.begun)
 
     def test_the_environment_is_the_instances(self) -> None:
         expected = {"SETTING": "own", "SET_BY_BOTH": "own", "SET_BY_THE_APPLICATION": "default"}

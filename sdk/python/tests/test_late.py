@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unittest
 from typing import Any
@@ -46,6 +47,20 @@ class LateTest(unittest.TestCase):
             "file": "__init__.py",
         }
         self.assertEqual(self.said("/packages"), expected)
+
+    def test_the_rest_of_the_standard_library(self) -> None:
+        expected = {
+            # There is no module bz2, and the other is Windows' own.
+            "codecs": ["bz2_codec", "mbcs"],
+            "zones": True,
+            "unknown_zones": [],
+            "offset": "2026-07-01T00:00:00+10:30",
+            "pool": "can't start new thread",
+            "ssl": "ModuleNotFoundError: No module named '_ssl'",
+            "pbkdf2": [hashlib.pbkdf2_hmac(name, b"password", b"salt", rounds).hex() for name in ("sha1", "sha512") for rounds in (2, 2000)],
+            "scrypt": hashlib.scrypt(b"password", salt=b"salt", n=16, r=8, p=1, dklen=16).hex(),
+        }
+        self.assertEqual(self.said("/library"), expected)
 
     def test_files(self) -> None:
         expected = {

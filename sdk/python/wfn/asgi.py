@@ -86,7 +86,8 @@ class Lifespan:
         if not self.is_received:
             self.is_received = True
             return {"type": "lifespan.startup"}
-        return await loop.create_future()
+        never: Event = await loop.create_future()
+        return never
 
     async def _send(self, event: Event) -> None:
         if event["type"] == "lifespan.startup.failed":

@@ -13,7 +13,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wfn.azure.source import AzureProject, NotAnApp
+from wfn.azure.app import AppError
+from wfn.azure.source import AzureProject
 from wfn.imports import Project, problems
 from wfn.packages import Installed
 
@@ -218,7 +219,7 @@ def azure_project(project: Project, module: str, installed: Installed) -> AzureP
         raise BuildError("the package azure-functions is missing; install it with: .venv/bin/pip install -r requirements.txt")
     try:
         return AzureProject(project, module)
-    except NotAnApp as error:
+    except AppError as error:
         raise BuildError(str(error)) from error
     except SyntaxError as error:
         raise BuildError(f"{error.filename}:{error.lineno}: {error.msg}") from error

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wfn.azure.expressions import own_name
+from wfn.azure.expressions import own_name, with_settings
 
 MODULE_DEFAULT = "function_app"
 # More of these is a mistake, not a setting file.
@@ -29,6 +29,11 @@ Binding = dict[str, Any]
 TRIGGERS = frozenset(("httpTrigger", "timerTrigger", "queueTrigger", "blobTrigger", "serviceBusTrigger", "eventHubTrigger", "warmupTrigger"))
 OUTPUTS = frozenset(("http", "queue", "blob", "serviceBus", "eventHub"))
 INPUTS = frozenset(("blob",))
+# What the description of a binding has to name.
+NEEDED = {
+    "blob": "path", "blobTrigger": "path", "eventHub": "eventHubName", "eventHubTrigger": "eventHubName", "queue": "queueName",
+    "queueTrigger": "queueName", "serviceBus": "queueName", "serviceBusTrigger": "queueName", "timerTrigger": "schedule",
+}  # fmt: skip
 # What those that do not work need, and what there is instead.
 INSTEAD = {
     "activityTrigger": "Durable Functions are not there; send messages from function to function",
@@ -82,10 +87,18 @@ class Function:
     retry: Retry | None
     # Its own folder in the older model, else the app's.
     folder: str
+    # `disabled` of function.json: whether, or the setting that says so.
+    disabled: bool | str = False
 
     @cached_property
     def own_name(self) -> str:
         return own_name(self.name, "function")
+
+    @cached_property
+    def takes_context(self) -> bool:
+        """Whether it wants the context of a call."""
+        names = {binding["name"] for binding in self.bindings}
+        return "context" not in names and "context" in inspect.signature(self.call).parameters
 
     @property
     def trigger(self) -> Binding:
@@ -102,19 +115,28 @@ class Function:
     def inputs(self) -> list[Binding]:
         return [binding for binding in self.bindings if binding.get("direction") != "out" and binding is not self.trigger]
 
+    def is_disabled(self, settings: Mapping[str, str]) -> bool:
+        """Whether it is switched off, by the app's settings or by its function.json."""
+        forms = ("AzureWebJobs.{}.Disabled", "AzureWebJobs__{}__Disabled")
+        values = [settings.get(form.format(self.name)) for form in forms]
+        values.append(settings.get(self.disabled.strip("%")) if isinstance(self.disabled, str) else str(self.disabled))
+        return any(value is not None and value.lower() in ("true", "1") for value in values)
+
+    def template(self, prefix: str, settings: Mapping[str, str]) -> str:
+        """The template of its route, with the prefix of the app."""
+        own = with_settings(str(self.trigger.get("route") or self.name), settings).strip("/")
+        return f"{prefix}/{own}" if prefix else own
+
     def problems(self) -> Iterator[str]:
         """What of it does not work on wfn."""
         for binding in self.bindings:
-            kind = binding["type"]
-            known = TRIGGERS if binding is self.trigger else OUTPUTS if binding.get("direction") == "out" else INPUTS
-            if kind not in known:
-                instead = INSTEAD.get(kind, "there is nothing like it")
-                yield f"{self.name}: the binding {kind} ({binding['name']}) does not work on wfn: {instead}"
-        if self.trigger["type"] == "serviceBusTrigger" and "topicName" in self.trigger:
-            yield f"{self.name}: topics of Service Bus do not work on wfn: send a message to each subscriber's queue"
+            yield from (f"{self.name}: {problem}" for problem in self.problems_of(binding))
+        given = [binding["name"] for binding in self.bindings]
+        for name in sorted({name for name in given if given.count(name) > 1}):
+            yield f"{self.name}: two bindings have the name {name}"
         parameters = inspect.signature(self.call).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        names = {binding["name"] for binding in self.bindings} - {"$return"}
+        names = {*given} - {"$return"}
         for name in sorted(names - set(parameters)):
             if not takes_all and self.trigger["type"] != "warmupTrigger":
                 yield f"{self.name}: the binding {name} is no parameter of the function"
@@ -124,11 +146,18 @@ class Function:
             ):  # fmt: skip
                 yield f"{self.name}: its parameter {name} is bound to nothing"
 
-
-def is_disabled(name: str, settings: Mapping[str, str]) -> bool:
-    """Whether the app's settings switch a function off."""
-    values = (settings.get(form.format(name)) for form in ("AzureWebJobs.{}.Disabled", "AzureWebJobs__{}__Disabled"))
-    return any(value is not None and value.lower() in ("true", "1") for value in values)
+    def problems_of(self, binding: Binding) -> Iterator[str]:
+        """What of one of its bindings does not work on wfn."""
+        kind, name, direction = binding["type"], binding["name"], binding.get("direction", "in")
+        known = TRIGGERS if binding is self.trigger else OUTPUTS if direction == "out" else INPUTS
+        if kind not in known:
+            yield f"the binding {kind} ({name}) does not work on wfn: {INSTEAD.get(kind, 'there is nothing like it')}"
+        elif direction not in ("in", "out"):
+            yield f"the binding {kind} ({name}) has the direction {direction!r}; write one binding that is read and one that is written"
+        elif "topicName" in binding:
+            yield "topics of Service Bus do not work on wfn: send a message to each subscriber's queue"
+        elif kind in NEEDED and not isinstance(binding.get(NEEDED[kind]), str):
+            yield f"the binding {kind} ({name}) has no {NEEDED[kind]}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -198,8 +227,9 @@ def newer(module: types.ModuleType, name: str, folder: Path) -> list[Function]:
     functions = []
     for made in apps[name or next(iter(apps))].get_functions():
         bindings = json.loads(made.get_function_json())["bindings"]
-        retry = made.get_settings_dict("retry_policy")
-        functions.append(Function(str(made.get_function_name()), made.get_user_function(), normal(bindings), retry_of(retry), str(folder)))
+        function = str(made.get_function_name())
+        retry = retry_of(function, made.get_settings_dict("retry_policy"))
+        functions.append(Function(function, made.get_user_function(), normal(bindings), retry, str(folder)))
     return functions
 
 
@@ -221,19 +251,24 @@ def older(folder: Path) -> Function:
     bindings = description.get("bindings")
     if not isinstance(bindings, list) or not all(isinstance(one, dict) and "type" in one and "name" in one for one in bindings):
         raise AppError(f"{folder.name}/function.json: bindings is not a list of objects with type and name")
-    return Function(folder.name, call, normal(bindings), retry_of(description.get("retry")), str(folder))
+    disabled = description.get("disabled", False)
+    retry = retry_of(folder.name, description.get("retry"))
+    return Function(folder.name, call, normal(bindings), retry, str(folder), disabled if isinstance(disabled, str) else disabled is True)
 
 
-def retry_of(settings: dict[str, Any] | None) -> Retry | None:
-    """A retry policy; the models write its names differently."""
+def retry_of(function: str, settings: dict[str, Any] | None) -> Retry | None:
+    """The retry policy of a function; the models write its names differently. Raises AppError for one that is none."""
     if not settings:
         return None
     values = {re.sub("[A-Z]", lambda capital: "_" + capital[0].lower(), key): value for key, value in settings.items()}
     is_fixed = str(values.get("strategy", "")).lower().startswith("fixed")
     least = values.get("delay_interval" if is_fixed else "minimum_interval")
     most = values.get("maximum_interval")
+    count = str(values.get("max_retry_count", 0))
+    if not re.fullmatch("-1|[0-9]{1,9}", count):
+        raise AppError(f"{function}: the retry policy has the max_retry_count {count!r}; write a number, or -1 for no end")
     return Retry(
-        count=int(values.get("max_retry_count", 0)),
+        count=int(count),
         is_fixed=is_fixed,
         least_seconds=seconds_of(least) if least else RETRY_LEAST_SECONDS,
         most_seconds=seconds_of(most) if most else RETRY_MOST_SECONDS,
@@ -241,11 +276,17 @@ def retry_of(settings: dict[str, Any] | None) -> Retry | None:
 
 
 def seconds_of(span: Any) -> int:
-    """The seconds of a time span of .NET, `1.02:03:04` with days or without. Raises AppError for one that is none."""
-    found = re.fullmatch(r"(?:(\d{1,5})\.)?(\d{1,2}):(\d{2}):(\d{2})(?:\.\d+)?", str(span))
-    if found is None:
+    """The seconds of a time span of .NET: `02:03:04`, or with days `1.02:03:04`. Raises AppError for one that is none.
+
+    Where the first number is no hour of a day, it is days, and the others are hours and minutes: `24:00:00` has 24 days.
+    """
+    found = re.fullmatch(r"(?:(\d{1,5})\.)?(\d{1,5}):(\d{1,2}):(\d{1,2})(?:\.\d{1,7})?", str(span), re.ASCII)
+    parts = [int(part) for part in found.groups(default="0")] if found else []
+    if found and found[1] is None and parts[1] >= 24:
+        parts = [*parts[1:], 0]
+    if not parts or parts[1] >= 24 or parts[2] >= 60 or parts[3] >= 60:
         raise AppError(f"{span!r} is no time span; write hours:minutes:seconds, such as 00:00:30")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    days, hours, minutes, seconds = parts
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 

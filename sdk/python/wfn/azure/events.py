@@ -12,6 +12,8 @@ from urllib.parse import unquote
 
 from azure.functions import meta
 
+from wfn.azure.expressions import lower
+
 # Of a message that does not end by itself, the time at which it does.
 NO_END = "9999-12-31T23:59:59Z"
 BATCH_TYPE = "application/cloudevents-batch+json"
@@ -180,17 +182,8 @@ def converter(binding: str) -> Any:
 
 def trigger_data(event: Event, kind: str) -> dict[str, Any]:
     """What binding expressions may name: the fields of a message, and the members of its JSON."""
-    data: dict[str, Any] = {}
-    try:
-        payload = json.loads(event.body)
-        if isinstance(payload, dict):
-            data.update((name.lower(), value) for name, value in payload.items())
-    except (ValueError, RecursionError):
-        # Not JSON, or such as nobody means.
-        pass
-    text_of_body = event.body.decode("utf-8", "replace")
     named = {
-        kind.lower(): text_of_body,
+        kind.lower(): event.body.decode("utf-8", "replace"),
         "id": event.of("id"),
         "messageid": event.of("id"),
         "dequeuecount": event.deliveries,
@@ -201,4 +194,20 @@ def trigger_data(event: Event, kind: str) -> dict[str, Any]:
         "partitionkey": event.of("partitionkey"),
     }
     # What the message says itself goes first, as in the cloud.
-    return {**{name: value for name, value in named.items() if value is not None}, **data}
+    return {**{name: value for name, value in named.items() if value is not None}, **members_of(event.body)}
+
+
+def members_of(body: bytes) -> dict[str, Any]:
+    """The members of a JSON object, their names in lower case; none of anything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        # Not JSON, or such as nobody means.
+        return {}
+    return lower(value) if isinstance(value, dict) else {}
+
+
+def poison_blob(function: str, written: dict[str, Any]) -> bytes:
+    """The message about a blob whose function failed for the last time, with the fields that it has in the cloud."""
+    named = {"FunctionId": f"Functions.{function}", "BlobType": "BlockBlob", "ContainerName": written["container"], "BlobName": written["name"]}
+    return json.dumps({**named, "ETag": written.get("etag", "")}).encode()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wfn.azure.app import AppError, seconds_of
 
+# What host.json says, a setting of this prefix may say instead: AzureFunctionsJobHost__extensions__http__routePrefix.
+OVERRIDE = "AzureFunctionsJobHost__"
+ROUTE_PREFIX_DEFAULT = "api"
+DELIVERIES_DEFAULT = 5
 # The longest timeout and the largest numbers that wfn.toml takes.
 TIMEOUT_SECONDS_MAX = 3600
 BATCH_MAX = 500
@@ -20,17 +25,19 @@ TIMEOUT_SECONDS_DEFAULT = 1800
 HTTP_TIMEOUT_SECONDS = 230
 
 QUEUES, SERVICE_BUS, EVENT_HUBS = "extensions.queues.", "extensions.serviceBus.", "extensions.eventHubs."
-# Values that become settings of wfn.toml → which. `Numbers` reads them.
+QUEUE_DELIVERIES, BLOB_DELIVERIES = QUEUES + "maxDequeueCount", "extensions.blobs.poisonBlobThreshold"
+ROUTE_PREFIX = "extensions.http.routePrefix"
+# Values that become settings of wfn.toml → which. `HostJson` reads them.
 USED = {
     "functionTimeout": "timeout",
-    "extensions.http.routePrefix": "the prefix of all routes",
+    ROUTE_PREFIX: "the prefix of all routes",
     "extensions.http.maxConcurrentRequests": "[scale] concurrency",
     QUEUES + "batchSize": "batch_size of queue functions",
     QUEUES + "newBatchThreshold": "new_batch_threshold of queue functions",
-    QUEUES + "maxDequeueCount": "max_deliveries of queue functions",
+    QUEUE_DELIVERIES: "max_deliveries of queue functions",
     QUEUES + "visibilityTimeout": "retry_delay of queue functions",
     "extensions.blobs.maxDegreeOfParallelism": "batch_size of blob functions",
-    "extensions.blobs.poisonBlobThreshold": "max_deliveries of blob functions",
+    BLOB_DELIVERIES: "max_deliveries of blob functions",
     SERVICE_BUS + "maxConcurrentCalls": "batch_size of Service Bus functions",
     SERVICE_BUS + "maxConcurrentSessions": "batch_size of Service Bus functions with sessions",
     SERVICE_BUS + "maxMessageBatchSize": "batch_size of Service Bus functions with lists",
@@ -112,17 +119,32 @@ def meaning(name: str) -> tuple[str, str]:
     return "unused", "wfn knows no such value"
 
 
-class Numbers:
-    """The values of host.json that wfn.toml takes, checked. Raises AppError for one of the wrong kind."""
+def overridden(setting: str) -> str:
+    """The name of the value of host.json that a setting overrides; empty for all other settings."""
+    if not setting.startswith(OVERRIDE):
+        return ""
+    name = setting[len(OVERRIDE) :].replace("__", ".")
+    return next((known for known in (*USED, *UNUSED) if known.lower() == name.lower()), name)
 
-    def __init__(self, host: dict[str, Any]) -> None:
+
+def parsed(text: str) -> Any:
+    """A setting's text as the value that host.json would have: a number, true or false, or the text."""
+    return json.loads(text) if re.fullmatch("true|false|-?[0-9]{1,18}", text) else text
+
+
+class HostJson:
+    """The values of host.json with the settings that override them, checked. Raises AppError for one of the wrong kind."""
+
+    def __init__(self, host: dict[str, Any], settings: Mapping[str, str]) -> None:
         self.values = dict(leaves(host))
+        self.values.update((name, parsed(value)) for setting, value in settings.items() if (name := overridden(setting)))
 
     def number(self, name: str, least: int, most: int) -> int | None:
         """A whole number; a larger one than wfn takes becomes the largest."""
         value = self.values.get(name)
         if value is None:
             return None
+        value = parsed(value) if isinstance(value, str) else value
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise AppError(f"host.json: {name} is {value!r}, not a whole number from {least} on")
         return min(value, most)
@@ -133,6 +155,22 @@ class Numbers:
 
     def is_on(self, name: str) -> bool:
         return self.values.get(name) is True
+
+    @property
+    def route_prefix(self) -> str:
+        """What all routes begin with, without slashes around it; empty for none."""
+        prefix = self.values.get(ROUTE_PREFIX)
+        return ROUTE_PREFIX_DEFAULT if prefix is None else str(prefix).strip("/")
+
+    @property
+    def log_level(self) -> str:
+        """The level of functions, in lower case."""
+        named = self.values.get("logging.logLevel.Function") or self.values.get("logging.logLevel.default") or "Information"
+        return str(named).lower()
+
+    def deliveries(self, name: str) -> int:
+        """How often a message or a blob is delivered at most."""
+        return self.number(name, 1, DELIVERIES_MAX) or DELIVERIES_DEFAULT
 
     @property
     def timeout_seconds(self) -> int:

@@ -22,17 +22,18 @@ import azure.functions
 from azure.functions import _http, http
 
 from wfn.azure import events, keys
-from wfn.azure.app import AppError, Binding, Function, MODULE_DEFAULT, forget, is_disabled, is_missing_setting, load, read_json
+from wfn.azure.app import AppError, Function, MODULE_DEFAULT, forget, is_missing_setting, load, read_json
 from wfn.azure.context import Context, RetryState, Trace
 from wfn.azure.events import Event
-from wfn.azure.expressions import BlobPattern, ExpressionError, with_settings
+from wfn.azure.expressions import BlobPattern, ExpressionError, lower, own_name, with_settings
+from wfn.azure.hostjson import BLOB_DELIVERIES, QUEUE_DELIVERIES, HostJson
 from wfn.azure.outputs import BindingFailed, Bindings, Services, read_blob, send
 from wfn.azure.routes import Route, in_order, path_of
 
 # Where code is from that a traceback of the app need not begin with.
 NOT_OF_THE_APP = (os.path.dirname(os.path.abspath(__file__)) + "/", os.path.dirname(importlib.__file__) + "/", "<frozen importlib")
-PREFIX_DEFAULT = "api"
-DELIVERIES_DEFAULT = 5
+# Where the cloud puts a message about a blob whose function failed for the last time.
+POISON_BLOBS = "webjobs-blobtrigger-poison"
 LEVELS = {"trace": 5, "debug": 10, "information": 20, "warning": 30, "error": 40, "critical": 50, "none": 60}
 
 
@@ -70,8 +71,9 @@ class App:
         self.is_loaded = False
         self.functions: dict[str, Function] = {}
         self.routes: list[tuple[Route, Function]] = []
-        self.queues: dict[str, Function] = {}
-        self.deliveries_max = DELIVERIES_DEFAULT
+        # Queues that have a function, by their names on wfn.
+        self.queues: set[str] = set()
+        self.host = HostJson({}, {})
         self.local = threading.local()
 
     async def answer(self, incoming: Incoming) -> Outgoing:
@@ -93,14 +95,14 @@ class App:
         """Imports the app, once. After a failure the next call tries it again."""
         if self.is_loaded:
             return
-        host = read_json(self.folder / "host.json")
-        start_logging(host)
+        self.host = HostJson(read_json(self.folder / "host.json"), os.environ)
+        start_logging(self.host.log_level)
         try:
             functions = load(self.folder, self.module, self.name)
             problems = [line for function in functions for line in function.problems()]
             if problems:
                 raise AppError("; ".join(problems))
-            self.index(functions, host)
+            self.index(functions)
         except BaseException as error:
             forget(self.folder)
             if is_missing_setting(error):
@@ -111,24 +113,20 @@ class App:
             raise
         self.is_loaded = True
 
-    def index(self, functions: list[Function], host: dict[str, Any]) -> None:
-        extensions = host.get("extensions", {})
-        prefix = str(extensions.get("http", {}).get("routePrefix", PREFIX_DEFAULT)).strip("/")
-        self.deliveries_max = int(extensions.get("queues", {}).get("maxDequeueCount", DELIVERIES_DEFAULT))
+    def index(self, functions: list[Function]) -> None:
         routes = []
         for function in functions:
             trigger = function.trigger
-            if is_disabled(function.name, os.environ):
+            if function.is_disabled(os.environ):
                 continue
             self.functions[function.own_name] = function
             if trigger["type"] == "httpTrigger":
-                template = with_settings(str(trigger.get("route") or function.name)).strip("/")
-                routes.append((Route(f"{prefix}/{template}" if prefix else template), function))
+                routes.append((Route(function.template(self.host.route_prefix, os.environ)), function))
             elif trigger["type"] == "blobTrigger":
                 # Where a queue has the name of the function.
                 self.functions[f"{function.own_name}-blob"] = function
             elif trigger["type"] == "queueTrigger":
-                self.queues[with_settings(trigger["queueName"])] = function
+                self.queues.add(own_name(with_settings(trigger["queueName"]), "queue"))
         self.routes = in_order(routes)
 
     # HTTP.
@@ -148,6 +146,8 @@ class App:
         parameters: dict[str, str] = {}
         for name, value in parse_qsl(incoming.query, keep_blank_values=True):
             parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
+        # As in the cloud, whose host leaves out what is empty.
+        parameters = {name: value for name, value in parameters.items() if value}
         level = str(function.trigger.get("authLevel", "function"))
         if not keys.may_call(function.name, level, incoming.headers.get("x-functions-key") or parameters.get("code", "")):
             return Outgoing(401)
@@ -189,14 +189,24 @@ class App:
         try:
             await self.run_event(function, events.queue_message(event), event, headers)
         except Exception as error:
-            poison = f"{with_settings(function.trigger['queueName'])}-poison"
-            if event.deliveries < self.deliveries_max or poison not in self.queues:
+            poison = own_name(with_settings(function.trigger["queueName"]), "queue") + "-poison"
+            if event.deliveries < self.host.deliveries(QUEUE_DELIVERIES) or poison not in self.queues:
                 raise
             log_failure(f"{function.name} failed for the last time; the message goes to the queue {poison}", error)
             await send(self.services, poison, event.body, event.of("datacontenttype") or "application/octet-stream")
 
     async def run_blob(self, function: Function, event: Event, headers: Mapping[str, str]) -> None:
+        """Calls the function of a blob. After its last delivery a message that names the blob is sent, if a function waits for such."""
         written = json.loads(event.body)
+        try:
+            await self.take_blob(function, event, written, headers)
+        except Exception as error:
+            if event.deliveries < self.host.deliveries(BLOB_DELIVERIES) or POISON_BLOBS not in self.queues:
+                raise
+            log_failure(f"{function.name} failed for the last time; the queue {POISON_BLOBS} gets a message", error)
+            await send(self.services, POISON_BLOBS, events.poison_blob(function.name, written), "application/json")
+
+    async def take_blob(self, function: Function, event: Event, written: dict[str, Any], headers: Mapping[str, str]) -> None:
         pattern = BlobPattern(with_settings(function.trigger["path"]))
         names = pattern.match(written["name"])
         if names is None:
@@ -234,15 +244,18 @@ class App:
         """Calls a function of the app and returns what it returns."""
         arguments = await bindings.arguments()
         arguments[function.trigger["name"]] = given
-        if "context" in inspect.signature(function.call).parameters and "context" not in arguments:
+        if function.takes_context:
             trace = Trace(headers.get("traceparent", ""), headers.get("tracestate", ""))
-            arguments["context"] = Context(
-                str(uuid.uuid4()), function.name, function.folder, trace, retry, self.local
-            )
-        if inspect.iscoroutinefunction(function.call):
-            return await function.call(**arguments)
-        returned = self.services.call(function.call, arguments)
-        return await returned if inspect.isawaitable(returned) else returned
+            arguments["context"] = Context(str(uuid.uuid4()), function.name, function.folder, trace, retry, self.local)
+        try:
+            if inspect.iscoroutinefunction(function.call):
+                return await function.call(**arguments)
+            returned = self.services.call(function.call, arguments)
+            return await returned if inspect.isawaitable(returned) else returned
+        except SystemExit as error:
+            # A call must not end the instance.
+            ended = RuntimeError(f"{function.name} called sys.exit; let it return, or raise an exception")
+            raise ended.with_traceback(error.__traceback__) from None
 
 
 def events_given(function: Function, found: list[Event]) -> Any:
@@ -255,15 +268,7 @@ def events_given(function: Function, found: list[Event]) -> Any:
 
 def http_data(incoming: Incoming, values: dict[str, str], parameters: dict[str, str]) -> dict[str, Any]:
     """What binding expressions may name: members of a JSON body, parameters of the route, `Query.…` and `Headers.…`."""
-    data: dict[str, Any] = {"query": parameters, "headers": dict(incoming.headers)}
-    try:
-        body = json.loads(incoming.body or b"null")
-    except (ValueError, RecursionError):
-        body = None
-    if isinstance(body, dict):
-        data.update((name.lower(), value) for name, value in body.items())
-    data.update((name.lower(), value) for name, value in values.items())
-    return data
+    return {"query": parameters, "headers": incoming.headers, **events.members_of(incoming.body), **lower(values)}
 
 
 def log_failure(what: str, error: BaseException) -> None:
@@ -307,13 +312,11 @@ class Formatter(logging.Formatter):
         return f"{record.levelname}{name}: {super().format(record)}"
 
 
-def start_logging(host: dict[str, Any]) -> None:
-    """What the app logs goes to its log, from the level on that host.json names."""
+def start_logging(level: str) -> None:
+    """What the app logs goes to its log, from that level of host.json on."""
     root = logging.getLogger()
     if not any(isinstance(handler.formatter, Formatter) for handler in root.handlers):
         handler = logging.StreamHandler()
         handler.setFormatter(Formatter())
         root.addHandler(handler)
-    levels = host.get("logging", {}).get("logLevel", {})
-    named = levels.get("Function", levels.get("default", "Information")) if isinstance(levels, dict) else "Information"
-    root.setLevel(LEVELS.get(str(named).lower(), logging.INFO))
+    root.setLevel(LEVELS.get(level, logging.INFO))

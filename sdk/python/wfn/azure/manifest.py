@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from wfn.azure import hostjson
-from wfn.azure.app import AppError, Function, is_disabled
-from wfn.azure.expressions import BlobPattern, ExpressionError, own_name, with_settings
-from wfn.azure.hostjson import BATCH_MAX, CONCURRENCY_MAX, DELIVERIES_MAX, EVENT_HUBS, QUEUES, SERVICE_BUS, Numbers
+from wfn.azure.app import AppError, Function
+from wfn.azure.expressions import BlobPattern, ExpressionError, check_forms, own_name, with_settings
+from wfn.azure.hostjson import BATCH_MAX, BLOB_DELIVERIES, CONCURRENCY_MAX, DELIVERIES_MAX, EVENT_HUBS, QUEUE_DELIVERIES, QUEUES, SERVICE_BUS, HostJson
 from wfn.azure.keys import key_name
 from wfn.azure.outputs import QUEUES as QUEUE_FIELDS
 from wfn.azure.routes import Route, RouteError
@@ -45,9 +45,8 @@ class Made:
         self.env: dict[str, str] = {}
         self.secrets: list[str] = []
         self.scale: Table = {}
-        self.numbers = Numbers(host)
+        self.host = HostJson(host, values)
         self.time_zone: str | None = None
-        self.prefix = str(self.numbers.values.get("extensions.http.routePrefix", "api")).strip("/")
         self.try_to("host.json", self.take_host)
         for setting, value in values.items():
             self.try_to(setting, lambda: self.take_setting(setting, value))
@@ -71,15 +70,20 @@ class Made:
     # host.json and settings.
 
     def take_host(self) -> None:
-        for name, value in self.numbers.values.items():
+        for name, value in self.host.values.items():
             kind, to = hostjson.meaning(name)
             self.add(kind, f"host.json: {name} = {json.dumps(value)}", to)
-        concurrency = self.numbers.number("extensions.http.maxConcurrentRequests", -1, CONCURRENCY_MAX)
+        concurrency = self.host.number("extensions.http.maxConcurrentRequests", -1, CONCURRENCY_MAX)
         if concurrency is not None:
             self.scale["concurrency"] = concurrency if concurrency > 0 else CONCURRENCY_MAX
-        self.scale["timeout"] = f"{min(self.numbers.timeout_seconds, hostjson.HTTP_TIMEOUT_SECONDS)}s"
+        self.scale["timeout"] = f"{min(self.host.timeout_seconds, hostjson.HTTP_TIMEOUT_SECONDS)}s"
 
     def take_setting(self, name: str, value: str) -> None:
+        if of_host := hostjson.overridden(name):
+            # Instances read it too.
+            self.env[name] = value
+            self.add("maps", f"setting {name}", f"host.json: {of_host}")
+            return
         is_secret = hostjson.is_secret(name, value)
         if name.partition("__")[0] in self.connections and name not in hostjson.PLATFORM:
             if not is_secret:
@@ -116,8 +120,8 @@ class Made:
             self.add("refused", name, why)
         if problems:
             return
-        if is_disabled(function.name, self.settings):
-            self.add("unused", function.name, "switched off by its setting")
+        if function.is_disabled(self.settings):
+            self.add("unused", function.name, "switched off")
             return
         kind = function.trigger["type"]
         take = {
@@ -131,8 +135,7 @@ class Made:
             self.add("unused", f"{function.name}: retry policy", f"it is ignored for {kind}, as in the cloud")
 
     def take_http(self, function: Function, trigger: Table) -> None:
-        template = self.resolved(trigger.get("route") or function.name).strip("/")
-        route = Route(f"{self.prefix}/{template}" if self.prefix else template)
+        route = Route(function.template(self.host.route_prefix, self.settings))
         methods = ", ".join(str(method).upper() for method in trigger.get("methods") or []) or "all methods"
         level = trigger.get("authLevel", "function")
         key = {"anonymous": "for everybody", "function": f"for who has FUNCTIONS_KEY or {key_name(function.name)}", "admin": "for who has FUNCTIONS_MASTER_KEY"}
@@ -155,9 +158,9 @@ class Made:
     def take_queue(self, function: Function, trigger: Table) -> None:
         queue = self.queue(trigger["queueName"])
         table = self.with_retry(
-            {"queue": queue}, self.numbers.number(QUEUES + "maxDequeueCount", 1, DELIVERIES_MAX), self.numbers.seconds(QUEUES + "visibilityTimeout") or 0
+            {"queue": queue}, self.host.number(QUEUE_DELIVERIES, 1, DELIVERIES_MAX), self.host.seconds(QUEUES + "visibilityTimeout") or 0
         )
-        self.fetched(table, self.numbers.number(QUEUES + "batchSize", 1, BATCH_MAX), self.numbers.number(QUEUES + "newBatchThreshold", 0, BATCH_MAX))
+        self.fetched(table, self.host.number(QUEUES + "batchSize", 1, BATCH_MAX), self.host.number(QUEUES + "newBatchThreshold", 0, BATCH_MAX))
         self.add_trigger("queue", function, table, f"queue {queue}")
 
     def take_blob(self, function: Function, trigger: Table) -> None:
@@ -168,16 +171,18 @@ class Made:
             table["prefix"] = pattern.prefix
         if pattern.suffix:
             table["suffix"] = pattern.suffix
-        self.with_retry(table, self.numbers.number("extensions.blobs.poisonBlobThreshold", 1, DELIVERIES_MAX), 0)
-        self.fetched(table, self.numbers.number("extensions.blobs.maxDegreeOfParallelism", 1, BATCH_MAX), 0)
+        self.with_retry(table, self.host.number(BLOB_DELIVERIES, 1, DELIVERIES_MAX), 0)
+        self.fetched(table, self.host.number("extensions.blobs.maxDegreeOfParallelism", 1, BATCH_MAX), 0)
         self.add_trigger("blob", function, table, f"blobs {trigger['path']}")
 
     def take_service_bus(self, function: Function, trigger: Table) -> None:
         queue = self.queue(trigger["queueName"])
         table = self.with_retry({"queue": queue}, SERVICE_BUS_DELIVERIES, 0)
+        if trigger.get("autoCompleteMessages", True) is False:
+            self.add("unused", f"{function.name}: autoCompleteMessages", "a message is done when its function has returned")
         is_session, is_list = bool(trigger.get("isSessionsEnabled")), trigger.get("cardinality") == "many"
         setting = "maxConcurrentSessions" if is_session else "maxMessageBatchSize" if is_list else "maxConcurrentCalls"
-        most = self.numbers.number(SERVICE_BUS + setting, 1, BATCH_MAX)
+        most = self.host.number(SERVICE_BUS + setting, 1, BATCH_MAX)
         if is_session:
             table["session"] = True
         elif is_list:
@@ -190,6 +195,8 @@ class Made:
     def take_event_hub(self, function: Function, trigger: Table) -> None:
         queue = self.queue(trigger["eventHubName"])
         table: Table = {"queue": queue}
+        if trigger.get("consumerGroup", "$Default") != "$Default":
+            self.add("unused", f"{function.name}: consumer group", "a queue has one reader; let it send to a queue for each other one")
         retry = function.retry
         if retry is None:
             # In the cloud what failed is passed over. Here it is a dead letter.
@@ -201,7 +208,7 @@ class Made:
             table["retry_delay_max"] = f"{min(max(retry.most_seconds, retry.least_seconds), hostjson.RETRY_SECONDS_MAX)}s"
         if trigger.get("cardinality") == "many":
             table["batch"] = True
-            table["batch_size"] = self.numbers.number(EVENT_HUBS + "maxEventBatchSize", 1, BATCH_MAX) or EVENT_BATCH_DEFAULT
+            table["batch_size"] = self.host.number(EVENT_HUBS + "maxEventBatchSize", 1, BATCH_MAX) or EVENT_BATCH_DEFAULT
         self.add_trigger("queue", function, table, f"event hub, which is the queue {queue}")
 
     def take_warmup(self, function: Function, trigger: Table) -> None:
@@ -210,7 +217,9 @@ class Made:
     def take_binding(self, function: Function, binding: Table) -> None:
         kind, what = binding["type"], f"{function.name}: {binding['name']}"
         if kind == "blob":
-            container = self.resolved(binding["path"]).lstrip("/").partition("/")[0]
+            path = self.resolved(binding["path"]).lstrip("/")
+            check_forms(path)
+            container = path.partition("/")[0]
             self.container(container)
             direction = "written to" if binding.get("direction") == "out" else "read from"
             self.add("maps", what, f"{direction} the container {container}")
@@ -245,7 +254,7 @@ class Made:
 
     def fetched(self, table: Table, batch_size: int | None, threshold: int | None) -> None:
         """How many messages an instance fetches and has in flight."""
-        if self.numbers.is_on("concurrency.dynamicConcurrencyEnabled") and "batch" not in table:
+        if self.host.is_on("concurrency.dynamicConcurrencyEnabled") and "batch" not in table:
             table["concurrency"] = "dynamic"
         elif batch_size is not None:
             table["batch_size"] = batch_size
@@ -253,7 +262,7 @@ class Made:
                 table["new_batch_threshold"] = threshold
 
     def add_trigger(self, kind: str, function: Function, table: Table, shown: str) -> None:
-        table["timeout"] = f"{self.numbers.timeout_seconds}s"
+        table["timeout"] = f"{self.host.timeout_seconds}s"
         self.triggers.append((kind, {"name": function.own_name, **table}))
         self.add("maps", f"{function.name}: {function.trigger['type']}", f"{shown}, the function {function.own_name}")
 

@@ -18,6 +18,13 @@ INPUT_BYTES_MAX = 256 * 1024 * 1024
 TEXT = "text/plain; charset=utf-8"
 BYTES = "application/octet-stream"
 JSON = "application/json"
+# Bindings → what a function may write to them.
+TAKES = {
+    "blob": "text, bytes, or a file that is open for reading",
+    "eventHub": "text, bytes, a number, or a list",
+    "queue": "text, bytes, a QueueMessage, or a list of text and QueueMessages",
+    "serviceBus": "text or bytes",
+}
 # Bindings whose messages go to a queue → the field that names it.
 QUEUES = {"queue": "queueName", "serviceBus": "queueName", "eventHub": "eventHubName"}
 
@@ -77,7 +84,9 @@ async def read_blob(services: Services, path: str) -> Any | None:
 async def write(services: Services, binding: Binding, value: Any, data: Mapping[str, Any]) -> None:
     """Writes what a function has set or returned. Raises BindingFailed if the host does not take it."""
     kind = binding["type"]
-    datum = converter(kind).encode(value, expected_type=None)
+    datum = encoded(kind, value)
+    if datum is None:
+        raise BindingFailed(f"the binding {kind} ({binding['name']}) cannot write {type(value).__name__}; it takes {TAKES[kind]}")
     if kind == "blob":
         path = bound(str(binding["path"]), data)
         body = datum.value.encode() if datum.type == "string" else datum.value
@@ -85,8 +94,17 @@ async def write(services: Services, binding: Binding, value: Any, data: Mapping[
         check(await services.fetch(blob_url(path), "PUT", content_type, body), f"write the blob {path}")
         return
     queue = own_name(bound(str(binding[QUEUES[kind]]), data), "queue")
-    for content_type_of_one, message in messages_of(datum):
+    for content_type_of_one, message in messages_of(kind, datum):
         await send(services, queue, message, content_type_of_one)
+
+
+def encoded(kind: str, value: Any) -> Any | None:
+    """A value as the package encodes it for a kind of binding; None if it cannot."""
+    try:
+        datum = converter(kind).encode(value, expected_type=None)
+    except NotImplementedError:
+        return None
+    return None if datum.type is None else datum
 
 
 async def send(services: Services, queue: str, message: bytes, content_type: str) -> None:
@@ -94,14 +112,14 @@ async def send(services: Services, queue: str, message: bytes, content_type: str
     check(answer, f"send to the queue {queue}")
 
 
-def messages_of(datum: Any) -> Iterator[tuple[str, bytes]]:
+def messages_of(kind: str, datum: Any) -> Iterator[tuple[str, bytes]]:
     """The messages of an encoded value, each with its media type. A list is as many messages."""
     if datum.type != "json":
         yield (BYTES, datum.value) if isinstance(datum.value, bytes) else (TEXT, str(datum.value).encode())
         return
     value = json.loads(datum.value)
     for one in value if isinstance(value, list) else [value]:
-        if isinstance(one, dict) and set(one) == {"id", "body"}:
+        if kind == "queue" and isinstance(one, dict):
             # A QueueMessage; its id is only for the sender.
             one = one["body"]
         yield (TEXT, one.encode()) if isinstance(one, str) else (JSON, json.dumps(one).encode())
@@ -114,7 +132,7 @@ def blob_url(path: str) -> str:
 
 def check(answer: Answer, what: str) -> None:
     if not 200 <= answer.status < 300:
-        raise BindingFailed(f"cannot {what}: {answer.status} {answer.body[:500].decode('utf-8', 'replace')}")
+        raise BindingFailed(f"cannot {what}: {answer.status} {answer.body[:500].decode('utf-8', 'replace').strip()}")
 
 
 class Bindings:

@@ -9,7 +9,6 @@ from pathlib import Path
 from wfn.azure.app import MODULE_DEFAULT, AppError, modules_of
 from wfn.imports import Project
 
-NotAnApp = AppError
 # Names of the package azure-functions for which something has to be awaited.
 ASYNC_NAMES = frozenset(("AsgiFunctionApp", "AsgiMiddleware"))
 

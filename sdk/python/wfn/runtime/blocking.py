@@ -34,7 +34,7 @@ class Watch:
         # Coroutine functions that took too long in this step, with their own seconds.
         self.held: list[tuple[CodeType, float]] = []
         self.reported: set[Any] = set()
-        self.foreign_folders = FOREIGN_FOLDERS
+        self.foreign_folders: tuple[str, ...] = FOREIGN_FOLDERS
 
     def install(self) -> None:
         """Has the interpreter tell about coroutines from now on."""
@@ -143,11 +143,11 @@ def function_of(func: Any, args: tuple[Any, ...]) -> Any:
 
 def callback_of(handle: asyncio.Handle) -> Any:
     """What a step ran: the code of the innermost coroutine that its task waits in, or of its callback. Or else the name."""
-    callback = handle._callback
+    callback = handle._callback  # type: ignore[attr-defined]
     owner = getattr(callback, "__self__", None)
     if not isinstance(owner, asyncio.Task):
-        return function_of(callback, handle._args or ())
-    coroutine = owner.get_coro()
+        return function_of(callback, tuple(handle._args or ()))
+    coroutine: Any = owner.get_coro()
     while hasattr(getattr(coroutine, "cr_await", None), "cr_code"):
         coroutine = coroutine.cr_await
     return getattr(coroutine, "cr_code", None) or repr(coroutine)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import pkgutil
 import sys
 import time
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ IMPORTED_AT_BUILD = (
     "encodings.raw_unicode_escape", "encodings.unicode_escape", "encodings.utf_16", "encodings.utf_8_sig",
     "importlib.metadata", "importlib.resources.readers", "linecache", "mimetypes", "pkgutil", "tokenize", "traceback",
 )  # fmt: skip
-# What componentize-py generated is loaded as a whole.
+# What componentize-py generated is not kept: it is loaded as a whole.
 GENERATED_FOLDERS = ("/world", "/bundled")
+BINDINGS = "wit_world.imports"
 
 
 class KeptLoader(importlib.machinery.SourceFileLoader):
@@ -89,6 +91,7 @@ def install() -> None:
 def keep(application_folder: str) -> None:
     """Keeps the folders of sys.path. Imports find what was kept from then on."""
     kept.built_at = int(time.time())
+    load_bindings()
     loaded = loaded_files()
     for root in dict.fromkeys(sys.path):
         if os.path.isdir(root) and root not in GENERATED_FOLDERS:
@@ -96,6 +99,12 @@ def keep(application_folder: str) -> None:
     kept.check_size()
     sys.path_hooks.insert(0, KeptFinder)
     sys.path_importer_cache.clear()
+
+
+def load_bindings() -> None:
+    """Loads the modules that call the host, also those that the application may want only later."""
+    for module in pkgutil.iter_modules(importlib.import_module(BINDINGS).__path__):
+        importlib.import_module(f"{BINDINGS}.{module.name}")
 
 
 def loaded_files() -> frozenset[str]:

@@ -15,8 +15,14 @@ class LoopWithoutThreads(asyncio.BaseEventLoop):
     """An event loop that runs always. What should run in a thread runs at once; sockets are refused with words."""
 
     watch: Watch
+    # What asyncio's own loop has, for type checkers.
+    _asyncgen_finalizer_hook: Callable[[Any], None]
+    _asyncgen_firstiter_hook: Callable[[Any], None]
+    _clock_resolution: float
+    _scheduled: list[Any]
+    _timer_cancelled_count: int
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         """Runs `func` at once; nothing else in this instance runs meanwhile. `executor` is not used."""
         future = self.create_future()
         try:

@@ -269,7 +269,7 @@ class Loop(LoopWithoutThreads):
         return self.home if call.has_ended else call
 
     def _add(self, handle: asyncio.Handle) -> None:
-        call = self.call_of(handle._context)
+        call = self.call_of(handle._context)  # type: ignore[attr-defined]
         call.handles.append(handle)
         is_polled = call is self.current and not self.has_current_ended
         if self.current is not None and not is_polled and call is not self.home:
@@ -280,7 +280,7 @@ class Loop(LoopWithoutThreads):
         self._add(handle)
         return handle
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         return self._call_soon(callback, args, context)
@@ -329,7 +329,7 @@ class Loop(LoopWithoutThreads):
                 self._add(timer)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        if not handle._scheduled:
+        if not handle._scheduled:  # type: ignore[attr-defined]
             return
         self._timer_cancelled_count += 1
         if CANCELLED_TIMERS_MIN <= self._timer_cancelled_count and len(self._scheduled) <= 2 * self._timer_cancelled_count:
@@ -363,6 +363,7 @@ class Loop(LoopWithoutThreads):
                 return
             self.alarms.append(alarm)
         waitable = self.alarms[-1].waitable
+        assert waitable is not None
         if self.keepers.get(waitable) is not call:
             self.keep(waitable, call)
 

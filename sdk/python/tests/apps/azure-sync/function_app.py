@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import sys
 import time
 
 import azure.functions as func
@@ -101,6 +102,11 @@ def fails(req: func.HttpRequest) -> str:
     raise ValueError("a secret in the exception")
 
 
+@app.route(route="quits")
+def quits(req: func.HttpRequest):
+    sys.exit("a secret at the end")
+
+
 @app.route(route="wrong")
 def wrong(req: func.HttpRequest):
     return {"not": "an answer"}
@@ -136,6 +142,22 @@ def many(req: func.HttpRequest, messages: func.Out[list[str]]) -> str:
     return "sent"
 
 
+@app.route(route="hub", methods=["POST"])
+@app.event_hub_output(arg_name="events", event_hub_name="hub", connection="Hub")
+@app.service_bus_queue_output(arg_name="message", queue_name="bus", connection="Bus")
+def hub(req: func.HttpRequest, events: func.Out[list[str]], message: func.Out[str]) -> str:
+    sent = req.get_json()
+    (message if isinstance(sent, dict) else events).set(sent)
+    return "sent"
+
+
+@app.route(route="named", methods=["POST"])
+@app.blob_output(arg_name="target", path="texts/named/{rand-guid:N} {DateTime:yyyy MMM d}", connection="AzureWebJobsStorage")
+def named(req: func.HttpRequest, target: func.Out[str]) -> str:
+    target.set("x")
+    return "written"
+
+
 @app.queue_trigger(arg_name="msg", queue_name="orders", connection="AzureWebJobsStorage")
 @app.blob_output(arg_name="receipt", path="receipts/{number}/{rand-guid}-{DateTime:yyyy}.txt", connection="AzureWebJobsStorage")
 @app.queue_output(arg_name="$return", queue_name="%STATE_QUEUE%", connection="AzureWebJobsStorage")
@@ -163,6 +185,35 @@ def work_poison(msg: func.QueueMessage, kept: func.Out[str]) -> None:
 def shout(source: func.InputStream, suffix: func.InputStream, target: func.Out[str]) -> None:
     end = suffix.read().decode() if suffix else ""
     target.set(f"{source.name} {source.length}: {source.read().decode().upper()}{end}")
+
+
+@app.blob_trigger(arg_name="source", path="texts/{{odd}}/{name}", connection="AzureWebJobsStorage")
+def braces(source: func.InputStream) -> None:
+    logging.info("in braces: %s", source.name)
+
+
+@app.blob_trigger(arg_name="source", path="texts/bad/{name}", connection="AzureWebJobsStorage")
+def bad(source: func.InputStream) -> None:
+    raise RuntimeError("a bad blob")
+
+
+@app.queue_trigger(arg_name="msg", queue_name="webjobs-blobtrigger-poison", connection="AzureWebJobsStorage")
+@app.blob_output(arg_name="kept", path="receipts/blob/{ContainerName}/{BlobName}", connection="AzureWebJobsStorage")
+def bad_blob(msg: func.QueueMessage, kept: func.Out[str]) -> None:
+    kept.set(msg.get_json()["FunctionId"])
+
+
+# A queue that has another name here: lower case.
+
+
+@app.queue_trigger(arg_name="msg", queue_name="Odd", connection="AzureWebJobsStorage")
+def odd(msg: func.QueueMessage) -> None:
+    sys.exit(1)
+
+
+@app.queue_trigger(arg_name="msg", queue_name="Odd-poison", connection="AzureWebJobsStorage")
+def odd_poison(msg: func.QueueMessage) -> None:
+    logging.info("odd and poisonous: %s", msg.get_body().decode())
 
 
 # Timers.

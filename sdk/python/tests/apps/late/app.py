@@ -46,6 +46,48 @@ def show_packages():
     }
 
 
+def show_library():
+    import codecs
+    import concurrent.futures.thread
+    import encodings.aliases
+    import hashlib
+    import zoneinfo
+    from datetime import datetime
+
+    def unknown(find, names):
+        missing = []
+        for name in sorted(names):
+            try:
+                find(name)
+            except LookupError:
+                missing.append(name)
+        return missing
+
+    zones = zoneinfo.available_timezones()
+    pool = concurrent.futures.thread.ThreadPoolExecutor(1)
+    try:
+        pool.submit(print)
+        threads = "started"
+    except RuntimeError as error:
+        threads = str(error)
+    try:
+        import ssl
+
+        tls = ssl.__name__
+    except ImportError as error:
+        tls = f"{type(error).__name__}: {error}"
+    return {
+        "codecs": unknown(codecs.lookup, set(encodings.aliases.aliases.values())),
+        "zones": len(zones) > 400,
+        "unknown_zones": unknown(zoneinfo.ZoneInfo, zones),
+        "offset": datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Australia/Lord_Howe")).isoformat(),
+        "pool": threads,
+        "ssl": tls,
+        "pbkdf2": [hashlib.pbkdf2_hmac(name, b"password", b"salt", rounds).hex() for name in ("sha1", "sha512") for rounds in (2, 2000)],
+        "scrypt": hashlib.scrypt(b"password", salt=b"salt", n=16, r=8, p=1, dklen=16).hex(),
+    }
+
+
 def show_files():
     import glob
     import os
