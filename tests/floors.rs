@@ -21,6 +21,8 @@ const FLOORS: &[&[&str]] = &[
     &["ingress", "trigger"],
     // The one door.
     &["dispatch"],
+    // Certificates from an authority.
+    &["acme"],
     // Registry, revisions, what serves, routes.
     &["app"],
     // One call, from the guest's first poll to the end of its answer.
@@ -54,6 +56,7 @@ const PURE: &[&str] = &[
     "refusal.rs",
     "request.rs",
     "text.rs",
+    "acme/schedule.rs",
     "admin/description.rs",
     "app/revision.rs",
     "app/route.rs",

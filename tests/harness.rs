@@ -162,8 +162,9 @@ impl Host {
         variables: &[(&str, &str)],
     ) -> Self {
         let mut child = command
-            .args(["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"])
+            .args(["up", "--admin", "127.0.0.1:0", "--data-dir"])
             .arg(data.path())
+            .env("WFN_LISTEN", "127.0.0.1:0")
             .args(flags)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())

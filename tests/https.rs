@@ -1,7 +1,7 @@
 //! HTTPS by the host itself: the same answers as without TLS, each name its certificate, certificates that change, and clients that
 //! do not finish.
 
-mod tls;
+pub mod tls;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -124,7 +124,7 @@ fn sessions_are_resumed() {
 }
 
 /// Ends the load when the test ends, also when it fails.
-struct EndsLoad<'a>(&'a AtomicBool);
+pub struct EndsLoad<'a>(pub &'a AtomicBool);
 
 impl Drop for EndsLoad<'_> {
     fn drop(&mut self) {
@@ -191,7 +191,7 @@ fn a_host_does_not_start_with_a_certificate_that_it_cannot_serve() {
         (&["--tls-cert", &key, "--tls-key", &key], "no certificate in PEM form"),
         (&["--tls-certs", &empty], "no certificate beside its key"),
         (&["--tls-certs", &missing], "No such file"),
-        (&[], "--https needs a certificate"),
+        (&[], "--https needs certificates"),
     ] {
         let data = DataDir::new();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_wfn"));

@@ -6,6 +6,7 @@
 mod harness;
 mod upstream;
 
+mod acme;
 mod admin;
 mod admin_fuzz;
 mod async_guests;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod blob;
 pub mod build;
+pub mod cert;
 pub mod completion;
 pub mod deploy;
 pub mod dev;

@@ -23,7 +23,7 @@ use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    bench, blob, build, completion, deploy, dev, doctor, identity, import, invocations, invoke, kv, logs, ls,
+    bench, blob, build, cert, completion, deploy, dev, doctor, identity, import, invocations, invoke, kv, logs, ls,
     new, queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
@@ -102,6 +102,8 @@ enum Command {
     Trigger(trigger::Triggers),
     /// Send to queues of an app, look into them and mend them
     Queue(queue::Queues),
+    /// List and renew the certificates for HTTPS
+    Cert(cert::Cert),
     /// Check this machine and the host
     Doctor,
     /// Print what a shell needs to complete the commands
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
         Command::Bench(bench) => bench.run(&global),
         Command::Usage(usage) => usage.run(&global),
         Command::Invoke(invoke) => invoke.run(&global),
+        Command::Cert(cert) => cert.run(&global),
         Command::Kv(kv) => kv.run(&global),
         Command::Blob(blob) => blob.run(&global),
         Command::Trigger(trigger) => trigger.run(&global),

@@ -1,8 +1,10 @@
 //! The admin API: the only control path. The CLI is its client.
 
 pub mod access;
+pub mod about;
 pub mod api;
 pub mod blobs;
+pub mod certificates;
 pub mod dashboard;
 pub mod deploy;
 pub mod description;

@@ -58,7 +58,7 @@ const HEADER_VARIABLE: &str = "HTTP_";
 /// What the capabilities of all apps share.
 pub struct CapabilityHost {
     outbound: OutboundHost,
-    secret_key: SecretKey,
+    secret_key: Arc<SecretKey>,
     bundles: Bundles,
     identity: Identity,
     neighbours: Box<dyn Neighbours>,
@@ -94,7 +94,7 @@ impl CapabilityHost {
     pub fn new(
         neighbours: impl Neighbours,
         stores: Stores,
-        secret_key: SecretKey,
+        secret_key: Arc<SecretKey>,
         bundles: Bundles,
         issuer: String,
         tracer: Tracer,

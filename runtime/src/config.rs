@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri};
 
+use crate::acme::AcmeConfig;
 use crate::capability::blobs::objects::Location;
 use crate::event_loop;
 use crate::limits;
@@ -53,8 +54,12 @@ pub struct HostConfig {
 pub struct HttpsConfig {
     /// Where they answer; port 0 picks one.
     pub listen: SocketAddr,
-    /// The certificates.
-    pub certificates: Place,
+    /// The certificates of the operator, if there are.
+    pub certificates: Option<Place>,
+    /// The authority that gives others, if one does.
+    pub acme: Option<AcmeConfig>,
+    /// Whether requests without TLS are sent here.
+    pub redirect: bool,
 }
 
 /// Where traces go: an OpenTelemetry collector that takes OTLP over HTTP.

@@ -1,5 +1,7 @@
 //! A host: builds the parts from its configuration, runs them, and ends them in order.
 
+mod https;
+
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,6 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::admin::about::About;
 use crate::admin::role::Access;
 use crate::admin::{api, listener as admin_listener, routes as admin_routes};
 use crate::app::readiness::Readiness;
@@ -32,8 +35,8 @@ use crate::config::HostConfig;
 use crate::descriptors::Shares;
 use crate::dispatch::neighbours::ServedApps;
 use crate::event_loop::EventLoops;
+use crate::host::https::{Https, HttpsError};
 use crate::ingress::functions::Functions;
-use crate::ingress::handshake::Handshakes;
 use crate::ingress::health::Health;
 use crate::ingress::http::Served;
 use crate::ingress::listener::{self, Connections};
@@ -44,8 +47,6 @@ use crate::persist::db::Db;
 use crate::persist::error::DbError;
 use crate::pool::governor::Governor;
 use crate::pool::resources::Resources;
-use crate::tls::certificates::Certificates;
-use crate::tls::files::{CertificateFiles, FileError};
 use crate::trace::Tracer;
 use crate::trace::exporter::Exporter;
 use crate::trigger::TriggerHost;
@@ -122,12 +123,9 @@ pub enum StartError {
     /// The trace exporter could not be made.
     #[error("send traces: {0}")]
     Traces(String),
-    /// The certificates cannot be served.
-    #[error("read the certificates: {0}")]
-    Certificates(#[from] FileError),
-    /// TLS cannot be configured.
-    #[error("configure TLS: {0}")]
-    Tls(rustls::Error),
+    /// There can be no HTTPS.
+    #[error(transparent)]
+    Https(#[from] HttpsError),
     /// Threads could not be started.
     #[error("start threads: {0}")]
     Threads(io::Error),
@@ -163,14 +161,9 @@ impl Host {
         };
         let functions = listen(config.listen, "--listen")?;
         let admin = listen(config.admin, "--admin")?;
-        let certificates = Arc::<Certificates>::default();
         let https = match &config.https {
             None => None,
-            Some(https) => {
-                let files = CertificateFiles::open(https.certificates.clone(), certificates.clone())?;
-                let handshakes = Handshakes::new(certificates).map_err(StartError::Tls)?;
-                Some((listen(https.listen, "--https")?, files, handshakes))
-            }
+            Some(https) => Some(Https::open(https, listen(https.listen, "--https")?)?),
         };
 
         let kept = KeptSlots::of(config.guest_memory_bytes);
@@ -193,6 +186,7 @@ impl Host {
             ComponentCache::open(engines, data_dir, config.keep_functions).map_err(in_data_dir(data_dir))?;
         let db = Arc::new(Db::open(&data_dir.join("wfn.db"))?);
         let secret_key = SecretKey::open(data_dir).map_err(in_data_dir(&data_dir.join("secret.key")))?;
+        let secret_key = Arc::new(secret_key);
         let address_of = |listener: &std::net::TcpListener, address, flag| {
             listener.local_addr().map_err(|error| StartError::Listen { address, flag, error })
         };
@@ -207,7 +201,7 @@ impl Host {
         let capabilities = CapabilityHost::new(
             ServedApps::new(&routes),
             stores,
-            secret_key,
+            secret_key.clone(),
             bundles,
             issuer,
             tracer,
@@ -239,31 +233,51 @@ impl Host {
 
         let watches = Arc::<Watches>::default();
         let health = Health::new(readiness.clone());
+        let redirects = config.https.as_ref().is_some_and(|https| https.redirect);
         let serving = Arc::new(Functions {
-            served: Arc::new(Served { routes, capabilities: capabilities.clone(), health }),
+            served: Arc::new(Served {
+                routes: routes.clone(),
+                capabilities: capabilities.clone(),
+                health,
+                challenges: https.as_ref().map(|https| https.challenges.clone()).unwrap_or_default(),
+                redirects_to: https.as_ref().filter(|_| redirects).map(|https| https.address.port()),
+            }),
             watches: watches.clone(),
             loops: loops.clone(),
             connections: connections.clone(),
         });
         let accepting = serving.clone().accept(functions, None, stopped.clone());
         tasks.spawn(report_end("functions listener", accepting));
-        let mut https_address = None;
-        if let Some((listener, files, handshakes)) = https {
-            https_address = listener.local_addr().ok();
-            let accepting = serving.accept(listener, Some(handshakes), stopped.clone());
+        let https_address = https.as_ref().map(|https| https.address);
+        let certificates = https.as_ref().map(|https| https.certificates.clone()).unwrap_or_default();
+        let mut acme = None;
+        if let (Some(https), Some(config)) = (https, &config.https) {
+            acme = https.acme(config, registry.db().clone(), secret_key, routes).await?;
+            if let Some(acme) = acme.clone() {
+                tasks.spawn(until_stopped(stopped.clone(), async move { acme.run().await }));
+            }
+            if let Some(files) = https.files {
+                tasks.spawn(until_stopped(stopped.clone(), files.keep_read()));
+            }
+            let accepting = serving.accept(https.listener, Some(https.handshakes), stopped.clone());
             tasks.spawn(report_end("HTTPS listener", accepting));
-            tasks.spawn(until_stopped(stopped.clone(), files.keep_read()));
         }
-        let addresses = [functions_address, admin_address];
+        let about = About {
+            functions: functions_address,
+            https: https_address,
+            admin: admin_address,
+            prices: config.prices.clone(),
+            certificates,
+            acme,
+        };
         let access = Access::new(&token, config.is_open());
-        let (prices, shared) = (config.prices.clone(), capabilities.clone());
+        let shared = capabilities.clone();
         let api = api::Api::new(
             registry.clone(),
             triggers.clone(),
             shared,
             access,
-            addresses,
-            prices,
+            about,
             stopped.clone(),
         );
         let router = admin_routes::router(api);

@@ -18,6 +18,7 @@
 //! A deploy takes another way: [`admin`] → [`app::registry`] → [`component`] → `pool.prepare` → switch.
 //! [`persist`] holds the database and the files. [`host`] builds all parts from [`config`] and ends them.
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod budget;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, Issuer, KeyPair};
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
@@ -18,6 +20,7 @@ use crate::harness::PATIENCE;
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root: CertificateDer<'static>,
+    pem: String,
 }
 
 impl Authority {
@@ -26,7 +29,7 @@ impl Authority {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let root = parameters.self_signed(&key).unwrap();
-        Self { root: root.der().clone(), issuer: Issuer::new(parameters, key) }
+        Self { root: root.der().clone(), pem: root.pem(), issuer: Issuer::new(parameters, key) }
     }
 
     /// A certificate for `names` and its key, both as PEM.
@@ -48,16 +51,34 @@ impl Authority {
         })
     }
 
+    /// Its own certificate, as PEM.
+    pub fn root_pem(&self) -> &str {
+        &self.pem
+    }
+
     /// The configuration of a client that trusts it.
     pub fn client(&self, versions: &[&'static SupportedProtocolVersion], protocols: &[&[u8]]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
         let mut config = ClientConfig::builder_with_protocol_versions(versions)
-            .with_root_certificates(roots)
+            .with_root_certificates(roots([self.root.clone()]))
             .with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Arc::new(config)
     }
+}
+
+fn roots(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    certificates.into_iter().for_each(|root| roots.add(root).unwrap());
+    roots
+}
+
+/// The configuration of a client that trusts the certificates of `pem`, and resumes no session.
+pub fn client_of_pem(pem: &str) -> Arc<ClientConfig> {
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).map(Result::unwrap);
+    let mut config =
+        ClientConfig::builder().with_root_certificates(roots(certificates)).with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
 }
 
 /// One connection over TLS.

@@ -1,5 +1,7 @@
 //! `wfn up`: the host itself, from start to drained.
 
+mod https;
+
 use std::io::{self, Cursor};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,11 +15,11 @@ use wfn_manifest::limits;
 use wfn_manifest::manifest::Manifest;
 use wfn_manifest::names::AppName;
 use wfn_runtime::capability::blobs::objects::Location;
-use wfn_runtime::config::{HostConfig, HttpsConfig, TracesConfig};
+use wfn_runtime::config::{HostConfig, TracesConfig};
 use wfn_runtime::host::Host;
 use wfn_runtime::meter::usage::price::PriceTable;
-use wfn_runtime::tls::files::{Pair, Place};
 
+use self::https::Https;
 use crate::client::{Client, Token, TokenSource, app_path};
 use crate::failure::{Done, Failure, WhileDoing};
 use crate::host_log::log_to_stderr;
@@ -48,22 +50,8 @@ pub struct Up {
     #[arg(long, value_name = "ADDR", env = "WFN_ADMIN", default_value = "127.0.0.1:8081", value_parser = address, hide_env_values = true)]
     admin: SocketAddr,
 
-    /// Where functions answer over HTTPS (HTTP/2 and HTTP/1.1, TLS 1.2 and 1.3); port 0 picks one
-    #[arg(long, value_name = "ADDR", env = "WFN_HTTPS", value_parser = address, hide_env_values = true)]
-    https: Option<SocketAddr>,
-
-    /// Certificate for HTTPS with its chain, as PEM; read again when it changes
-    #[arg(long, value_name = "FILE", env = "WFN_TLS_CERT", requires = "tls_key", requires = "https", hide_env_values = true)]
-    tls_cert: Option<PathBuf>,
-
-    /// Private key of the certificate, as PEM without a passphrase
-    #[arg(long, value_name = "FILE", env = "WFN_TLS_KEY", requires = "tls_cert", hide_env_values = true)]
-    tls_key: Option<PathBuf>,
-
-    /// Folder of certificates for HTTPS, one for each host name: NAME.crt and NAME.key, or NAME/fullchain.pem and
-    /// NAME/privkey.pem; read again when they change
-    #[arg(long, value_name = "DIR", env = "WFN_TLS_CERTS", requires = "https", conflicts_with = "tls_cert", hide_env_values = true)]
-    tls_certs: Option<PathBuf>,
+    #[command(flatten)]
+    https: Https,
 
     /// URL under which others reach the functions; it signs the tokens of apps [default: http:// and --listen]
     #[arg(long, value_name = "URL", env = "WFN_ISSUER", value_parser = issuer, hide_env_values = true)]
@@ -161,7 +149,7 @@ impl Up {
         let mut config = HostConfig::new(global.data_dir()?);
         config.listen = self.listen;
         config.admin = self.admin;
-        config.https = self.https_config()?;
+        config.https = self.https.config()?;
         config.issuer.clone_from(&self.issuer);
         config.blobs = self.blobs.clone().unwrap_or_default();
         config.traces = self.otlp_endpoint.clone().map(|endpoint| TracesConfig {
@@ -190,19 +178,6 @@ impl Up {
         let done = self.serve(&runtime, &config);
         runtime.shutdown_timeout(RUNTIME_END);
         done
-    }
-
-    fn https_config(&self) -> Result<Option<HttpsConfig>, Failure> {
-        let Some(listen) = self.https else { return Ok(None) };
-        let certificates = match (&self.tls_cert, &self.tls_key, &self.tls_certs) {
-            (Some(chain), Some(key), _) => Place::Pair(Pair { chain: chain.clone(), key: key.clone() }),
-            (_, _, Some(folder)) => Place::Folder(folder.clone()),
-            _ => {
-                let message = "--https needs a certificate: --tls-cert FILE and --tls-key FILE, or --tls-certs DIR";
-                return Err(Failure::new(message));
-            }
-        };
-        Ok(Some(HttpsConfig { listen, certificates }))
     }
 
     fn serve(&self, runtime: &Runtime, config: &HostConfig) -> Done {

@@ -1,6 +1,5 @@
 //! Holds what the handlers of the admin API share, and the handlers that only show something.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -8,6 +7,7 @@ use http::StatusCode;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::admin::about::About;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Path;
 use crate::admin::role::{Access, Role};
@@ -15,7 +15,6 @@ use crate::admin::view;
 use crate::app::registry::Registry;
 use crate::capability::CapabilityHost;
 use crate::limits;
-use crate::meter::usage::price::PriceTable;
 use crate::names::AppName;
 use crate::trigger::TriggerHost;
 
@@ -29,10 +28,8 @@ pub struct Api {
     pub capabilities: Arc<CapabilityHost>,
     /// Who may do what.
     pub access: Access,
-    functions: SocketAddr,
-    admin: SocketAddr,
-    /// The prices of usage.
-    pub prices: PriceTable,
+    /// What the host is.
+    pub about: About,
     stop: watch::Receiver<bool>,
     log_readers: Arc<Semaphore>,
     log_readers_strangers: Arc<Semaphore>,
@@ -45,8 +42,7 @@ impl Api {
         triggers: Arc<TriggerHost>,
         capabilities: Arc<CapabilityHost>,
         access: Access,
-        [functions, admin]: [SocketAddr; 2],
-        prices: PriceTable,
+        about: About,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let log_readers = Arc::new(Semaphore::new(limits::LOG_READERS_MAX));
@@ -56,9 +52,7 @@ impl Api {
             triggers,
             capabilities,
             access,
-            functions,
-            admin,
-            prices,
+            about,
             stop,
             log_readers,
             log_readers_strangers,
@@ -90,7 +84,7 @@ impl Api {
 
 /// `GET /v1/host`: the host as a whole.
 pub async fn host(State(api): State<Arc<Api>>) -> axum::Json<serde_json::Value> {
-    axum::Json(view::host(&api.registry, api.functions, api.admin))
+    axum::Json(view::host(&api.registry, &api.about))
 }
 
 /// `POST /v1/identity/rotate`: signs with a new key from now on.

@@ -16,6 +16,7 @@ use crate::meter::counts::Counts;
 use crate::meter::histogram::Durations;
 use crate::meter::metrics::{self, Exposition, Kind};
 use crate::meter::series::PoolView;
+use crate::tls::certificates::Certificates;
 
 /// Answers with all metrics.
 pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
@@ -41,6 +42,7 @@ impl Group {
 fn text(api: &Api) -> String {
     let (registry, mut text) = (&api.registry, Exposition::default());
     host(&mut text, registry);
+    certificates(&mut text, &api.about.certificates);
     text.family(
         "wfn_trace_spans_dropped_total",
         Kind::Counter,
@@ -90,6 +92,14 @@ fn host(text: &mut Exposition, registry: &Registry) {
     for (name, help, value) in gauges {
         text.family(name, Kind::Gauge, help);
         text.metric(&[], value);
+    }
+}
+
+fn certificates(text: &mut Exposition, certificates: &Certificates) {
+    text.family("wfn_certificate_not_after_seconds", Kind::Gauge, "Until when a certificate holds, since 1970.");
+    for (_, certificate) in certificates.all() {
+        let name = certificate.names.first().map(String::as_str).unwrap_or_default();
+        text.metric(&[("name", name)], certificate.not_after);
     }
 }
 

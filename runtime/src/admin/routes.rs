@@ -15,7 +15,7 @@ use crate::admin::api::{self, Api};
 use crate::admin::description::{Content, Kind, Needs, Operation, document, member, needed};
 use crate::admin::error::ApiError;
 use crate::admin::{
-    access, blobs, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers,
+    access, blobs, certificates, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers,
     upload, usage,
 };
 use crate::limits;
@@ -128,6 +128,8 @@ fn changes() -> Routes {
     let patch = |path, summary| Operation::new("PATCH", path, summary);
     let delete = |path, summary| Operation::new("DELETE", path, summary);
     Routes::new(Needs::Token)
+        .with(get("/v1/certificates", "the certificates of the host"), certificates::list)
+        .with(post("/v1/certificates/{name}/renew", "orders a new one"), certificates::renew)
         .with(post("/v1/identity/rotate", "signs with a new key from now on"), api::rotate)
         .with(delete("/v1/apps/{app}", "removes it").query(&[("with_data", Kind::Flag)]), deploy::remove)
         .with(post("/v1/apps/{app}/revisions", "deploys").body(DEPLOY), deploy::deploy)

@@ -62,13 +62,13 @@ async fn answer(api: &Api, app: Option<AppName>, since_ms: u64) -> Result<Json<V
     let mut shown = json!({
         "since_ms": from.begins_ms(),
         "until_ms": clock::now_ms(),
-        "currency": api.prices.currency,
-        "apps": by_app(&sums, &api.prices),
-        "total": amounts(&sum(&sums), &api.prices),
+        "currency": api.about.prices.currency,
+        "apps": by_app(&sums, &api.about.prices),
+        "total": amounts(&sum(&sums), &api.about.prices),
     });
     if let Some(hours) = hours {
         let of_hour = |row: &UsageRow| {
-            let mut shown = amounts(&row.amounts, &api.prices);
+            let mut shown = amounts(&row.amounts, &api.about.prices);
             (shown["group"], shown["hour_ms"]) = (row.group.clone().into(), row.hour.begins_ms().into());
             shown
         };

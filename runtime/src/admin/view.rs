@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::admin::about::About;
 use crate::app::registry::Registry;
 use crate::app::revision::{Revision, Serving};
 use crate::app::running::{App, Split};
@@ -142,12 +143,13 @@ fn broken(registry: &Registry) -> Vec<Value> {
 }
 
 /// The host as a whole.
-pub fn host(registry: &Registry, functions: std::net::SocketAddr, admin: std::net::SocketAddr) -> Value {
+pub fn host(registry: &Registry, about: &About) -> Value {
     let resources = registry.resources();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "functions": format!("http://{functions}"),
-        "admin": format!("http://{admin}"),
+        "functions": format!("http://{}", about.functions),
+        "https": about.https.map(|https| format!("https://{https}")),
+        "admin": format!("http://{}", about.admin),
         "apps": registry.apps().len(),
         "broken": broken(registry),
         "cores": resources.machinery().cores(),

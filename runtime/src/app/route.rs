@@ -47,6 +47,11 @@ impl<T: Clone> Routes<T> {
         Some(Found { target, prefix_length: 1 + name.len() })
     }
 
+    /// Returns the host names that apps claim, in any order.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.by_host.keys().map(|host| &**host)
+    }
+
     /// Returns the target of app `name`.
     pub fn app(&self, name: &str) -> Option<&T> {
         self.by_prefix.get(name)

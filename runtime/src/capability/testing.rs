@@ -53,7 +53,7 @@ pub async fn host(folder: &Path) -> Arc<CapabilityHost> {
     CapabilityHost::new(
         Nobody,
         stores,
-        secret_key,
+        Arc::new(secret_key),
         bundles,
         String::new(),
         Tracer::default(),

@@ -18,6 +18,7 @@ use crate::ingress::stream::Stream;
 use crate::limits;
 use crate::refusal::Refusal;
 use crate::tls::certificates::Certificates;
+use crate::tls::challenges::{ACME_TLS, Challenges};
 use crate::tls::server;
 
 /// The alert that no certificate is for the name that the client sends (RFC 6066, 3; RFC 8446, 6): a record of TLS.
@@ -27,6 +28,7 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 pub struct Handshakes {
     config: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    challenges: Arc<Challenges>,
     under_way: Mutex<UnderWay>,
 }
 
@@ -38,10 +40,13 @@ struct UnderWay {
 }
 
 impl Handshakes {
-    /// Makes those of a listener that serves `certificates`.
-    pub fn new(certificates: Arc<Certificates>) -> Result<Arc<Self>, rustls::Error> {
+    /// Makes those of a listener that serves `certificates`, and answers `challenges`.
+    pub fn new(
+        certificates: Arc<Certificates>,
+        challenges: Arc<Challenges>,
+    ) -> Result<Arc<Self>, rustls::Error> {
         let config = Arc::new(server::config(certificates.clone())?);
-        Ok(Arc::new(Self { config, certificates, under_way: Mutex::default() }))
+        Ok(Arc::new(Self { config, certificates, challenges, under_way: Mutex::default() }))
     }
 
     /// Does the handshake of `stream`. `None` if the client does not get a connection: it has been told why, if it speaks TLS or
@@ -77,7 +82,20 @@ impl Handshakes {
             return end(stream, &malformed::last_response(&refusal)).await;
         }
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
-        if self.certificates.find(hello.client_hello().server_name()).is_none() {
+        let (name, asks_for_challenge) = {
+            let hello = hello.client_hello();
+            let asks = hello.alpn().is_some_and(|mut protocols| protocols.any(|one| one == ACME_TLS));
+            (hello.server_name().map(str::to_owned), asks)
+        };
+        if asks_for_challenge
+            && let Some(key) = name.as_deref().and_then(|name| self.challenges.certificate(name))
+        {
+            // The authority looks at the certificate. Nothing is sent over such a connection (RFC 8737, 3).
+            let shaken = hello.into_stream(Arc::new(server::challenge_config(key).ok()?)).await;
+            shaken.ok()?.shutdown().await.ok()?;
+            return None;
+        }
+        if self.certificates.find(name.as_deref()).is_none() {
             return end(hello.io, &UNRECOGNIZED_NAME).await;
         }
         let shaken = hello.into_stream(self.config.clone()).await.ok()?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, LOCATION};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
@@ -20,6 +20,7 @@ use crate::invocation::{BodyError, InvocationId};
 use crate::refusal::{Refusal, mark};
 use crate::request::{Caller, GuestRequest, Invocation};
 use crate::run::response::ResponseBody;
+use crate::tls::challenges::Challenges;
 
 /// Methods that the host itself answers at paths where no app does.
 const OWN_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
@@ -32,6 +33,10 @@ pub struct Served {
     pub capabilities: Arc<CapabilityHost>,
     /// The health checks.
     pub health: Arc<Health>,
+    /// What certificate authorities ask for.
+    pub challenges: Arc<Challenges>,
+    /// The port of HTTPS, if requests without TLS are to be sent there.
+    pub redirects_to: Option<u16>,
 }
 
 /// What requests of one connection have in common.
@@ -123,8 +128,14 @@ impl Client {
         if let Some(answer) = self.served.health.answer(request.uri().path()) {
             return Err(answer.map_or_else(Own::from, |answer| Own(Box::new(answer))));
         }
+        if let Some(text) = self.served.challenges.text(request.uri().path()) {
+            return Err(Own(Box::new(Response::new(ResponseBody::host(text)))));
+        }
         head::settle_host(request, self.local)?;
         let authority = head::host(request.headers())?;
+        if let Some(port) = self.served.redirects_to.filter(|_| !self.is_secure) {
+            return Err(Own(Box::new(redirect(authority, port, request.uri())?)));
+        }
         let path = request.uri().path();
         let Some(found) = routes.find(authority, path) else { return Err(self.own(request.method(), path)) };
         let mut prefix = None;
@@ -200,6 +211,22 @@ fn strip(uri: &Uri, prefix_length: usize) -> Result<Uri, Refusal> {
         _ => PathAndQuery::try_from(format!("/{rest}")),
     };
     stripped.map(Uri::from).map_err(|_| head::bad_request("the path is not valid"))
+}
+
+/// Sends the client to the same address with HTTPS (RFC 9110, 15.4.9).
+fn redirect(authority: &str, port: u16, uri: &Uri) -> Result<Response<ResponseBody>, Refusal> {
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let location = HeaderValue::try_from(format!("https://{host}{port}{path}"));
+    let mut response = Response::new(ResponseBody::none());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let location = location.map_err(|_| head::bad_request("the path is not valid"))?;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
 }
 
 /// Returns a public document, for example the keys with which other services check tokens. It changes rarely.

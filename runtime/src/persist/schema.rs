@@ -19,7 +19,7 @@ pub const USAGE: &str = "
 ";
 
 /// One entry per version; entry `n` turns version `n` into `n + 1`. Never edit one that was released.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     "
     CREATE TABLE app (
         name          TEXT PRIMARY KEY,
@@ -186,6 +186,15 @@ const MIGRATIONS: [&str; 12] = [
     DROP INDEX queue_message_waiting;
     CREATE INDEX queue_message_waiting ON queue_message (queue, due_ms) WHERE due_ms IS NOT NULL AND position IS NULL;
     CREATE INDEX queue_message_expiring ON queue_message (expires_ms) WHERE expires_ms IS NOT NULL AND dead_ms IS NULL;
+",
+    // Certificates from an authority ([`crate::acme`]). The row without a name is the account.
+    "
+    CREATE TABLE acme (
+        directory TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        sealed    BLOB NOT NULL,
+        PRIMARY KEY (directory, name)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

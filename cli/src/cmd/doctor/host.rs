@@ -1,5 +1,7 @@
 //! The checks of a running host: it answers, speaks this version, and serves every app.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 use wfn_runtime::budget::quota::grouped;
 
@@ -31,6 +33,7 @@ pub fn check(client: &Client) -> Vec<Finding> {
         check_workers(&host),
     ];
     findings.extend(check_apps(&host));
+    findings.extend(check_certificates(client));
     findings
 }
 
@@ -78,6 +81,33 @@ fn check_workers(host: &Value) -> Finding {
         true => Finding::warn("workers", seen, "fewer always-ready instances, or less concurrency"),
         false => Finding::ok("workers", seen),
     }
+}
+
+/// Days before its end from which a certificate is worth a warning: an authority would have renewed it long before.
+const CERTIFICATE_DAYS_MIN: i64 = 14;
+
+fn check_certificates(client: &Client) -> Vec<Finding> {
+    let found = client.get("/v1/certificates").unwrap_or_default();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
+    let finding = |one: &Value| {
+        let name = text_of(&one["names"][0]);
+        let why = one["error"].as_str().map(|error| format!(": {error}")).unwrap_or_default();
+        let remedy = match one["source"].as_str() {
+            Some("acme") => format!("does {name} lead to this host? then: wfn cert renew {name}"),
+            _ => "put a new one into its files".to_owned(),
+        };
+        let days = one["not_after_s"].as_i64().map(|end| (end - now).div_euclid(86_400));
+        match days {
+            None if one["failures"] == 0 => Finding::ok("certificate", format!("{name} is being ordered")),
+            None => Finding::fail("certificate", format!("{name} has none{why}"), remedy),
+            Some(..0) => Finding::fail("certificate", format!("{name}: it has ended{why}"), remedy),
+            Some(days @ ..CERTIFICATE_DAYS_MIN) => {
+                Finding::warn("certificate", format!("{name} ends in {days} days{why}"), remedy)
+            }
+            Some(days) => Finding::ok("certificate", format!("{name} holds for {days} days")),
+        }
+    };
+    found["certificates"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(finding).collect()
 }
 
 fn check_apps(host: &Value) -> Vec<Finding> {

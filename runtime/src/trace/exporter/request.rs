@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use crate::invocation::random_share;
 use crate::trace::otlp;
+use crate::text::chain;
 use crate::{limits, tls};
 
 const AGENT: &str = concat!("wfn/", env!("CARGO_PKG_VERSION"));
@@ -143,17 +144,6 @@ pub(super) fn pause(attempt: u32) -> Duration {
 fn quoted(text: &[u8]) -> String {
     const SAID_BYTES_MAX: usize = 256;
     format!("{:?}", String::from_utf8_lossy(&text[..text.len().min(SAID_BYTES_MAX)]))
-}
-
-/// An error and its causes.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
