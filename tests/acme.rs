@@ -72,6 +72,7 @@ impl Pebble {
             .env("PEBBLE_VA_NOSLEEP", "1")
             .env("PEBBLE_WFE_NONCEREJECT", nonces_refused.to_string())
             .env("PEBBLE_AUTHZREUSE", checks_reused.to_string())
+            .stdout(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
         let client = own.client(ALL_VERSIONS, &[]);
@@ -80,6 +81,11 @@ impl Pebble {
         until("it answers", || TcpStream::connect(&pebble.management).ok());
         until("it answers", || TcpStream::connect(&listen).ok());
         pebble
+    }
+
+    /// What it has done.
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     fn management(&self, path: &str) -> String {
@@ -231,4 +237,25 @@ fn where_one_kind_of_check_fails_the_other_one_is_tried() {
     host.wfn(&["cert", "renew", "a.wfn.example"]).ok();
     assert_eq!(certificate_for(&host, "a.wfn.example")["failures"], 0);
     assert!(Secure::open(&pebble.trusting(), &host.https, "a.wfn.example").is_ok());
+}
+
+#[test]
+fn a_host_that_is_killed_goes_on_with_its_order_and_its_account() {
+    let (listen, https) = (free(), free());
+    let pebble = Pebble::start(&listen, &https, 0, 0);
+    let (data, flags) = (DataDir::new(), pebble.flags(&listen, &https));
+    let done = |what: &str| pebble.log().matches(what).count();
+    let mut host = start(&data, &flags);
+    for (number, step) in ["POST /finalize-order/", "POST /certZ/"].into_iter().enumerate() {
+        let name = format!("n{number}.wfn.example");
+        let before = done(step);
+        host.deploy_as(&format!("app{number}"), "hello", &["--host", &name]);
+        // A host that is killed while the authority looks at it fails the check, so these are the steps after that.
+        until("the order is there", || (done(step) > before).then_some(()));
+        host.kill();
+        host = start(&data, &flags);
+        certificate_for(&host, &name);
+        assert_eq!(done("Added order"), number + 1, "{step}: {}", pebble.log());
+    }
+    assert_eq!((done("There are now 1 accounts"), done("There are now 2 accounts")), (1, 0));
 }
