@@ -61,7 +61,16 @@ impl Pebble {
         let file = folder.path().join("config.json");
         fs::write(&file, config.to_string()).unwrap();
         let names = program("pebble-challtestsrv")
-            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", "", "-dns01", &dns, "-management", &dns_management])
+            .args([
+                "-defaultIPv4",
+                "127.0.0.1",
+                "-defaultIPv6",
+                "",
+                "-dns01",
+                &dns,
+                "-management",
+                &dns_management,
+            ])
             .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
             .spawn()
             .unwrap();
@@ -102,9 +111,18 @@ impl Pebble {
     /// The flags of a host that gets certificates from it.
     fn flags(&self, listen: &str, https: &str) -> Vec<String> {
         let roots = self.folder.path().join("roots.pem");
-        ["--listen", listen, "--https", https, "--acme", &self.directory, "--acme-ca", roots.to_str().unwrap()]
-            .map(str::to_owned)
-            .into()
+        [
+            "--listen",
+            listen,
+            "--https",
+            https,
+            "--acme",
+            &self.directory,
+            "--acme-ca",
+            roots.to_str().unwrap(),
+        ]
+        .map(str::to_owned)
+        .into()
     }
 }
 
@@ -145,7 +163,8 @@ fn certificate_for(host: &Host, name: &str) -> Value {
 fn each_claimed_name_gets_a_certificate_that_is_renewed_under_load() {
     let (listen, https) = (free(), free());
     let pebble = Pebble::start(&listen, &https, 15, 0);
-    let host = start(&DataDir::new(), &[pebble.flags(&listen, &https), vec!["--https-redirect".into()]].concat());
+    let host =
+        start(&DataDir::new(), &[pebble.flags(&listen, &https), vec!["--https-redirect".into()]].concat());
     assert!(certificates(&host).is_empty());
     host.deploy("hello", &["--host", "a.wfn.example", "--host", "b.wfn.example", "--always-ready", "1"]);
     for name in ["a.wfn.example", "b.wfn.example"] {
@@ -163,9 +182,7 @@ fn each_claimed_name_gets_a_certificate_that_is_renewed_under_load() {
 
     let (ends, asked) = (AtomicBool::new(false), AtomicU64::new(0));
     let trusting = pebble.trusting();
-    let shown = || {
-        Secure::open(&pebble.trusting(), &host.https, "a.wfn.example").unwrap().certificate()
-    };
+    let shown = || Secure::open(&pebble.trusting(), &host.https, "a.wfn.example").unwrap().certificate();
     let before = shown();
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -36,8 +36,7 @@ fn host_for(names: &[&str]) -> (Host, Authority, TempDir) {
 fn the_table_of_http_passes_over_tls() {
     let (authority, folder) = (Authority::new(), TempDir::new().unwrap());
     let [chain, key] = authority.issue_into(folder.path(), "host", &["localhost"]);
-    let host =
-        http_table::host_with(&["--https", "127.0.0.1:0", "--tls-cert", &chain, "--tls-key", &key]);
+    let host = http_table::host_with(&["--https", "127.0.0.1:0", "--tls-cert", &chain, "--tls-key", &key]);
     for versions in [[&TLS12], [&TLS13]] {
         let address = tls::tunnel(authority.client(&versions, &[HTTP1]), &host.https);
         for row in http_table::rows() {
@@ -65,7 +64,8 @@ fn http2_is_agreed_on_and_guests_learn_that_the_client_is_secure() {
             ("cgi", "HTTPS=on"),
             ("cgi", "HTTP_X_FORWARDED_PROTO=https"),
         ] {
-            let request = hyper::Request::get(format!("https://localhost/{path}")).header("x-forwarded-proto", "http");
+            let request =
+                hyper::Request::get(format!("https://localhost/{path}")).header("x-forwarded-proto", "http");
             let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
             let text = answer.into_body().collect().await.unwrap().to_bytes();
             let text = String::from_utf8_lossy(&text);
@@ -86,8 +86,7 @@ fn each_name_has_its_certificate_and_others_a_clear_end() {
     let (chain, key) = authority.issue(&["c.example"]);
     fs::write(nested.join("fullchain.pem"), chain).unwrap();
     fs::write(nested.join("privkey.pem"), key).unwrap();
-    let host =
-        Host::start_with(&["--https", "127.0.0.1:0", "--tls-certs", folder.path().to_str().unwrap()]);
+    let host = Host::start_with(&["--https", "127.0.0.1:0", "--tls-certs", folder.path().to_str().unwrap()]);
     host.deploy("hello", &["--host", "a.example"]);
     let config = authority.client(ALL_VERSIONS, &[]);
     for name in ["a.example", "www.a.example", "x.b.example", "c.example"] {
@@ -181,7 +180,11 @@ fn a_host_does_not_start_with_a_certificate_that_it_cannot_serve() {
     let ([chain, key], [_, other]) =
         (authority.issue_into(folder.path(), "a", &["a"]), authority.issue_into(folder.path(), "b", &["b"]));
     let encrypted = path("encrypted");
-    fs::write(&encrypted, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n").unwrap();
+    fs::write(
+        &encrypted,
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    )
+    .unwrap();
     let (empty, missing) = (path("empty"), path("missing"));
     fs::create_dir(&empty).unwrap();
     for (flags, expected) in [

@@ -23,8 +23,8 @@ use wfn_runtime::capability::scratch;
 use wfn_runtime::component::compile;
 
 use crate::cmd::{
-    bench, blob, build, cert, completion, deploy, dev, doctor, identity, import, invocations, invoke, kv, logs, ls,
-    new, queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
+    bench, blob, build, cert, completion, deploy, dev, doctor, identity, import, invocations, invoke, kv,
+    logs, ls, new, queue, rm, rollback, scale, secret, split, status, top, trigger, up, usage, versions,
 };
 use crate::settings::Global;
 

@@ -104,7 +104,11 @@ impl Acme {
         let mut authority = None;
         loop {
             let now = now_s();
-            let due = self.statuses().into_iter().filter(|status| status.next <= now).min_by_key(|status| status.next);
+            let due = self
+                .statuses()
+                .into_iter()
+                .filter(|status| status.next <= now)
+                .min_by_key(|status| status.next);
             let Some(due) = due else {
                 if let Some(authority) = &authority {
                     self.ask_for_renewals(authority, now).await;
@@ -130,7 +134,9 @@ impl Acme {
         let state = self.state.lock();
         let mut claimed = (self.claimed)();
         // An authority gives no certificate for a name without a dot.
-        claimed.retain(|name| name.contains('.') && !files.iter().any(|(_, certificate)| certificate.is_for(name)));
+        claimed.retain(|name| {
+            name.contains('.') && !files.iter().any(|(_, certificate)| certificate.is_for(name))
+        });
         claimed.into_iter().map(|name| state.status(name)).collect()
     }
 

@@ -1,7 +1,7 @@
 //! The admin API: the only control path. The CLI is its client.
 
-pub mod access;
 pub mod about;
+pub mod access;
 pub mod api;
 pub mod blobs;
 pub mod certificates;

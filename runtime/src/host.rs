@@ -172,12 +172,8 @@ impl Host {
         let loops = Arc::new(EventLoops::start(config.cores).map_err(StartError::Threads)?);
         let capacity = Arc::<CapacityNotifier>::default();
         let quota = MemoryQuota::new(config.memory_quota_mb, capacity.clone());
-        let memory = HostMemory::new(
-            config.guest_memory_bytes,
-            kept,
-            config.host_memory_bytes,
-            capacity.clone(),
-        );
+        let memory =
+            HostMemory::new(config.guest_memory_bytes, kept, config.host_memory_bytes, capacity.clone());
         let machinery = Machinery::new(engines.clone(), pulse, loops.compute(), loops.count());
         let resources = Resources::new(machinery, quota, memory, capacity);
         let routes = Arc::new(ArcSwap::from_pointee(Routes::default()));
@@ -272,14 +268,7 @@ impl Host {
         };
         let access = Access::new(&token, config.is_open());
         let shared = capabilities.clone();
-        let api = api::Api::new(
-            registry.clone(),
-            triggers.clone(),
-            shared,
-            access,
-            about,
-            stopped.clone(),
-        );
+        let api = api::Api::new(registry.clone(), triggers.clone(), shared, access, about, stopped.clone());
         let router = admin_routes::router(api);
         let serving = admin_listener::serve(admin, router, shares.admin, stopped.clone());
         tasks.spawn(report_end("admin listener", serving));

@@ -1,4 +1,4 @@
-//! Serves functions over HTTP: listeners, connections with their time limits, routes, requests.
+//! Serves functions over HTTP and HTTPS: listeners, connections with their time limits, routes, requests.
 
 pub mod body;
 pub mod connection;

@@ -62,7 +62,8 @@ pub fn of_the_system() -> rustls::ClientConfig {
 pub fn of_roots(pem: &[u8]) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        let added = certificate.map_err(|error| error.to_string()).map(|certificate| roots.add(certificate))?;
+        let added =
+            certificate.map_err(|error| error.to_string()).map(|certificate| roots.add(certificate))?;
         added.map_err(|error| error.to_string())?;
     }
     match roots.is_empty() {

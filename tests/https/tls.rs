@@ -57,7 +57,11 @@ impl Authority {
     }
 
     /// The configuration of a client that trusts it.
-    pub fn client(&self, versions: &[&'static SupportedProtocolVersion], protocols: &[&[u8]]) -> Arc<ClientConfig> {
+    pub fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        protocols: &[&[u8]],
+    ) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_protocol_versions(versions)
             .with_root_certificates(roots([self.root.clone()]))
             .with_no_client_auth();
@@ -114,7 +118,11 @@ impl Secure {
 }
 
 /// Opens a connection for an asynchronous client.
-pub async fn connect(config: &Arc<ClientConfig>, address: &str, name: &str) -> client::TlsStream<tokio::net::TcpStream> {
+pub async fn connect(
+    config: &Arc<ClientConfig>,
+    address: &str,
+    name: &str,
+) -> client::TlsStream<tokio::net::TcpStream> {
     let socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(config.clone()).connect(name, socket).await.unwrap()

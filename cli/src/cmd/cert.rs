@@ -52,7 +52,9 @@ impl Cert {
                 if global.json {
                     return output::print_json(&done);
                 }
-                output::print(&format!("a new certificate for {name} is ordered; 'wfn cert ls' shows when it is there"))
+                output::print(&format!(
+                    "a new certificate for {name} is ordered; 'wfn cert ls' shows when it is there"
+                ))
             }
         }
     }
@@ -63,7 +65,8 @@ fn shown(found: &Value) -> String {
     if all.is_empty() {
         return "there is no certificate; 'wfn up --help' says how to serve HTTPS".to_owned();
     }
-    let time = |seconds: &Value| seconds.as_u64().map_or("-".to_owned(), |seconds| output::time(seconds * 1_000));
+    let time =
+        |seconds: &Value| seconds.as_u64().map_or("-".to_owned(), |seconds| output::time(seconds * 1_000));
     let rows: Vec<_> = all
         .iter()
         .map(|one| {

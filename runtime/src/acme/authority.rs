@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Limited;
 use instant_acme::{
-    Account, AuthorizationHandle, AuthorizationStatus, BodyWrapper, BytesResponse, CertificateIdentifier, ChallengeType,
-    Error, HttpClient, Identifier, Key, NewOrder, OrderStatus, RetryPolicy,
+    Account, AuthorizationHandle, AuthorizationStatus, BodyWrapper, BytesResponse, CertificateIdentifier,
+    ChallengeType, Error, HttpClient, Identifier, Key, NewOrder, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
 use rustls::crypto::ring;
@@ -116,7 +116,8 @@ impl Authority {
         let der = PrivatePkcs8KeyDer::from(key.to_vec());
         let key = Key::from_pkcs8_der(der.clone_key())?;
         let builder = Account::builder_with_http(Box::new(Bounded(client)));
-        let (account, _) = builder.create_from_key((key, PrivateKeyDer::Pkcs8(der)), directory.to_owned()).await?;
+        let (account, _) =
+            builder.create_from_key((key, PrivateKeyDer::Pkcs8(der)), directory.to_owned()).await?;
         if let Some(contact) = contact {
             account.update_contacts(&[contact]).await?;
         }

@@ -65,7 +65,8 @@ impl Store {
     pub async fn read(&self) -> Result<(Option<Vec<u8>>, BTreeMap<String, Known>), DbError> {
         let directory = self.directory.clone();
         let rows = self.db.read(move |connection| {
-            let mut statement = connection.prepare_cached("SELECT name, sealed FROM acme WHERE directory = ?1")?;
+            let mut statement =
+                connection.prepare_cached("SELECT name, sealed FROM acme WHERE directory = ?1")?;
             let rows = statement.query_map([directory], |row| Ok((row.get(0)?, row.get(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<(String, Vec<u8>)>>>()
         });
@@ -97,7 +98,8 @@ impl Store {
         let (directory, name) = (self.directory.clone(), name.to_owned());
         self.db
             .write(move |transaction| {
-                transaction.execute("DELETE FROM acme WHERE directory = ?1 AND name = ?2", params![directory, name])
+                transaction
+                    .execute("DELETE FROM acme WHERE directory = ?1 AND name = ?2", params![directory, name])
             })
             .await
             .map(drop)

@@ -21,7 +21,8 @@ pub async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
     let mut shown: Vec<Value> = served
         .iter()
         .map(|(source, certificate)| {
-            let status = statuses.iter().find(|status| is_of_acme(*source) && certificate.is_for(&status.name));
+            let status =
+                statuses.iter().find(|status| is_of_acme(*source) && certificate.is_for(&status.name));
             json!({
                 "names": certificate.names,
                 "source": if is_of_acme(*source) { "acme" } else { "file" },
@@ -56,7 +57,8 @@ pub async fn renew(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Res
     match is_ordered {
         true => Ok(Json(json!({ "name": name, "ordered": true }))),
         false => {
-            let message = "no certificate for this name comes from an authority: 'wfn cert ls' shows which do";
+            let message =
+                "no certificate for this name comes from an authority: 'wfn cert ls' shows which do";
             Err(ApiError::new(StatusCode::NOT_FOUND, "no-such-certificate", message))
         }
     }

@@ -96,7 +96,11 @@ fn host(text: &mut Exposition, registry: &Registry) {
 }
 
 fn certificates(text: &mut Exposition, certificates: &Certificates) {
-    text.family("wfn_certificate_not_after_seconds", Kind::Gauge, "Until when a certificate holds, since 1970.");
+    text.family(
+        "wfn_certificate_not_after_seconds",
+        Kind::Gauge,
+        "Until when a certificate holds, since 1970.",
+    );
     for (_, certificate) in certificates.all() {
         let name = certificate.names.first().map(String::as_str).unwrap_or_default();
         text.metric(&[("name", name)], certificate.not_after);

@@ -15,8 +15,8 @@ use crate::admin::api::{self, Api};
 use crate::admin::description::{Content, Kind, Needs, Operation, document, member, needed};
 use crate::admin::error::ApiError;
 use crate::admin::{
-    access, blobs, certificates, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets, triggers,
-    upload, usage,
+    access, blobs, certificates, dashboard, deploy, invocations, invoke, kv, logs, metrics, queues, secrets,
+    triggers, upload, usage,
 };
 use crate::limits;
 

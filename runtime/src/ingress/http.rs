@@ -112,7 +112,11 @@ impl Client {
             None => head::host(headers).unwrap_or_default(),
         };
         let is_back = || self.served.routes.load().find(host, path).is_some();
-        if self.served.health.answer(path).is_some() { Ok(()) } else { self.served.health.wait_until(is_back).await }
+        if self.served.health.answer(path).is_some() {
+            Ok(())
+        } else {
+            self.served.health.wait_until(is_back).await
+        }
     }
 
     /// Returns the app that answers the request, and what was stripped from its path. Rewrites the request into the form that

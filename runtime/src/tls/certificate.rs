@@ -40,7 +40,9 @@ pub enum CertificateError {
     #[error("there is no private key in PEM form (-----BEGIN PRIVATE KEY-----)")]
     NoKey,
     /// The key has a passphrase.
-    #[error("the private key is encrypted; wfn takes one without a passphrase (openssl pkey -in KEY -out PLAIN)")]
+    #[error(
+        "the private key is encrypted; wfn takes one without a passphrase (openssl pkey -in KEY -out PLAIN)"
+    )]
     EncryptedKey,
     /// The key cannot be used.
     #[error("the private key does not fit: {0}")]
@@ -67,7 +69,10 @@ impl Certificate {
         Self::new(ders, key)
     }
 
-    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, CertificateError> {
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, CertificateError> {
         let first = chain.first().ok_or(CertificateError::NoCertificate)?;
         let unread = |error: &dyn std::fmt::Display| CertificateError::Certificate(error.to_string());
         let (_, read) = X509Certificate::from_der(first).map_err(|error| unread(&error))?;
@@ -79,7 +84,9 @@ impl Certificate {
         let provider = ring::default_provider();
         let key = CertifiedKey::from_der(chain, key, &provider);
         let key = key.map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => CertificateError::Key("it belongs to another certificate".into()),
+            rustls::Error::InconsistentKeys(_) => {
+                CertificateError::Key("it belongs to another certificate".into())
+            }
             error => CertificateError::Key(error.to_string()),
         })?;
         Ok(Self {

@@ -42,7 +42,8 @@ impl Certificates {
         let [files, acme] = &*sources;
         let mut names = HashMap::new();
         // Of two for one name the later one is taken: files before others, and then who holds longer.
-        let mut all: Vec<_> = acme.iter().map(|one| (false, one)).chain(files.iter().map(|one| (true, one))).collect();
+        let mut all: Vec<_> =
+            acme.iter().map(|one| (false, one)).chain(files.iter().map(|one| (true, one))).collect();
         all.sort_by_key(|(is_file, certificate)| (*is_file, certificate.not_after));
         for (_, certificate) in &all {
             for name in &certificate.names {

@@ -105,7 +105,8 @@ impl CertificateFiles {
         let (mut errors, mut has_changed) = (Vec::new(), false);
         let mut before = std::mem::take(&mut self.known);
         for pair in pairs {
-            let stamps = [&pair.chain, &pair.key].map(|path| fs::metadata(path).ok().map(|file| stamp(&file)));
+            let stamps =
+                [&pair.chain, &pair.key].map(|path| fs::metadata(path).ok().map(|file| stamp(&file)));
             let known = before.remove(&pair);
             if let Some(known) = known.as_ref().filter(|known| known.stamps == stamps) {
                 let certificate = known.certificate.clone();
@@ -150,7 +151,9 @@ impl CertificateFiles {
             let Ok((files, errors)) = looked.await else { return };
             self = files;
             for error in errors {
-                tracing::error!("a certificate has changed and cannot be read, the one before stays: {error}");
+                tracing::error!(
+                    "a certificate has changed and cannot be read, the one before stays: {error}"
+                );
             }
         }
     }

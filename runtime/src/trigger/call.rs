@@ -98,7 +98,9 @@ mod tests {
         // One that is refused all the time makes some fifteen attempts in its first minute.
         for random in [0.0, 0.5, 1.0] {
             let minute = Duration::from_secs(60);
-            let waited = |attempts| (0..attempts).map(|refusals| pause_after_refusal(refusals, random)).sum::<Duration>();
+            let waited = |attempts| {
+                (0..attempts).map(|refusals| pause_after_refusal(refusals, random)).sum::<Duration>()
+            };
             let attempts = (1..).find(|attempts| minute < waited(*attempts)).unwrap_or_default();
             assert!((15..=30).contains(&attempts), "{attempts} for {random}");
         }

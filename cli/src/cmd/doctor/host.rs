@@ -63,8 +63,15 @@ fn check_memory(host: &Value) -> Finding {
     let seen = format!("functions hold {} of {}", bytes(used), bytes(limit));
     let withheld = number(host, "guest_memory_withheld_bytes");
     if withheld > 0 {
-        let seen = format!("{seen}, and {} of that is withheld: the host itself holds more than it may", bytes(withheld));
-        return Finding::warn("function memory", seen, "start the host with a larger --host-memory-mb, or look what its clients send");
+        let seen = format!(
+            "{seen}, and {} of that is withheld: the host itself holds more than it may",
+            bytes(withheld)
+        );
+        return Finding::warn(
+            "function memory",
+            seen,
+            "start the host with a larger --host-memory-mb, or look what its clients send",
+        );
     }
     match is_nearly(used, limit) {
         true => {

@@ -20,7 +20,14 @@ pub struct Https {
     https: Option<SocketAddr>,
 
     /// Certificate for HTTPS with its chain, as PEM; read again when it changes
-    #[arg(long, value_name = "FILE", env = "WFN_TLS_CERT", requires = "tls_key", requires = "https", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "WFN_TLS_CERT",
+        requires = "tls_key",
+        requires = "https",
+        hide_env_values = true
+    )]
     tls_cert: Option<PathBuf>,
 
     /// Private key of the certificate, as PEM without a passphrase
@@ -29,7 +36,14 @@ pub struct Https {
 
     /// Folder of certificates for HTTPS, one for each host name: NAME.crt and NAME.key, or NAME/fullchain.pem and
     /// NAME/privkey.pem; read again when they change
-    #[arg(long, value_name = "DIR", env = "WFN_TLS_CERTS", requires = "https", conflicts_with = "tls_cert", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "WFN_TLS_CERTS",
+        requires = "https",
+        conflicts_with = "tls_cert",
+        hide_env_values = true
+    )]
     tls_certs: Option<PathBuf>,
 
     /// Authority that gives certificates by ACME for the host names that apps claim: letsencrypt, letsencrypt-staging, or the
@@ -56,7 +70,8 @@ fn directory(text: &str) -> Result<String, String> {
         "letsencrypt" => Ok("https://acme-v02.api.letsencrypt.org/directory".to_owned()),
         "letsencrypt-staging" => Ok("https://acme-staging-v02.api.letsencrypt.org/directory".to_owned()),
         url if url.starts_with("https://") && url.parse::<Uri>().is_ok() => Ok(url.to_owned()),
-        _ => Err("use letsencrypt, letsencrypt-staging, or a URL such as https://ca.example.com/directory".to_owned()),
+        _ => Err("use letsencrypt, letsencrypt-staging, or a URL such as https://ca.example.com/directory"
+            .to_owned()),
     }
 }
 

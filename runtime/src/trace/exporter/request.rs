@@ -12,8 +12,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use tokio::time::timeout;
 
 use crate::invocation::random_share;
-use crate::trace::otlp;
 use crate::text::chain;
+use crate::trace::otlp;
 use crate::{limits, tls};
 
 const AGENT: &str = concat!("wfn/", env!("CARGO_PKG_VERSION"));
