@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::acme::authority::{Authority, OrderError};
+use crate::acme::schedule::Pace;
 use crate::acme::store::{Known, Pem, Store};
 use crate::clock;
 use crate::persist::error::DbError;
@@ -73,6 +74,8 @@ struct State {
     names: BTreeMap<String, Known>,
     /// The certificates of them, read.
     served: HashMap<String, Arc<Certificate>>,
+    /// How many orders may begin.
+    pace: Pace,
     /// When the authority wants them renewed, and when it was asked.
     wanted: HashMap<String, (Option<i64>, i64)>,
 }
@@ -109,6 +112,7 @@ impl Acme {
                 .into_iter()
                 .filter(|status| status.next <= now)
                 .min_by_key(|status| status.next);
+            let due = due.filter(|_| self.state.lock().pace.may_order(now));
             let Some(due) = due else {
                 if let Some(authority) = &authority {
                     self.ask_for_renewals(authority, now).await;
@@ -129,14 +133,10 @@ impl Acme {
 
     /// Returns the names that are due sometime: those that apps claim and no file of the operator is for.
     pub fn statuses(&self) -> Vec<Status> {
-        let files: Vec<_> =
-            self.certificates.all().into_iter().filter(|(source, _)| *source == Source::Files).collect();
-        let state = self.state.lock();
         let mut claimed = (self.claimed)();
         // An authority gives no certificate for a name without a dot.
-        claimed.retain(|name| {
-            name.contains('.') && !files.iter().any(|(_, certificate)| certificate.is_for(name))
-        });
+        claimed.retain(|name| name.contains('.') && self.certificates.source_of(name) != Some(Source::Files));
+        let state = self.state.lock();
         claimed.into_iter().map(|name| state.status(name)).collect()
     }
 
@@ -159,6 +159,7 @@ impl Acme {
         };
         let known = self.state.lock().names.get(name).cloned().unwrap_or_default();
         let begun = authority.begin(name, known.order.as_ref()).await?;
+        self.state.lock().pace.begun(now_s());
         // Before the next step, so that nothing is ordered twice. Where one kind of check has failed, the other one is tried.
         let (kept, prefers_http) = (begun.kept(), known.failures % 2 == 1);
         self.keep(name, Known { order: Some(kept), ..known }).await?;
@@ -225,7 +226,11 @@ impl Acme {
             known.failures = known.failures.saturating_add(1);
             known.next_try = schedule::next_try(now, known.failures, error.is_rate_limited(), share(name));
             known.error = Some(text::plain(&error.to_string()));
-            known.clone()
+            let known = known.clone();
+            if error.is_rate_limited() {
+                state.pace.rest(now);
+            }
+            known
         };
         let minutes = (known.next_try - now).max(0) / 60;
         let why = known.error.as_deref().unwrap_or_default();

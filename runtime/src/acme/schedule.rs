@@ -1,10 +1,49 @@
-//! Decides when a certificate is ordered: well before the old one ends, and after failures ever more rarely.
+//! Decides when a certificate is ordered: well before the old one ends, after failures ever more rarely, and never more of them than an
+//! authority takes.
+
+use std::collections::VecDeque;
 
 /// Seconds to wait after so many failures in a row. Let's Encrypt lets a name fail five times an hour; this tries four times in the
 /// first, and later once a day.
 const PAUSES: [i64; 8] = [60, 300, 900, 3_600, 7_200, 14_400, 43_200, 86_400];
 /// Seconds to wait at least after an authority has said that there were too many orders.
 const RATE_LIMITED_PAUSE: i64 = 6 * 3_600;
+
+/// Orders that begin within [`PACE_PERIOD`] at most. Let's Encrypt takes 300 of an account.
+const ORDERS_MAX: usize = 250;
+/// Three hours, in seconds.
+const PACE_PERIOD: i64 = 3 * 3_600;
+/// Seconds without an order of any name after an authority has said that there were too many.
+const REST: i64 = 3_600;
+
+/// Counts the orders of an account, so that there are never too many.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// When the latest ones began, the first one first.
+    begun: VecDeque<i64>,
+    rests_until: i64,
+}
+
+impl Pace {
+    /// Whether one more may begin at `now`, in seconds since 1970.
+    pub fn may_order(&self, now: i64) -> bool {
+        let recent = self.begun.iter().rev().take_while(|begun| now - **begun < PACE_PERIOD);
+        now >= self.rests_until && recent.count() < ORDERS_MAX
+    }
+
+    /// Notes that one has begun.
+    pub fn begun(&mut self, now: i64) {
+        self.begun.push_back(now);
+        if self.begun.len() > ORDERS_MAX {
+            self.begun.pop_front();
+        }
+    }
+
+    /// Notes that the authority has said that there were too many.
+    pub fn rest(&mut self, now: i64) {
+        self.rests_until = now.saturating_add(REST);
+    }
+}
 
 /// Returns when a certificate that holds from `not_before` to `not_after` is renewed, in seconds since 1970: after two thirds of that
 /// time (SPEC 10.1), and up to a thirtieth of it earlier, by `share` from 0 to 1, so that not all names have their turn at once.
@@ -39,6 +78,24 @@ mod tests {
         assert_eq!(renewal(0, 90 * DAY, 0.0), 60 * DAY);
         assert_eq!(renewal(0, 90 * DAY, 1.0), 57 * DAY);
         assert_eq!(renewal(0, 6 * DAY, 0.0), 4 * DAY);
+    }
+
+    #[test]
+    fn a_thousand_names_are_ordered_at_a_pace() {
+        let mut pace = Pace::default();
+        let (mut now, mut begun) = (0, Vec::new());
+        while begun.len() < 1_000 {
+            if pace.may_order(now) {
+                pace.begun(now);
+                begun.push(now);
+            }
+            now += 2;
+        }
+        let within = |end: i64| begun.iter().filter(|at| (end - PACE_PERIOD..end).contains(*at)).count();
+        assert!(begun.iter().all(|at| within(*at) <= ORDERS_MAX));
+        assert!(now < 10 * PACE_PERIOD, "{now}");
+        pace.rest(now);
+        assert!(!pace.may_order(now + REST - 1) && pace.may_order(now + PACE_PERIOD));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Shows the certificates of the host, and lets one be renewed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,27 +17,25 @@ use crate::tls::certificates::Source;
 /// `GET /v1/certificates`: those that are served, and the names that wait for one.
 pub async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
     let statuses = api.about.acme.as_ref().map(|acme| acme.statuses()).unwrap_or_default();
-    let served = api.about.certificates.all();
-    let is_of_acme = |source: Source| source == Source::Acme;
-    let mut shown: Vec<Value> = served
-        .iter()
-        .map(|(source, certificate)| {
-            let status =
-                statuses.iter().find(|status| is_of_acme(*source) && certificate.is_for(&status.name));
-            json!({
-                "names": certificate.names,
-                "source": if is_of_acme(*source) { "acme" } else { "file" },
-                "issuer": certificate.issuer,
-                "not_before_s": certificate.not_before,
-                "not_after_s": certificate.not_after,
-                "next_order_s": status.map(|status| status.next),
-                "failures": status.map_or(0, |status| status.failures),
-                "error": status.and_then(|status| status.error.clone()),
-            })
-        })
-        .collect();
-    let waits = |status: &&Status| !served.iter().any(|(_, certificate)| certificate.is_for(&status.name));
-    shown.extend(statuses.iter().filter(waits).map(|status| {
+    let mut waiting: BTreeMap<String, Status> =
+        statuses.into_iter().map(|status| (status.name.clone(), status)).collect();
+    let mut shown = Vec::new();
+    for (source, certificate) in api.about.certificates.all() {
+        let is_of_acme = source == Source::Acme;
+        // A certificate from an authority has one name.
+        let status = certificate.names.first().filter(|_| is_of_acme).and_then(|name| waiting.remove(name));
+        shown.push(json!({
+            "names": certificate.names,
+            "source": if is_of_acme { "acme" } else { "file" },
+            "issuer": certificate.issuer,
+            "not_before_s": certificate.not_before,
+            "not_after_s": certificate.not_after,
+            "next_order_s": status.as_ref().map(|status| status.next),
+            "failures": status.as_ref().map_or(0, |status| status.failures),
+            "error": status.and_then(|status| status.error),
+        }));
+    }
+    shown.extend(waiting.into_values().map(|status| {
         json!({
             "names": [status.name],
             "source": "acme",

@@ -39,7 +39,8 @@ impl Functions {
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let (loops, connections) = (self.loops.clone(), self.connections.clone());
-        let serve = move |stream, peer| self.clone().serve(stream, peer, handshakes.clone());
+        let stopped = stop.clone();
+        let serve = move |stream, peer| self.clone().serve(stream, peer, handshakes.clone(), stopped.clone());
         listener::accept(listener, loops, connections, stop, serve).await
     }
 
@@ -48,14 +49,19 @@ impl Functions {
         stream: TcpStream,
         peer: SocketAddr,
         handshakes: Option<Arc<Handshakes>>,
+        mut stop: watch::Receiver<bool>,
     ) {
         let local = stream.local_addr().ok();
         let is_secure = handshakes.is_some();
         let stream = match handshakes {
             None => Stream::Plain(stream),
-            Some(handshakes) => match Box::pin(handshakes.shake(stream)).await {
-                Some(stream) => stream,
-                None => return,
+            Some(handshakes) => tokio::select! {
+                shaken = Box::pin(handshakes.shake(stream)) => match shaken {
+                    Some(stream) => stream,
+                    None => return,
+                },
+                // A host that ends waits for requests, not for clients that have sent none.
+                _ = stop.changed() => return,
             },
         };
         let client = Arc::new(Client::new(self.served.clone(), peer, local, is_secure));

@@ -29,7 +29,7 @@ pub struct Certificates {
 /// Finds a certificate by the name that the client sends.
 #[derive(Debug, Default)]
 struct ByName {
-    names: HashMap<Box<str>, Arc<CertifiedKey>>,
+    names: HashMap<Box<str>, (Source, Arc<CertifiedKey>)>,
     /// For clients that send no name, or one that nobody holds a certificate for: that of the host, if it has only one.
     only: Option<Arc<CertifiedKey>>,
 }
@@ -41,13 +41,14 @@ impl Certificates {
         sources[source as usize] = certificates;
         let [files, acme] = &*sources;
         let mut names = HashMap::new();
-        // Of two for one name the later one is taken: files before others, and then who holds longer.
-        let mut all: Vec<_> =
-            acme.iter().map(|one| (false, one)).chain(files.iter().map(|one| (true, one))).collect();
-        all.sort_by_key(|(is_file, certificate)| (*is_file, certificate.not_after));
-        for (_, certificate) in &all {
-            for name in &certificate.names {
-                names.insert(name.as_str().into(), certificate.key.clone());
+        // Of two for one name the later one is taken: files after others, and of one source who holds longer.
+        for (source, certificates) in [(Source::Acme, acme), (Source::Files, files)] {
+            let mut certificates: Vec<_> = certificates.iter().collect();
+            certificates.sort_by_key(|certificate| certificate.not_after);
+            for certificate in certificates {
+                for name in &certificate.names {
+                    names.insert(name.as_str().into(), (source, certificate.key.clone()));
+                }
             }
         }
         let only = match files.as_slice() {
@@ -61,11 +62,13 @@ impl Certificates {
     pub fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let all = self.by_name.load();
         let lower = name.map(str::to_ascii_lowercase);
-        let found = lower.as_deref().and_then(|name| {
-            let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
-            all.names.get(name).or_else(|| all.names.get(wildcard()?.as_str()))
-        });
+        let found = lower.as_deref().and_then(|name| all.of(name)).map(|(_, key)| key);
         found.or(all.only.as_ref()).cloned()
+    }
+
+    /// Returns where the certificate comes from that is served for `name`, which is in lower case.
+    pub fn source_of(&self, name: &str) -> Option<Source> {
+        self.by_name.load().of(name).map(|(source, _)| *source)
     }
 
     /// Returns all certificates with their sources.
@@ -75,6 +78,13 @@ impl Certificates {
             certificates.iter().map(|certificate| (source, certificate.clone())).collect::<Vec<_>>()
         };
         [of(Source::Files, files), of(Source::Acme, acme)].concat()
+    }
+}
+
+impl ByName {
+    fn of(&self, name: &str) -> Option<&(Source, Arc<CertifiedKey>)> {
+        let wildcard = || name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        self.names.get(name).or_else(|| self.names.get(wildcard()?.as_str()))
     }
 }
 
