@@ -36,8 +36,11 @@ where
     let (mut wire, outbox) = wire::open(stream, &watch);
     let driver = Driver { watch: &watch, outbox: &outbox };
     let version = match agreed {
-        Some(is_http2) => ConnectionEnd::Itself(Ok(is_http2)),
-        None => driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await,
+        Some(true) => ConnectionEnd::Itself(Ok(true)),
+        // The first bytes tell; hyper gets the first one alone ([`wire::Wire`]).
+        Some(false) | None => {
+            driver.drive(pin!(poll_fn(|context| wire.poll_is_http2(context))), |_| false).await
+        }
     };
     let is_malformed = match version {
         ConnectionEnd::Over | ConnectionEnd::Itself(Err(_)) => return,
