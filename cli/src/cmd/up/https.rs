@@ -9,7 +9,7 @@ use wfn_runtime::acme::AcmeConfig;
 use wfn_runtime::config::HttpsConfig;
 use wfn_runtime::tls::files::{Pair, Place};
 
-use super::address;
+use super::address::address;
 use crate::failure::{Failure, WhileDoing};
 
 /// Where functions answer over TLS, and with what.
